@@ -71,7 +71,7 @@ COMMANDS: Mapping[str, Entry] = {
     "cp": Entry("workloads.cp:cp", "Copy files and folders to and from containers."),
     "rsync": Entry("workloads.rsync:rsync", "Copy a folder to or from a container."),
     "describe": Entry("objects.describe:describe_command", "Show the details of objects."),
-    "doctor": Entry("serve.doctor:doctor", "Check this machine for what Upwell needs."),
+    "doctor": Entry("doctor.doctor:doctor", "Check a machine or cluster for what Upwell needs."),
     "evidence": Entry("promotion.evidence:evidence", "List or print the evidence of a promotion."),
     "exec": Entry("workloads.exec:exec_command", "Run a command in a container of a workload."),
     "encryption": Entry(

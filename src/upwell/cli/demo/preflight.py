@@ -8,7 +8,7 @@ from pathlib import Path
 
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.server import data_dir
-from upwell.cli.serve.doctor import examine
+from upwell.cli.doctor.doctor import examine
 from upwell.machine.checks import HostCheckStatus
 from upwell.machine.containers_conf import render
 

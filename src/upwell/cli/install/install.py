@@ -1,10 +1,9 @@
 """`upwell install kubernetes` and `upwell uninstall kubernetes`."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,6 +21,7 @@ from upwell.cli.install.installation import (
 )
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
+from upwell.cli.install.options import cluster_options
 from upwell.cli.install.system_namespace import refuse_foreign_system_namespace
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
@@ -30,35 +30,6 @@ _BUDGETS = "policy/v1"
 _ADMISSION = "admission"
 _WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
-
-
-def _cluster_options[F: Callable[..., Any]](function: F) -> F:
-    """Add the options that choose a cluster."""
-    for option in (
-        click.option(
-            "--context",
-            default="",
-            show_default="the kubeconfig's current one",
-            metavar="NAME",
-            help="Context of the kubeconfig.",
-        ),
-        click.option(
-            "--kubeconfig",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            default=None,
-            show_default="KUBECONFIG, or ~/.kube/config",
-            help="File that says how the cluster is reached.",
-        ),
-        click.option(
-            "-n",
-            "--namespace",
-            default=NAME,
-            show_default=True,
-            help="Namespace of the server itself.",
-        ),
-    ):
-        function = option(function)
-    return function
 
 
 @click.group(no_args_is_help=True, epilog=examples("upwell install kubernetes --dry-run"))
@@ -79,7 +50,7 @@ def uninstall() -> None:
         "upwell install kubernetes --watch-namespace dev --watch-namespace prod --without builds",
     ),
 )
-@_cluster_options
+@cluster_options
 @click.option(
     "--image",
     default=ClusterInstallation().image,
@@ -311,7 +282,7 @@ def _identity(manifest: Manifest) -> tuple[str, str, str]:
         "upwell uninstall kubernetes", "upwell uninstall kubernetes --delete-objects --yes"
     ),
 )
-@_cluster_options
+@cluster_options
 @click.option(
     "--delete-objects",
     is_flag=True,

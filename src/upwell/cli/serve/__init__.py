@@ -1,1 +1,1 @@
-"""Commands that run on the machine itself: serve, doctor."""
+"""Commands that run on the machine itself: serve, audit, keys."""

@@ -11,7 +11,7 @@ from upwell.app.setup.setup import SetupFailedError, SetupPlaces, carry_out, loo
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
-from upwell.cli.serve.doctor import examine
+from upwell.cli.doctor.doctor import examine
 from upwell.cli.serve.options import data_dir_option
 from upwell.machine.checks import HostCheckStatus
 from upwell.machine.setup.packages import SYSTEM_PACKAGES

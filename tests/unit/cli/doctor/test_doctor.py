@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from upwell.app.hardening.served import telling_settings
 from upwell.cli import main
-from upwell.cli.serve import doctor as module
-from upwell.cli.serve.doctor import Addresses, Examination
+from upwell.cli.doctor import doctor as module
+from upwell.cli.doctor.doctor import Addresses, Examination
 from upwell.machine.checks import HostCheck, HostCheckStatus
 from upwell.machine.containers_conf import ConfigurationLine, ContainersConf
 from upwell.settings import ServerSettings

@@ -1,4 +1,4 @@
-"""`upwell doctor`: checks of this machine, with a remedy for each failure."""
+"""`upwell doctor`: checks of this machine or a cluster, with a remedy for each failure."""
 
 import asyncio
 import sys
@@ -16,6 +16,9 @@ from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
+from upwell.cli.install.installation import ClusterInstallation, Feature
+from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.options import cluster_options
 from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
@@ -29,6 +32,8 @@ class Examination:
 
     checks: Sequence[HostCheck]
     conf: ContainersConf
+    place: str = "machine"
+    """Kind of place that was examined."""
 
     @property
     def status(self) -> HostCheckStatus:
@@ -39,6 +44,9 @@ class Examination:
             HostCheckStatus.OK,
         )
 
+
+_ADMISSION = "admission"
+_NO_CONF = ContainersConf((), "", "")
 
 type Addresses = tuple[tuple[str, int], ...]
 """Pairs of host and port."""
@@ -95,7 +103,31 @@ async def _check(
         "upwell doctor --data-dir /srv/upwell",
         "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
         "upwell doctor --security",
+        "upwell doctor --on kubernetes --watch-namespace dev --without builds",
     )
+)
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["machine", "kubernetes"]),
+    default="machine",
+    show_default=True,
+    help="Where Upwell shall run: this machine, or the cluster of a kubeconfig.",
+)
+@cluster_options
+@click.option(
+    "--watch-namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAMESPACE",
+    help="Namespace that Upwell works in on a cluster; repeatable.  [default: all]",
+)
+@click.option(
+    "--without",
+    "left_out",
+    multiple=True,
+    type=click.Choice([*(feature.value for feature in Feature), _ADMISSION]),
+    help="Feature that is not installed on a cluster; repeatable.  [default: none]",
 )
 @data_dir_option("Data directory of `upwell serve`; its file system is checked.")
 @router_options
@@ -105,37 +137,64 @@ async def _check(
     help="Check the running server against the hardening list instead (docs/hardening.md).",
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def doctor(
+def doctor(  # noqa: PLR0913 - each option is a parameter
     data_dir: Path,
     router: tuple[str, int],
     router_https: tuple[str, int],
     output: str,
     *,
     security: bool,
+    place: str,
+    kubeconfig: Path | None,
+    context: str,
+    namespace: str,
+    namespaces: tuple[str, ...],
+    left_out: tuple[str, ...],
 ) -> None:
-    """Check this machine for what Upwell needs, with a remedy for each failure.
+    """Check this machine, or a cluster, for what Upwell needs, with a remedy for each failure.
 
     Runs a container and removes it. With --security it looks at files, settings and objects of the
     server that runs, and changes nothing. The router's addresses are those of the server that runs
     with the data directory, unless options name others. Exits 1 if a check fails, 0 with warnings
     or without.
+
+    With --on kubernetes it asks a cluster, by kubectl, and changes nothing there: which kinds it
+    serves, which rights the server's account lacks of those that `upwell install kubernetes` gives,
+    what serves Routes, and which namespaces take no Pods of builds.
     """
+    if place == "kubernetes":
+        installation = ClusterInstallation(
+            namespace=namespace,
+            namespaces=namespaces,
+            features=frozenset(one for one in Feature if one.value not in left_out),
+            admission=_ADMISSION not in left_out,
+        )
+        from upwell.cli.doctor.cluster import (  # noqa: PLC0415 - loads the models
+            examine_cluster,
+        )
+
+        kubectl = KubectlRunner(kubeconfig, context)
+        _print(Examination(examine_cluster(kubectl, installation), _NO_CONF, "cluster"), output)
     if security:
         _check_security(data_dir.absolute(), output)
     try:
         routes = _routes(data_dir.absolute(), router, router_https)
         found = asyncio.run(examine(data_dir.absolute(), routes))
     except OSError as error:
-        place = error.filename or data_dir
+        where = error.filename or data_dir
         checks = [
             HostCheck(
                 "data directory",
                 HostCheckStatus.FAIL,
-                f"{place}: {error.strerror}",
+                f"{where}: {error.strerror}",
                 "name a writable folder with --data-dir",
             )
         ]
-        found = Examination(checks, ContainersConf((), "", ""))
+        found = Examination(checks, _NO_CONF)
+    _print(found, output)
+
+
+def _print(found: Examination, output: str) -> NoReturn:
     if output == Format.TABLE:
         for line in _report(found):
             echo(line)
@@ -145,7 +204,7 @@ def doctor(
 
 
 def _check_security(data_dir: Path, output: str) -> NoReturn:
-    from upwell.cli.serve.security import (  # noqa: PLC0415 - loads the models and aiohttp
+    from upwell.cli.doctor.security import (  # noqa: PLC0415 - loads the models and aiohttp
         examine_security,
         security_data,
         security_report,
@@ -203,11 +262,10 @@ def _report(found: Examination) -> Iterator[str]:
 def _conclusion(found: Examination) -> str:
     bad = [check.name for check in found.checks if check.status is HostCheckStatus.FAIL]
     if bad:
-        return f"Upwell cannot run on this machine: {', '.join(bad)}"
+        return f"Upwell cannot run on this {found.place}: {', '.join(bad)}"
     warned = [check.name for check in found.checks if check.status is HostCheckStatus.WARN]
-    return (
-        f"Upwell can run on this machine{f', with limits: {", ".join(warned)}' if warned else ''}"
-    )
+    limits = f", with limits: {', '.join(warned)}" if warned else ""
+    return f"Upwell can run on this {found.place}{limits}"
 
 
 def _one_line(text: str) -> str:

@@ -35,7 +35,7 @@ def test_the_worst_finding_decides(
         assert data_dir == tmp_path
         return findings
 
-    monkeypatch.setattr("upwell.cli.serve.security.examine_security", examine)
+    monkeypatch.setattr("upwell.cli.doctor.security.examine_security", examine)
     command = ["doctor", "--security", "--data-dir", str(tmp_path)]
 
     table = CliRunner().invoke(main, command)

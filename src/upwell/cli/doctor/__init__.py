@@ -1,0 +1,1 @@
+"""Command `doctor`: whether a machine, or a cluster, has what Upwell needs there."""

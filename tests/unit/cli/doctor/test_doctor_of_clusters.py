@@ -1,0 +1,108 @@
+"""`upwell doctor --on kubernetes`, against a kubectl that answers as a cluster would."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from upwell.api.schemas.crds import custom_kinds
+from upwell.cli.program import main
+
+_SCRIPT = """#!/usr/bin/env python3
+import json, os, pathlib, sys
+folder = pathlib.Path(os.environ["ANSWERS"])
+words = [one for one in sys.argv[1:] if not one.startswith("-")]
+if words[0] == "create":
+    denied = json.loads((folder / "denied").read_text())
+    for text in sys.stdin.read().split("---"):
+        if text.strip():
+            asked = json.loads(text)
+            attributes = asked["spec"]["resourceAttributes"]
+            right = [attributes["verb"], attributes["resource"]]
+            print(json.dumps({**asked, "status": {"allowed": right not in denied}}, indent=2))
+    sys.exit()
+found = folder / "-".join(words[:2] if words[0] == "get" else words[:1])
+if not found.exists():
+    sys.exit(f"cannot {' '.join(words)}: forbidden")
+print(found.read_text())
+"""
+GROUPS = "apps/v1\nbatch/v1\ncoordination.k8s.io/v1\nnetworking.k8s.io/v1\n"
+
+
+def listed(*names: str, **labels: str) -> str:
+    return json.dumps({"items": [{"metadata": {"name": n, "labels": labels}} for n in names]})
+
+
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of answers of a cluster on which all is well."""
+    program = tmp_path / "bin/kubectl"
+    program.parent.mkdir()
+    program.write_text(_SCRIPT)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANSWERS", str(tmp_path))
+    (tmp_path / "version").write_text('{"serverVersion": {"gitVersion": "v1.30.2"}}')
+    (tmp_path / "api-versions").write_text(GROUPS)
+    kinds = [kind.KIND.resource for kind in custom_kinds()]
+    definitions = "get-customresourcedefinitions.apiextensions.k8s.io"
+    (tmp_path / definitions).write_text(listed(*kinds))
+    (tmp_path / "get-ingressclasses.networking.k8s.io").write_text(listed("nginx"))
+    (tmp_path / "get-namespaces").write_text(listed("dev"))
+    (tmp_path / "denied").write_text("[]")
+    return tmp_path
+
+
+def examined(*options: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = CliRunner().invoke(main, ["doctor", "--on=kubernetes", "-o", "json", *options])
+    checks = json.loads(done.stdout)["checks"]
+    return done.exit_code, {one["name"]: one for one in checks}
+
+
+def test_a_cluster_that_has_all_is_told_so(answers: Path) -> None:
+    del answers
+    code, checks = examined()
+
+    assert (code, {one["status"] for one in checks.values()}) == (0, {"ok"})
+    assert checks["API server"]["detail"] == "v1.30.2"
+    assert checks["routers"]["detail"] == "IngressClass nginx"
+    done = CliRunner().invoke(main, ["doctor", "--on=kubernetes"])
+    assert done.output.splitlines()[-1] == "Upwell can run on this cluster"
+
+
+def test_rights_that_the_account_lacks_are_named(answers: Path) -> None:
+    (answers / "denied").write_text('[["patch", "deployments"]]')
+
+    code, checks = examined("--watch-namespace=dev")
+
+    assert code == 1
+    assert "system:serviceaccount:upwell:upwell lacks 1 of" in checks["rights"]["detail"]
+    assert "patch deployments.apps in namespace dev" in checks["rights"]["detail"]
+    assert examined("--watch-namespace=dev", "--without=workloads")[0] == 0
+
+
+def test_what_is_not_there_is_named_with_what_mends_it(answers: Path) -> None:
+    (answers / "get-customresourcedefinitions.apiextensions.k8s.io").write_text(listed())
+    (answers / "get-ingressclasses.networking.k8s.io").write_text(listed())
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    (answers / "get-namespaces").write_text(listed("dev", "upwell", **level))
+
+    code, checks = examined()
+
+    assert code == 1
+    assert checks["definitions"]["remedy"] == "upwell install kubernetes"
+    assert checks["routers"]["status"] == "warn"
+    assert checks["builds"]["detail"] == "no Pods of builds in dev"
+    assert "enforce=privileged" in checks["builds"]["remedy"]
+
+
+def test_a_cluster_that_is_not_reached_is_one_failure(answers: Path) -> None:
+    (answers / "version").unlink()
+
+    code, checks = examined()
+
+    assert (code, list(checks)) == (1, ["API server"])
+    assert "forbidden" in checks["API server"]["detail"]
