@@ -29,7 +29,12 @@ def manual_pages(root: click.Context) -> Iterator[tuple[str, str]]:
 def _contexts(
     command: click.Command, name: str, parent: click.Context | None
 ) -> Iterator[tuple[str, click.Context]]:
-    context = click.Context(command, parent, name, terminal_width=_WIDTH, max_content_width=_WIDTH)
+    context = click.Context(
+        command,
+        parent,
+        name,
+        **{**command.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH},
+    )
     path = name if parent is None else context.command_path
     yield path, context
     if isinstance(command, click.Group):

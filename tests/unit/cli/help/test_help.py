@@ -64,6 +64,7 @@ def test_manual_pages(name: str) -> None:
     pages = dict(manual_pages(click.Context(main, info_name="upwell")))
     page = pages[name]
     assert page.startswith(f'.TH "{name.upper()}" 1')
+    assert ".B \\-h, \\-\\-help" in page
     assert {".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"} <= set(page.splitlines())
 
 
