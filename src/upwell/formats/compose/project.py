@@ -133,7 +133,7 @@ def _volumes(document: Document) -> dict[str, str]:
         for key, value in settings.items():
             if key in {"name", "external", "labels"} or key.startswith("x-"):
                 continue
-            if key == "driver" and value in {"local", None, ""}:
+            if key == "driver" and value in ("local", None, ""):
                 continue
             if key in {"driver", "driver_opts"}:
                 if value:

@@ -310,7 +310,7 @@ class ServiceReader:
                     "not supported: a service is kept running; run what ends as an init container"
                     " or a Job",
                 )
-            elif condition not in {None, "service_started", "service_healthy"}:
+            elif condition not in (None, "service_started", "service_healthy"):
                 self._document.fault((*path, name), f"unknown condition {condition!r}")
         return (*value, *linked)
 
@@ -368,7 +368,7 @@ class ServiceReader:
 
     def _replicas(self) -> int:
         deploy = values.mapping(self._document, self._path("deploy"), self._body.get("deploy"))
-        if deploy.get("mode") not in {None, "replicated"}:
+        if deploy.get("mode") not in (None, "replicated"):
             self._document.fault(
                 self._path("deploy", "mode"), "not supported: write the number of replicas"
             )

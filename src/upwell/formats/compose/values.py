@@ -126,7 +126,7 @@ def duration(document: Document, path: Path, value: Any, default: int) -> int:
 
 def memory(document: Document, path: Path, value: Any) -> str:
     """Return a quantity of bytes of `512m`; empty where none is given."""
-    if value in {None, ""}:
+    if value is None or value == "":
         return ""
     match = _SIZE.fullmatch(str(value).strip())
     if match is None:
@@ -137,7 +137,7 @@ def memory(document: Document, path: Path, value: Any) -> str:
 
 def cpus(document: Document, path: Path, value: Any) -> str:
     """Return a quantity of processors of `0.5`; empty where none is given."""
-    if value in {None, ""}:
+    if value is None or value == "":
         return ""
     try:
         thousandths = ceil(Decimal(str(value)) * 1000)
