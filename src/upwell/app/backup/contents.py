@@ -23,7 +23,7 @@ _STATE = (
     *("tls/*", "inputs/**/*", "evidence/**/*"),
 )
 _LOGS = ("logs/builds/**/*",)
-_VOLUMES = ("workloads/claims", "workloads/kept")
+_VOLUMES = ("workloads/claims", "workloads/kept", "workloads/snapshots")
 _DIGEST = re.compile(rb"sha(?:256|512):[0-9a-f]{64,128}")
 _DRAFT = ".new"
 

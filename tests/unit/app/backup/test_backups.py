@@ -57,6 +57,7 @@ def data(tmp_path: Path) -> Path:
     for name in (
         *("tls/ca.pem", "tls/ca.key", "inputs/ab/cd", "evidence/e", "logs/builds/uid.log"),
         *("workloads/claims/n/data/PG_VERSION", "workloads/kept/x/file"),
+        "workloads/snapshots/n/data/r3/PG_VERSION",
         *("workloads/instances/i/record.json", "builds/x/y", "gitops/z", "router/haproxy.cfg"),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +83,7 @@ async def test_objects_keys_and_volumes_come_back_and_what_is_made_anew_does_not
         *("upwell.db", "instance-id", "admin.token", "signing.key", "image-signing.pub"),
         *("audit.log", "audit.log.1", "tls/ca.pem", "tls/ca.key", "inputs/ab/cd", "evidence/e"),
         *("logs/builds/uid.log", "workloads/claims/n/data/PG_VERSION", "workloads/kept/x/file"),
+        "workloads/snapshots/n/data/r3/PG_VERSION",
     }
     assert (new / "admin.token").read_text() == "admin.token"
     assert new.stat().st_mode & 0o077 == 0
