@@ -114,7 +114,8 @@ def _undo(facts: MachineFacts, files: SetupFiles, *, data: bool) -> Iterator[Set
         yield SetupStep(SetupAction.REMOVE_UNIT, files.unit_path)
     if facts.has_data:
         yield SetupStep(SetupAction.REMOVE_WORKLOADS, files.data_dir)
-    if facts.configuration == files.configuration:  # what somebody has changed is theirs
+    # What somebody has changed is theirs, and what a package brought goes with that.
+    if facts.configuration == files.configuration and not facts.has_packaged_unit:
         yield SetupStep(SetupAction.REMOVE_CONFIGURATION, files.configuration_path)
     if data and facts.has_data:
         yield SetupStep(SetupAction.REMOVE_DATA, files.data_dir)

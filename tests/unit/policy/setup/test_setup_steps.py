@@ -90,6 +90,8 @@ def test_undoing_removes_what_was_set_up_and_keeps_the_data() -> None:
 def test_undoing_leaves_what_somebody_has_changed() -> None:
     theirs = replace(DONE, unit="[Unit]\n", configuration="their = true", has_systemd=False)
     assert undone(theirs) == [SetupAction.REMOVE_WORKLOADS]
+    packaged = replace(DONE, unit=None, has_packaged_unit=True)
+    assert undone(packaged) == [SetupAction.STOP_SERVICE, SetupAction.REMOVE_WORKLOADS]
     assert undone(MachineFacts()) == []
     assert undone(MachineFacts(), data=True) == []
 
