@@ -1,4 +1,4 @@
-"""Whatever stands in a Compose file, it is read or refused, never a crash."""
+"""A Compose file is read, or refused with a reason, whatever stands in it."""
 
 import contextlib
 
