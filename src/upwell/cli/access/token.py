@@ -132,9 +132,10 @@ def token() -> None:
     help="Group of the person, where a stage names it as approver (group:NAME); it gives no"
     " grants. Repeatable.",
 )
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def create(
+def create(  # noqa: PLR0913, PLR0917 - each option is a parameter
     session: Session,
     /,
     name: str,
@@ -143,6 +144,7 @@ def create(
     never: bool,  # noqa: FBT001 - click passes options by name
     person: str,
     groups: tuple[str, ...],
+    output: str,
 ) -> None:
     """Create a token and print it: only its hash is kept, so it cannot be shown again."""
     if _NAME.fullmatch(name) is None:
@@ -158,7 +160,10 @@ def create(
         except AlreadyExistsError as error:
             message = f"token/{name} exists already; remove it with `upwell token delete {name}`"
             raise CommandError(f"{message}, or choose another name") from error
-        echo(made)
+        if output == Format.TABLE:
+            echo(made)
+        else:
+            write_report("CreatedToken", {"name": name, "token": made}, output)
 
     session.run(work)
 

@@ -20,7 +20,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import shortened
+from upwell.cli.core.output import Format, output_option, shortened, write_objects
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.images.import_preview import preview
@@ -103,6 +103,7 @@ class _ImportRequest:
     show_default=True,
     help="Time limit of the wait; 0 for none.",
 )
+@output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def import_image(
@@ -111,6 +112,7 @@ def import_image(
     name: str,
     timeout: float,
     dry_run: bool,  # noqa: FBT001 - click passes options by name
+    output: str,
     **options: Any,
 ) -> None:
     """Import tags of a stream from their registry now, and wait for the result.
@@ -145,7 +147,9 @@ def import_image(
             done = await until(
                 client, asked, lambda state: _is_answered(state, names, whole=bool(repository))
             )
-        _print_results(done, names, whole=bool(repository))
+        if output != Format.TABLE:
+            write_objects([done], output, single=True)
+        _print_results(done, names, whole=bool(repository), is_told=output == Format.TABLE)
 
     session.run(work)
 
@@ -277,8 +281,10 @@ def _is_answered(stream: ImageStream, names: Iterable[str], *, whole: bool) -> b
     return True
 
 
-def _print_results(stream: ImageStream, names: Iterable[str], *, whole: bool) -> None:
-    """Print each tag's image; raises CommandError if an import failed."""
+def _print_results(
+    stream: ImageStream, names: Iterable[str], *, whole: bool, is_told: bool
+) -> None:
+    """Print each tag's image, unless told already; raises CommandError for a failed import."""
     histories: Mapping[str, NamedTagEventList] = {entry.tag: entry for entry in stream.status.tags}
     failures = []
     repository = stream.status.repository if whole else None
@@ -291,7 +297,7 @@ def _print_results(stream: ImageStream, names: Iterable[str], *, whole: bool) ->
         failed = [c for c in history.conditions if not c.is_true] if history is not None else []
         if failed:
             failures.append(f"{stream.name}:{name}: {failed[0].reason}: {failed[0].message}")
-        elif latest is not None:
+        elif latest is not None and is_told:
             echo(f"{stream.name}:{name} is {shortened(latest.docker_image_reference)}")
     if repository is not None and repository.additional_tags:
         more = len(repository.additional_tags)

@@ -165,3 +165,10 @@ def test_a_kubeconfig_that_would_keep_its_token_back_is_refused(
     result = upwell("kubeconfig", "--server", "http://upwell.test:7080")
     assert result.exit_code == 1
     assert "kubectl sends no token to http://upwell.test:7080" in result.stderr
+
+
+def test_a_new_token_as_json(upwell: Upwell) -> None:
+    made = upwell("token", "create", "ci", "--grant", "builder@shop", "-o", "json")
+    document = json.loads(made.stdout)
+    assert (document["kind"], document["name"]) == ("CreatedToken", "ci")
+    assert document["token"].startswith("upwell_ci_")
