@@ -98,6 +98,7 @@ async def build(client: ApiClient, name: str) -> BuildPhase | None:
 
 
 @pytest.mark.skipif(not _LIBRARIES, reason="apt install faketime")
+@pytest.mark.skipif(not ALL_STEPS, reason="on demand: UPWELL_FAULT_STEPS=all")
 async def test_a_build_and_a_rollout_take_no_notice_and_imports_go_on() -> None:
     async with with_clock() as (made, clock), made.client() as client:
         await publish(made.vendor, "vendor/base:1", "1.0")

@@ -27,13 +27,16 @@ DISK_MEGABYTES = 1024
 ON_DEMAND = {
     "server killed",
     "server gone",
+    "router killed",  # tests/acceptance/faults/test_faults_of_the_router.py
     "router's worker killed",
     "router's worker stopped",
     "instance stopped",
+    "podman service killed",  # tests/integration/workload/test_podman_faults.py
     "podman service stopped",
     "vendor's registry (slow) slow",
     "builder stopped",
     "conmon stopped",
+    "vendor's registry (other_bytes) lying",  # tests/integration/registry/test_client_faults.py
     "vendor's registry (truncated) lying",
     "vendor's registry (server_error) lying",
     "disk full",
