@@ -66,14 +66,14 @@ def served() -> Iterator[ThreadedApi]:
     assert not thread.is_alive()
 
 
-class Judge(Protocol):
+class OperationJudge(Protocol):
     """Judgement of the operations whose path has a part; of all without one."""
 
     def __call__(self, prepare: Callable[[Any], None], part: str = "") -> None: ...
 
 
 @pytest.fixture
-def judge_every_operation(served: ThreadedApi, subtests: pytest.Subtests) -> Judge:
+def judge_every_operation(served: ThreadedApi, subtests: pytest.Subtests) -> OperationJudge:
     """Give the judgement of every operation's answers to requests that a function prepares.
 
     In one test: schemathesis and all documents are not loaded where tests are only collected.
@@ -93,12 +93,12 @@ def judge_every_operation(served: ThreadedApi, subtests: pytest.Subtests) -> Jud
     return judge_each
 
 
-def test_every_operation_answers_as_it_says(judge_every_operation: Judge) -> None:
+def test_every_operation_answers_as_it_says(judge_every_operation: OperationJudge) -> None:
     judge_every_operation(lambda _: None)
 
 
 def test_operations_on_objects_that_exist_answer_as_they_say(
-    judge_every_operation: Judge, served: ThreadedApi
+    judge_every_operation: OperationJudge, served: ThreadedApi
 ) -> None:
     before = ["DELETE"]
 
