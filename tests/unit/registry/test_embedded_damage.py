@@ -184,6 +184,19 @@ async def test_a_push_heals_a_damaged_blob_in_every_repository(registries: Regis
     assert registry.damage() == {}
 
 
+async def test_a_push_heals_what_no_time_tells(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    digest = await push_blob(registry, "team/app", b"layer")
+    await registry.mount_blob("team/web", digest, "team/app")
+    assert await read(registry, "team/app", digest) == b"layer"
+    flip(registries, digest)
+
+    await push_blob(registry, "team/app", b"layer")
+    for repository in ("team/app", "team/web"):
+        assert await read(registry, repository, digest) == b"layer"
+    assert registry.damage() == {}
+
+
 async def test_scrubbing_finds_what_no_time_tells(registries: RegistryFolder) -> None:
     registry = registries.open()
     bad, good = [await push_blob(registry, "team/app", one) for one in (b"layer", b"another")]

@@ -1,6 +1,8 @@
 """The content store: each content once, hard-linked into the repositories that may see it."""
 
 import errno
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +52,15 @@ class Contents:
         """Take over the file `verified`, synced and known to be `digest`, and link it.
 
         The file is gone afterwards, whether the content was new, was known, or could not be kept.
-        Content that is known and that the disk has changed is replaced in every repository.
+        Content that is known and that the disk has changed is replaced in every repository, so it
+        is hashed again.
         Raises QuotaExceededError.
         """
         content = self.path(digest)
         try:
             make_directories(content.parent)
             make_directories(link.parent)
-            damaged = not (self._is_whole(content, digest) and self._is_whole(link, digest))
+            damaged = not self._are_whole((content, link), digest)
             with self._lock:
                 self._usage.end(verified)  # no upload any more, but content
                 if allowed is not None:
@@ -81,12 +84,19 @@ class Contents:
         finally:
             verified.unlink(missing_ok=True)
 
-    def _is_whole(self, file: Path, digest: Digest) -> bool:
-        """Return False for a file that is there, and is damaged; blocks while it is hashed."""
-        try:
-            return self.integrity.check(file, digest)
-        except FileNotFoundError:
-            return True
+    def _are_whole(self, files: Iterable[Path], digest: Digest) -> bool:
+        """Return False if one of the files is there, and damaged; blocks while they are hashed.
+
+        What is known of them does not count: whoever brings the content may know that it is not.
+        """
+        looked_at = set[int]()
+        for file in files:
+            with suppress(FileNotFoundError):
+                inode = file.stat().st_ino
+                if inode not in looked_at and not self.integrity.check_again(file, digest):
+                    return False
+                looked_at.add(inode)
+        return True
 
     def _take(self, verified: Path, content: Path) -> None:
         verified.rename(content)

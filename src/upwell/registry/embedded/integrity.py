@@ -93,6 +93,14 @@ class Integrity:
             return True
         if self.is_damaged(facts):
             return False
+        return self.check_again(file, digest)
+
+    def check_again(self, file: Path, digest: Digest) -> bool:
+        """Return True if a file is whole, whatever is known of it; blocks while it is hashed.
+
+        Raises FileNotFoundError.
+        """
+        facts = file.stat()
         return self._judge(facts, _digest_of(file, digest) == digest)
 
     async def require(self, file: Path, digest: Digest) -> bool:
