@@ -21,7 +21,9 @@ from upwell.store.kubernetes_connections import (
 
 _TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 _MOST_BYTES = 64 * 1024 * 1024
-"""Of an answer: a larger list is read page by page, as objects."""
+"""Of a page."""
+_PAGE = 500
+"""Rows of a page of a list: none takes the server long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +36,62 @@ class TableRequest:
     name: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def path(self) -> str:
-        """The URL path with its query."""
+    def path(self, page: str = "") -> str:
+        """Return the URL path with its query, of the page that `page` continues with."""
         steps = ["apis" if "/" in self.api_version else "api", *self.api_version.split("/")]
         if self.namespace:
             steps += ["namespaces", self.namespace]
         steps += [self.plural, self.name]
         path = "".join(f"/{quote(step, safe=':')}" for step in steps if step)
-        return f"{path}?{urlencode(self.params)}" if self.params else path
+        params = dict(self.params)
+        if not self.name:
+            params["limit"] = str(_PAGE)
+        if page:
+            params["continue"] = page
+        return f"{path}?{urlencode(params)}" if params else path
 
 
 async def read_tables(
     access: ServerAccess, requests: Sequence[TableRequest]
-) -> Sequence[Mapping[str, Any]] | None:
-    """Return the Tables in the order of `requests`; None if any of them is not to be had.
+) -> Sequence[Sequence[Mapping[str, Any]]] | None:
+    """Return the Tables, page by page, in the order of `requests`; None: one is not to be had.
 
-    The reason is left to who asks for the objects themselves then.
+    The reason is left to who asks for the objects themselves then. Raises TimeoutError, as nobody
+    has to wait for the same server twice.
     """
     connections = HttpConnections(access.base_url.rstrip("/"), access.ca, access.socket)
     headers = [("Accept", _TABLE), ("User-Agent", "upwell")]
     if token := access.bearer_token:
         headers.append(("Authorization", f"Bearer {token}"))
 
-    async def read(request: TableRequest) -> Mapping[str, Any] | None:
-        asked = HttpRequest("GET", request.path, headers)
+    async def read(path: str) -> Mapping[str, Any] | None:
+        asked = HttpRequest("GET", path, headers)
         async with connections.ask(asked, TimeLimits(whole=access.timeout)) as answer:
             if answer.status != HTTPStatus.OK:
                 return None
             body = await answer.read_at_most(_MOST_BYTES)
         return table_in(body) if len(body) <= _MOST_BYTES else None
 
+    async def read_all(request: TableRequest) -> Sequence[Mapping[str, Any]] | None:
+        pages: list[Mapping[str, Any]] = []
+        following = ""
+        while True:
+            page = await read(request.path(following))
+            if page is None:
+                return None
+            pages.append(page)
+            following = str((page.get("metadata") or {}).get("continue") or "")
+            if not following:
+                return pages
+
     try:
-        found = await asyncio.gather(*map(read, requests))
-    except (ConnectionFailedError, TimeoutError):
+        found = await asyncio.gather(*map(read_all, requests))
+    except ConnectionFailedError:
         return None
     finally:
         await connections.close()
-    tables = [table for table in found if table is not None]
-    return tables if len(tables) == len(found) else None
+    lists = [pages for pages in found if pages is not None]
+    return lists if len(lists) == len(found) else None
 
 
 def table_in(body: bytes) -> Mapping[str, Any] | None:
@@ -93,9 +112,22 @@ def _is_table(document: object) -> bool:
         return False
     document["rows"] = rows
     named = all(isinstance(column, dict) and "name" in column for column in columns)
-    return named and all(_is_row(row, len(columns)) for row in document["rows"])
+    # One that is always shown, at least: what a row is about.
+    narrow = named and any(not column.get("priority") for column in columns)
+    whole = isinstance(document.get("metadata") or {}, dict)
+    return narrow and whole and all(_is_row(row, len(columns)) for row in rows)
 
 
 def _is_row(row: object, columns: int) -> bool:
-    cells = row.get("cells") if isinstance(row, dict) else None
-    return isinstance(cells, list) and len(cells) == columns
+    if not isinstance(row, dict):
+        return False
+    cells, about = row.get("cells"), row.get("object") or {}
+    metadata = (about.get("metadata") or {}) if isinstance(about, dict) else None
+    if not isinstance(cells, list) or len(cells) != columns or not isinstance(metadata, dict):
+        return False
+    labels = metadata.get("labels") or {}
+    texts = (
+        metadata.get("namespace") or "",
+        *(labels.values() if isinstance(labels, dict) else (labels,)),
+    )
+    return all(isinstance(text, str) for text in texts)

@@ -149,15 +149,19 @@ class Session:
                 Exit.NOT_FOUND,
             )
         if isinstance(error, UnavailableError) and not isinstance(error, ServerFaultError):
-            if "speaks plain http" in str(error):
-                plain = self.server.replace("https://", "http://", 1)
-                return CommandError(f"{error}: name it as {plain}", Exit.UNREACHABLE)
-            return CommandError(
-                f"{error}: is `upwell serve` running at {self.server}?"
-                " Name another server with --server or UPWELL_SERVER",
-                Exit.UNREACHABLE,
-            )
+            return self.unreachable(str(error))
         return CommandError(str(error))
+
+    def unreachable(self, reason: str) -> CommandError:
+        """Return what is told of a server that does not answer."""
+        if "speaks plain http" in reason:
+            plain = self.server.replace("https://", "http://", 1)
+            return CommandError(f"{reason}: name it as {plain}", Exit.UNREACHABLE)
+        return CommandError(
+            f"{reason}: is `upwell serve` running at {self.server}?"
+            " Name another server with --server or UPWELL_SERVER",
+            Exit.UNREACHABLE,
+        )
 
 
 def run_awaited[T](work: Coroutine[Any, Any, T]) -> T:

@@ -21,7 +21,8 @@ def write_server_tables(session: Session, request: ListRequest) -> bool:
     """Write what was asked for as tables of the server's.
 
     False: nothing was written, since this takes the objects themselves, or something is wrong that
-    who reads those can tell. Raises click.UsageError for unknown names.
+    who reads those can tell. Raises click.UsageError for unknown names, and CommandError for a
+    server that does not answer in time.
     """
     if session.find_access is None or not _is_plain(request):
         return False
@@ -46,10 +47,14 @@ def write_server_tables(session: Session, request: ListRequest) -> bool:
         for names, name in places
     ]
     access = session.find_access(session.server, session.token, session.authority)
-    tables = run_awaited(read_tables(access, asked))
-    if tables is None:
+    try:
+        lists = run_awaited(read_tables(access, asked))
+    except TimeoutError as error:
+        raise session.unreachable(f"{access.base_url} did not answer in time") from error
+    if lists is None:
         return False
-    _write([(names, table) for (names, _), table in zip(places, tables, strict=True)], request)
+    found = zip(places, lists, strict=True)
+    _write([(names, page) for (names, _), pages in found for page in pages], request)
     return True
 
 
@@ -95,7 +100,7 @@ def _lines(
     """Return titles and rows of one kind."""
     style = request.style(namespaced=names.namespaced, kinds=kinds)
     heads = [table["columnDefinitions"] for table in tables]
-    # What is notable in one of the objects is narrow, though the tables of others have it wide.
+    # What is notable in one of the objects is narrow, though other pages or tables have it wide.
     shown = [
         at
         for at, same in enumerate(zip(*heads, strict=True))

@@ -1,14 +1,20 @@
 """`upwell get` by the server's own tables: the same, line by line, as by the objects."""
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from click.testing import CliRunner
 from tests.support.cli.served_commands import ServedCommands, served_commands
 
 from upwell.api.decoding.kinds import KINDS, KindNames
+from upwell.cli import main
+from upwell.cli.core.connection import Session
+from upwell.cli.core.errors import Exit
 from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_tables import TableRequest, read_tables, table_in
 
@@ -103,7 +109,7 @@ async def test_a_table_is_what_the_server_is_asked_for(shop: ServedCommands) -> 
     found = await read_tables(ServerAccess(shop.api.url), asked)
 
     assert found is not None
-    assert found[0]["rows"][0]["cells"][0] == "alpha"
+    assert found[0][0]["rows"][0]["cells"][0] == "alpha"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,12 @@ async def test_what_is_not_to_be_had_is_no_table(shop: ServedCommands, asked: Ta
 COLUMN = {"name": "Name", "format": "name"}
 
 
+def row_of(about: str) -> bytes:
+    """Return a Table with a row about that."""
+    head = '{"kind": "Table", "columnDefinitions": [{"name": "A"}]'
+    return f'{head}, "rows": [{{"cells": [1], "object": {about}}}]}}'.encode()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -126,6 +138,13 @@ COLUMN = {"name": "Name", "format": "name"}
         b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": 1}',
         b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": [{"cells": []}]}',
         b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": [1]}',
+        b'{"kind": "Table", "columnDefinitions": [{"name": "A", "priority": 1}], "rows": []}',
+        b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "metadata": 1}',
+        row_of("1"),
+        row_of('{"metadata": 1}'),
+        row_of('{"metadata": {"namespace": 1}}'),
+        row_of('{"metadata": {"labels": ["a"]}}'),
+        row_of('{"metadata": {"labels": {"a": 1}}}'),
     ],
 )
 def test_what_has_not_the_form_of_a_table_is_none(answer: bytes) -> None:
@@ -145,6 +164,36 @@ async def test_a_server_that_is_not_there_has_no_tables() -> None:
     asked = TableRequest("v1", "configmaps", "default")
 
     assert await read_tables(ServerAccess("http://127.0.0.1:1"), [asked]) is None
+
+
+def asked_again(*_: str) -> NoReturn:
+    raise AssertionError("the server was asked again")
+
+
+async def test_a_server_that_is_silent_is_waited_for_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        access = ServerAccess(url, timeout=0.05)
+        session = Session(url, connect=asked_again, find_access=lambda *_: access)
+        found = await asyncio.to_thread(CliRunner().invoke, main, ["get", "cm"], obj=session)
+
+    assert f"{url} did not answer in time: is `upwell serve` running" in found.stderr
+    assert found.exit_code == Exit.UNREACHABLE
+
+
+async def test_a_long_list_is_read_page_by_page(
+    shop: ServedCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.store.kubernetes_tables._PAGE", 1)
+    monkeypatch.setattr("upwell.machine.clock.now", shop.api.clock)
+
+    pages = await read_tables(ServerAccess(shop.api.url), [TableRequest("v1", "configmaps")])
+
+    assert pages is not None
+    assert [row["cells"][0] for page in pages[0] for row in page["rows"]] == ["alpha", "beta"]
+    assert len(pages[0]) > 1
+    by_objects = await replace(shop, reads_tables=False)("get", "cm,secret", "-A")
+    assert (await shop("get", "cm,secret", "-A")).output == by_objects.output
 
 
 @pytest.mark.parametrize("names", KINDS, ids=lambda names: names.kind)
