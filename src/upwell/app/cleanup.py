@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 3600.0
 _UNDER_PRESSURE_SECONDS = 300.0
+_UPLOADS_SECONDS = 60.0
+"""Until uploads are looked at again: one that filled the disk is not idle when it has."""
 _UNCERTAIN_SECONDS = 60.0
 _DAMAGE_SECONDS = 5.0
 _SHOWN = 5
@@ -94,17 +96,21 @@ async def free_space(
 ) -> None:
     """Remove what nothing needs as soon as a disk is nearly full, and again while it stays so.
 
-    Uploads that nobody goes on with go first; `prune` removes by the ordinary rules.
+    Uploads that nobody goes on with go first, and within a minute; `prune` removes by the ordinary
+    rules, every five.
     """
+    next_pruning = elapsed()
     async for _ in components.changes():
         while any(state.reason == DiskFault.FULL for state in components.states()):
             try:
                 removed = 0 if registry is None else await registry.drop_idle_uploads()
                 log.info("disk pressure: idle uploads removed", extra={"uploads": removed})
-                await prune()
+                if elapsed() >= next_pruning:
+                    next_pruning = elapsed() + _UNDER_PRESSURE_SECONDS
+                    await prune()
             except (StoreError, RegistryError, WorkloadError, OSError) as error:
                 log.warning("disk pressure: space not freed", extra={"why": str(error)})
-            await asyncio.sleep(_UNDER_PRESSURE_SECONDS)
+            await asyncio.sleep(_UPLOADS_SECONDS)
 
 
 async def referenced_evidence(store: Store) -> set[Digest]:
