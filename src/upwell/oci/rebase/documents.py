@@ -23,7 +23,14 @@ from upwell.oci import (
 from upwell.oci.rebase.history import rebased_history
 from upwell.oci.rebase.images import LayeredImage, encoded
 from upwell.oci.rebase.merging import MergedSettings, merged_map, merged_settings
-from upwell.oci.rebase.records import BASE_NAME, BUILDPACKS, buildpacks_label, recorded
+from upwell.oci.rebase.records import (
+    BASE_DIGEST,
+    BASE_MANIFEST,
+    BASE_NAME,
+    BUILDPACKS,
+    buildpacks_label,
+    recorded,
+)
 
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -38,6 +45,7 @@ _LAYER_TYPES = {
 }
 """Layers of Docker's family -> the same of the OCI's."""
 _TO_DOCKER = {oci: docker for docker, oci in _LAYER_TYPES.items() if "zstd" not in oci}
+_BASE = (BASE_NAME, BASE_DIGEST)
 _CONFIGS = frozenset({_DOCKER_CONFIG, _OCI_CONFIG})
 
 
@@ -140,6 +148,8 @@ def rebased_index(index: Index, made: Mapping[Digest, Manifest], kept: Sequence[
         if entry.digest in made or entry.digest in kept
     ]
     document["mediaType"] = str(index.media_type)
+    if isinstance(named := document.get("annotations"), dict):
+        document["annotations"] = _named_anew(named, list(made.values()))
     found = parse_manifest(encoded(document))
     if not isinstance(found, Index):
         raise InvalidManifestError(f"index {index.digest} is none any more")
@@ -155,8 +165,19 @@ def _entry(raw: Mapping[str, Any], made: Manifest | None) -> Mapping[str, Any]:
     if made is None:
         return raw
     kept = {key: value for key, value in raw.items() if key != "data"}
+    if isinstance(named := kept.get("annotations"), dict):
+        kept["annotations"] = _named_anew(named, [made])
     size = len(made.raw)
     return {**kept, "mediaType": str(made.media_type), "digest": str(made.digest), "size": size}
+
+
+def _named_anew(values: Mapping[str, Any], made: Sequence[Manifest]) -> Mapping[str, Any]:
+    """Return annotations whose base, where they name one, is that of images; none of several."""
+    if values.keys().isdisjoint(_BASE):
+        return values
+    bases = {tuple(one.annotations.get(key, "") for key in _BASE) for one in made}
+    kept = {key: value for key, value in values.items() if key not in {*_BASE, BASE_MANIFEST}}
+    return {**kept, **dict(zip(_BASE, bases.pop(), strict=True))} if len(bases) == 1 else kept
 
 
 def _check(image: LayeredImage, old: NamedBase, new: NamedBase) -> None:

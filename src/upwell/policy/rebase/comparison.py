@@ -13,6 +13,8 @@ _LIBRARY_FOLDERS = re.compile(
     r"(?:usr/|usr/local/)?lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*)?"
 )
 """Folders that a program loader looks into by itself (ld.so(8), and Debian's multiarch)."""
+_LINKED_IN = re.compile(r"\.(?:a|rlib)$|^usr/(?:local|lib|share)/go(?:-[0-9.]+)?/")
+"""Static libraries, those of Rust, and Go's, which is compiled with each program."""
 _MOST_LOOKUPS = 2_000_000
 """An image of a thousand programs takes some ten thousand."""
 _NAME_LENGTH = 256
@@ -40,6 +42,27 @@ class BaseComparison:
     def changed_folders(self) -> frozenset[str]:
         """Folders below which something differs."""
         return frozenset(folder for path in self.changed for folder in parents(path))
+
+    @cached_property
+    def added_to(self) -> Mapping[str, tuple[str, ...]]:
+        """Folders of the old base to which the new adds, with the old one's paths in each."""
+        old = self.old.entries
+        added = {path.rpartition("/")[0] for path in self.changed if path not in old}
+        found: dict[str, list[str]] = {folder: [] for folder in added if folder in old}
+        for path in old:
+            folder = path.rpartition("/")[0]
+            if folder in found:
+                found[folder].append(path)
+        return {folder: tuple(paths) for folder, paths in found.items()}
+
+    @cached_property
+    def linked_in(self) -> frozenset[str]:
+        """Paths of the old base that differ, and that compilers put into programs."""
+        return frozenset(
+            path
+            for path in self.changed
+            if _LINKED_IN.search(path) is not None and path in self.old.entries
+        )
 
     @cached_property
     def outdated(self) -> frozenset[str]:

@@ -33,6 +33,11 @@ def file_findings(update: BaseUpdate) -> Iterator[RebaseFinding]:
     for path in sorted(_removed(update)):
         why = "the image removes what the base update changes"
         found[RebaseFault.WHITEOUT, why].append(path)
+    for folder in _swept(update):
+        why = (
+            "the base update adds to a folder, all of which the image removes or gives other rights"
+        )
+        found[RebaseFault.FILE_OVERLAP, why].append(folder)
     for (fault, why), paths in found.items():
         yield RebaseFinding(fault, why, tuple(sorted(paths)))
 
@@ -49,9 +54,18 @@ def _problem(
         return RebaseFault.FILE_OVERLAP, "a folder above it is a link in one of the bases alone"
     if entry.kind is EntryKind.HARD_LINK and entry.content in update.changed:
         return RebaseFault.FILE_OVERLAP, "it is a hard link to what the base update changes"
-    if entry.kind is EntryKind.SYMLINK and update.loses(path):
-        return RebaseFault.MISSING_FILE, "it is a link to what the new base has not"
+    if lost := _lost(update, path, entry):
+        return RebaseFault.MISSING_FILE, lost
     return _copied(update, path, entry, copies)
+
+
+def _lost(update: BaseUpdate, path: str, entry: LayerEntry) -> str:
+    """Say what of the old base a path needs that the new has not; empty: nothing."""
+    if any(_is_gone(update, folder) for folder in parents(path)):
+        return "it is in a folder of the old base, which the new has not"
+    if entry.kind is EntryKind.SYMLINK and update.loses(path):
+        return "it is a link to what the new base has not"
+    return ""
 
 
 def _copied(
@@ -80,6 +94,42 @@ def _leads_elsewhere(update: BaseUpdate, folder: str) -> bool:
         return False
     entries = (bottom.entries.get(folder) for bottom in (update.old, update.new))
     return any(entry is not None and entry.kind is not EntryKind.DIRECTORY for entry in entries)
+
+
+def _is_gone(update: BaseUpdate, folder: str) -> bool:
+    """Return True if a folder had something of the old base, and is none of the new."""
+    new = update.new
+    is_old = folder != "" and folder in update.old.folders
+    return is_old and folder not in new.folders and folder not in new.entries
+
+
+def _swept(update: BaseUpdate) -> Iterator[str]:
+    """Yield folders of which a step has met all that the old base has, and the new has more.
+
+    As `rm -rf FOLDER/*` and `chown -R` do: a build would do so with the rest, too.
+    """
+    removed = frozenset(path for layer in update.layers for path in layer.removed)
+    for folder, paths in update.bases.added_to.items():
+        names = paths or (folder,)
+        met = [
+            _is_met(update, path, removed) for path in names if not _is_passed_over(update, path)
+        ]
+        if met and all(met):
+            yield folder
+
+
+def _is_passed_over(update: BaseUpdate, path: str) -> bool:
+    """Return True for what `*` does not stand for, and for links, which chmod(1) leaves alone."""
+    is_hidden = path.rpartition("/")[2].startswith(".")
+    return is_hidden or update.old.entries[path].kind is EntryKind.SYMLINK
+
+
+def _is_met(update: BaseUpdate, path: str, removed: frozenset[str]) -> bool:
+    """Return True if the image removes a path of the base, or has its content with other rights."""
+    own, old = update.own.entries.get(path), update.old.entries[path]
+    if own is None:
+        return path in removed
+    return own != old and (own.kind, own.content) == (old.kind, old.content)
 
 
 def _removed(update: BaseUpdate) -> Iterator[str]:

@@ -35,6 +35,7 @@ def platform_findings(
     yield from _distribution(update)
     yield from _runtimes(update, old, new)
     yield from _user(update, merged)
+    yield from _owners(update)
     before, after = _labels(old), _labels(new)
     for label in _TARGET_LABELS:
         if before.get(label) and before.get(label) != after.get(label):
@@ -124,6 +125,28 @@ def _user(update: BaseUpdate, merged: Mapping[str, Any]) -> Iterator[RebaseFindi
         if was != now:
             why = f"{name} is {was or 'missing'} in the old base, {now or 'missing'} in the new"
             yield RebaseFinding(RebaseFault.USER, why)
+
+
+def _owners(update: BaseUpdate) -> Iterator[RebaseFinding]:
+    """Yield names whose id is another in the new base: files of the image may be theirs by name."""
+    for path, what in (("etc/passwd", "user"), ("etc/group", "group")):
+        was, now = (_ids_by_name(files.texts.get(path)) for files in (update.old, update.new))
+        moved = {number: name for name, number in was.items() if now.get(name) != number}
+        owned: dict[str, list[str]] = defaultdict(list)
+        for own, entry in update.own.entries.items() if moved else ():
+            number = str(entry.uid if what == "user" else entry.gid)
+            if number in moved:
+                owned[number].append(own)
+        for number, paths in owned.items():
+            there = now.get(moved[number], "missing")
+            why = f"files of {what} {moved[number]}, {number} in the old base, {there} in the new"
+            yield RebaseFinding(RebaseFault.USER, why, tuple(sorted(paths)))
+
+
+def _ids_by_name(text: str | None) -> Mapping[str, str]:
+    """Return the ids of users or groups (passwd(5), group(5)): both have them third."""
+    rows = (line.split(":") for line in (text or "").splitlines())
+    return {fields[0]: fields[2] for fields in rows if len(fields) > 3}  # noqa: PLR2004
 
 
 def _ids(text: str | None, name: str) -> str:

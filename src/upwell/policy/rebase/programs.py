@@ -4,6 +4,7 @@ A library without symbol versions is taken for the same as long as its soname is
 soname promises.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from upwell.policy.rebase.layered_files import LayeredFiles
 type _Problem = tuple[RebaseFault, str]
 
 _ENV = "/env"
+_PATHS = re.compile(r"(?:^|(?<=[\s;&|(\"']))/[\w.+/-]+")
 _SHOWN = 5
 _MAX_NAME = 80
 
@@ -35,6 +37,9 @@ def program_findings(update: BaseUpdate, settings: Mapping[str, Any]) -> Iterato
             found[RebaseFault.MISSING_FILE, f"the new base has no {name}, which runs it"].append(
                 path
             )
+    if update.own.elf and (changed := update.bases.linked_in):
+        why = f"it may have been linked with what the base update replaces (/{min(changed)})"
+        found[RebaseFault.BASE_COPY, why].extend(update.own.elf)
     for (fault, why), paths in found.items():
         yield RebaseFinding(fault, why, tuple(sorted(paths)))
     yield from _command_findings(update, settings)
@@ -48,10 +53,15 @@ def _command_findings(update: BaseUpdate, settings: Mapping[str, Any]) -> Iterat
         if (words := list(commands({name: settings.get(name)})))
     }
     for word in dict.fromkeys(commands(settings)):
-        is_lost = update.loses(word) if word.startswith("/") else False
+        is_lost = any(map(update.loses, _paths(word)))
         if is_lost or (word in first and word and update.loses_program(word, folders)):
             why = f"its command names {word}, which the new base has not"
             yield RebaseFinding(RebaseFault.MISSING_FILE, why)
+
+
+def _paths(word: str) -> list[str]:
+    """Return the paths that a word of a command names: of a shell's script, several."""
+    return [word] if word.startswith("/") and " " not in word else _PATHS.findall(word)
 
 
 def _search_path(settings: Mapping[str, Any]) -> list[str]:
@@ -113,7 +123,7 @@ def _library_problems(
         if update.loses(name):
             yield RebaseFault.MISSING_LIBRARY, f"the new base has no {name}"
         return
-    if name in update.own.by_name:
+    if any(is_library_folder(path.rpartition("/")[0]) for path in update.own.by_name.get(name, ())):
         return
     before, offered = (each.by_name.get(name, ()) for each in (update.old, update.new))
     update.spend((len(before) + len(offered)) * (1 + len(versions)))

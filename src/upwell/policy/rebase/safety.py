@@ -1,5 +1,6 @@
 """Decision whether a rebase is safe. What is unknown is not."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,13 @@ from upwell.formats.s2i.contract import SCRIPTS_LABEL, image_path
 from upwell.oci.rebase.documents import RebasedImage
 from upwell.oci.rebase.history import own_steps
 from upwell.oci.rebase.merging import SettingValues, shown
-from upwell.oci.rebase.records import REBASABLE
+from upwell.oci.rebase.records import (
+    BASE_DIGEST,
+    BASE_MANIFEST,
+    BASE_NAME,
+    BUILDPACKS,
+    REBASABLE,
+)
 from upwell.policy.rebase.comparison import BaseUpdate, TooMuchToCompareError
 from upwell.policy.rebase.files import file_findings
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
@@ -27,6 +34,19 @@ _INSTRUCTIONS = {
 """Instructions of a Dockerfile that set a field, where they are not called as it is."""
 _NO_COMMAND = "/bin/sh -c #(nop)"
 """Begins the steps of Docker's classic builder, and of Buildah, that run nothing."""
+_MADE_OF_VARIABLES = (
+    "WorkingDir",
+    "User",
+    "Entrypoint",
+    "Cmd",
+    "Healthcheck",
+    "Volumes",
+    "ExposedPorts",
+)
+"""Fields in which a Dockerfile may name variables, or whose words are likely to have been."""
+_MOST_LOOKED_THROUGH = 20_000_000
+"""Characters: less than a second."""
+_RECORDS = frozenset({BASE_NAME, BASE_DIGEST, BASE_MANIFEST, BUILDPACKS})
 _WORD = re.compile(r"[^\s=\"'\[\],]+")
 _STEPS_DEPEND_ON = ("User", "WorkingDir", "Shell")
 
@@ -85,6 +105,8 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
         *_on_build(new.settings, "new"),
         *_build_settings(image),
         *_set_again(image),
+        *_derived(image),
+        *_uncovered(image),
         *(
             RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{conflict.path}: {conflict.why}")
             for conflict in image.merged.conflicts
@@ -115,6 +137,55 @@ def _set_again(image: RebasedImage) -> Iterator[RebaseFinding]:
         if found is not None and (not key or not found.isdisjoint((key, key.removesuffix("/tcp")))):
             why = f"a step of the image sets {change.path}, to the value that its old base has too"
             yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why)
+
+
+def _derived(image: RebasedImage) -> Iterator[RebaseFinding]:
+    """Yield settings of the image that have the value of a variable which the base changes."""
+    old = image.old.image.settings
+    below, above = SettingValues(old), SettingValues(image.image.settings)
+    own = dict(_own_texts(old, image.source.settings))
+    variables = {
+        change.path.removeprefix("Env."): str(change.before)
+        for change in image.merged.changes
+        if change.path.startswith("Env.") and change.before
+        if below.value(change.path) == change.before
+    }
+    if len(variables) * sum(map(len, own.values())) > _MOST_LOOKED_THROUGH:
+        why = "the base changes more variables than can be looked for in all settings"
+        yield RebaseFinding(RebaseFault.UNKNOWN, why)
+        return
+    for name, before in variables.items():
+        value = re.compile(rf"(?<![A-Za-z0-9]){re.escape(before)}(?![A-Za-z0-9])")
+        for path, text in own.items():
+            if value.search(text) and value.search(str(above.value(path))):
+                why = f"{path} may be made of {name}, which was {shown(before)} in the old base"
+                yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why)
+
+
+def _own_texts(old: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the settings that are not those of the old base, each as a text."""
+    for name in ("Env", "Labels", *_MADE_OF_VARIABLES):
+        value, before = settings.get(name), old.get(name)
+        if name == "Env" and isinstance(value, list):
+            entries = [str(one).partition("=") for one in value]
+            value = {key: text for key, _, text in entries}
+            before = dict(str(one).split("=", 1) for one in before or () if "=" in str(one))
+        if isinstance(value, dict) and name in {"Env", "Labels"}:
+            known = before if isinstance(before, dict) else {}
+            for key, text in value.items():
+                if text != known.get(key) and key not in _RECORDS:
+                    yield f"{name}.{key}", str(text)
+        elif value and value != before:
+            yield name, json.dumps(value)
+
+
+def _uncovered(image: RebasedImage) -> Iterator[RebaseFinding]:
+    """Yield the volumes of the old base alone: what steps wrote there, no layer has."""
+    for change in image.merged.changes if image.own_layers else ():
+        name, _, path = change.path.partition(".")
+        if name == "Volumes" and change.after is None:
+            why = f"the old base declares the volume {path}, and the new does not: a build would"
+            yield RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{why} keep what its steps write")
 
 
 def _words_by_instruction(steps: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.registry.made_images import MadeImage, made_image, made_index, tar_of
 
-from upwell.oci import Digest, InvalidManifestError, Manifest, parse_manifest
+from upwell.oci import Digest, Index, InvalidManifestError, Manifest, parse_manifest
 from upwell.oci.rebase.documents import NotRebasableError, RebasedImage, rebased, rebased_index
 from upwell.oci.rebase.images import LayeredImage, closest_base
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME, BUILDPACKS, REBASABLE, base_records
@@ -252,6 +252,27 @@ def test_an_index_keeps_its_order_and_what_was_not_rebased() -> None:
     ]
     assert found.annotations == {"of": "index"}
     assert [str(one.platform) for one in found.manifests] == ["linux/amd64", "linux/arm64"]
+
+
+def test_an_index_that_names_its_base_names_the_new_one() -> None:
+    images = {"amd64": made_image(OLD, APP), "arm64": made_image(OLD, DATA)}
+    document = json.loads(made_index(images).raw)
+    stale = {BASE_NAME: "debian:11", BASE_DIGEST: str(Digest.of(b"old")), "of": "index"}
+    document["annotations"] = stale
+    document["manifests"][0]["annotations"] = stale
+    index = parse_manifest(json.dumps(document).encode())
+    assert isinstance(index, Index)
+    new = base(NEW, MORE)
+    made = {one.manifest.digest: on_new(one).manifest for one in images.values()}
+    found = rebased_index(index, made, [])
+    name = "docker.io/library/debian:11"
+    fresh = {"of": "index", BASE_NAME: name, BASE_DIGEST: str(new.manifest.digest)}
+    assert found.annotations == fresh
+    assert [dict(one.annotations) for one in found.manifests] == [fresh, {}]
+
+    other = on_new(images["arm64"], new=base(MORE)).manifest
+    mixed = {**made, images["arm64"].manifest.digest: other}
+    assert rebased_index(index, mixed, []).annotations == {"of": "index"}, "each has its own"
 
 
 def _parsed(raw: bytes) -> Manifest:
