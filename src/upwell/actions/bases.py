@@ -26,11 +26,12 @@ class BaseActions:
         self._layers = layers
 
     async def search(
-        self, layers: Sequence[str], may_read: Callable[[str, str], bool]
+        self, namespace: str, layers: Sequence[str], may_read: Callable[[str, str], bool]
     ) -> BaseSearchStatus:
         """Return the known images whose layers are the lowest of these, the most layers first.
 
-        Those alone that somebody may read, by kinds of objects and namespaces.
+        Those alone that somebody may read, by kinds of objects and namespaces; of those with the
+        same layers the ones of `namespace`, where it has any.
         """
         known = await self._known.now()
         await self._cache.ready(Build)
@@ -46,7 +47,9 @@ class BaseActions:
 
         def found() -> BaseSearchStatus:
             streams = ImageStream.KIND.kind
-            bases = known.bases(layers, lambda one: may_read(streams, one), by_chain(used, read))
+            bases = known.bases(
+                layers, lambda one: may_read(streams, one), by_chain(used, read), namespace
+            )
             return BaseSearchStatus(bases=tuple(bases)[:_MOST_BASES])
 
         return await asyncio.to_thread(found)

@@ -33,9 +33,9 @@ class ServersBases:
         except StoreError:
             return ()
         found = decode_as(BaseSearch, answer).status.bases
-        return [base for one in found for base in _known(one.name, one.image)]
+        return [base for one in found for base in _known(one.name, one.image, one.layers)]
 
 
-def _known(name: str, image: str) -> Iterator[KnownBase]:
+def _known(name: str, image: str, layers: int) -> Iterator[KnownBase]:
     with suppress(InvalidReferenceError):
-        yield KnownBase(Reference.parse(name), Reference.parse(image))
+        yield KnownBase(Reference.parse(name), Reference.parse(image), layers)

@@ -81,7 +81,8 @@ class KnownImages:
     _places: dict[str, list[_Place]] = field(default_factory=lambda: defaultdict(list))
     _made_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _by_chain: dict[str, str] = field(default_factory=dict)
+    _by_chain: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Images by the chain of all their layers, those that a tag has had last."""
     _indexes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Indexes (image-spec, image-index.md) that have a manifest."""
 
@@ -103,7 +104,7 @@ class KnownImages:
                 known._layers[image.name] = layers
         # Of two images with the same layers, one that a tag has had says more.
         for digest in sorted(known._layers, key=lambda one: bool(known._found(one))):
-            known._by_chain[_last(_chains(known._layers[digest]))] = digest
+            known._by_chain[_last(_chains(known._layers[digest]))].append(digest)
         return known
 
     def is_known(self, digest: str) -> bool:
@@ -142,25 +143,32 @@ class KnownImages:
                     waiting.append((one, by, ""))
 
     def bases(
-        self, layers: Sequence[str], may_read: MayRead, others: Mapping[str, UsedBase]
+        self,
+        layers: Sequence[str],
+        may_read: MayRead,
+        others: Mapping[str, UsedBase],
+        namespace: str = "",
     ) -> Iterator[FoundBase]:
         """Yield what an image stands on, by the digests of its layers; the most layers first.
 
         `others` are bases of builds by the chain of their layers. Tags that may not be read are
-        passed over; of several that have had a base, that counts by which updates come from
-        outside.
+        passed over; of several that have had a base, those of `namespace` count alone, where it has
+        one. In a namespace that counts by which updates come from outside; of several namespaces
+        each is told that has another name for it, as one of them may be a stranger's.
         """
         *below, _ = _chains(layers) or [""]
         for count in range(len(below), 0, -1):
             chain = below[count - 1]
-            digest = self._by_chain.get(chain, "")
-            found = self._found(digest)
-            places = [one for one in found if one.shown and may_read(one.tag.namespace)]
-            best = min(places, key=lambda one: (not one.source, str(one.tag)), default=None)
-            if best is not None:
-                name = best.source or _tagged(best)
-                yield FoundBase(name=name, image=best.image, layers=count)
-            elif (used := others.get(chain)) is not None:
+            found = [one for digest in self._by_chain.get(chain, ()) for one in self._found(digest)]
+            best: dict[str, _Place] = {}
+            for one in sorted(found, key=lambda one: (not one.source, str(one.tag))):
+                if one.shown and may_read(one.tag.namespace):
+                    best.setdefault(one.tag.namespace, one)
+            own = [best[namespace]] if namespace in best else list(best.values())
+            named = {one.source or _tagged(one): one.image for one in reversed(own)}
+            for name, image in reversed(named.items()):
+                yield FoundBase(name=name, image=image, layers=count)
+            if not best and (used := others.get(chain)) is not None:
                 yield FoundBase(name=used.name, image=used.image, layers=count)
 
     def _add_stream(self, stream: ImageStream) -> None:
@@ -199,8 +207,8 @@ class KnownImages:
         own = self._layers.get(digest) or tuple(layers.get(digest, ()))
         *below, _ = _chains(own) or [""]
         for chain in reversed(below):
-            if base := self._by_chain.get(chain):
-                return (base,), "layers"
+            if bases := self._by_chain.get(chain):
+                return (bases[-1],), "layers"
         return (), ""
 
 

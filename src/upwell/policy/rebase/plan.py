@@ -24,6 +24,8 @@ class KnownBase:
     name: Reference
     """Tag at which its updates are found."""
     pinned: Reference
+    layers: int = 0
+    """Number of its layers."""
 
 
 @dataclass(frozen=True, slots=True)

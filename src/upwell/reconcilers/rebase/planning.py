@@ -1,7 +1,7 @@
 """Plans of rebases: images and bases read, documents made, layers looked at, safety judged."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -145,11 +145,19 @@ class RebasePlanner:
     ) -> tuple[NamedBase, NamedBase]:
         """Return what the layers say of all known bases; raises `unknown` where that is nothing."""
         found = await self.known.below(image) if self.known is not None else ()
+        fitting: dict[Reference, NamedBase] = {}
+        most = 0
         for one in found:
+            if fitting and one.layers < most:
+                break
             old = await self.reader.candidate(one.pinned, image)
             if old is not None and image.stands_on(old.image):
-                return await self.reader.base(request.new_base or one.name, image.platform), old
-        raise unknown
+                fitting[one.name] = old
+                most = one.layers
+        if not fitting:
+            raise unknown
+        name = request.new_base or _only(fitting, request.image)
+        return await self.reader.base(name, image.platform), next(iter(fitting.values()))
 
     async def _old_base(
         self, image: LayeredImage, records: Sequence[BaseRecord], request: RebaseRequest
@@ -244,6 +252,17 @@ class _Scans:
         if found.diff_id != diff_id:
             raise InventoryError("its content is not what the configuration says")
         return found
+
+
+def _only(names: Collection[Reference], image: Reference) -> Reference:
+    """Return the tag at which the updates of a base are found; raises BaseUnknownError for several.
+
+    Whoever may push or import an image can give it the layers of another.
+    """
+    if len(names) > 1:
+        told = ", ".join(sorted(map(str, names)))
+        raise BaseUnknownError(image, f"{told} have all had it: name the one with --new-base")
+    return next(iter(names))
 
 
 def _is_same_tag(one: Reference, other: Reference) -> bool:

@@ -29,7 +29,9 @@ class BaseSearchHandlers:
         asked = await read_as(request, self._limits, BaseSearch, _check)
         answer = asked.with_metadata(namespace=target.namespace)
         if self._actions is not None:
-            status = await self._actions.search(asked.spec.layers, may_read(request))
+            status = await self._actions.search(
+                target.namespace, asked.spec.layers, may_read(request)
+            )
             answer = answer.with_status(status)
         return json_response(encode_json(answer), 201)
 

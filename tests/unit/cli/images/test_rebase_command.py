@@ -323,13 +323,14 @@ async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
 
     asked: list[Any] = []
 
+    bases = [
+        {"name": f"{setup.host}/gone:1", "image": f"{setup.host}/gone@{old}", "layers": 1},
+        {"name": f"{setup.host}/base:1", "image": f"{setup.host}/base@{old}", "layers": 1},
+    ]
+
     async def answer(request: web.Request) -> web.Response:
         asked.append(await request.json())
-        found = [
-            {"name": f"{setup.host}/gone:1", "image": f"{setup.host}/gone@{old}", "layers": 1},
-            {"name": f"{setup.host}/base:1", "image": f"{setup.host}/base@{old}", "layers": 1},
-        ]
-        return web.json_response({**asked[-1], "status": {"bases": found}}, status=201)
+        return web.json_response({**asked[-1], "status": {"bases": bases}}, status=201)
 
     application = web.Application()
     path = "/apis/upwell.dev/v1alpha1/namespaces/default/basesearches"
@@ -337,6 +338,10 @@ async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
     async with TestServer(application) as server:
         setup.server = str(server.make_url("")).rstrip("/")
         done = await setup.run("HOST/team/app:1", "--tag=rebased")
+        bases[0]["image"] = bases[1]["image"]
+        several = await setup.run("HOST/team/app:1", "--tag=other")
+    assert several.exit_code == 1
+    assert f"{setup.host}/base:1, {setup.host}/gone:1 have all had it" in several.stderr
     assert done.exit_code == 0, done.output
     found = await setup.pulled("team/app:rebased")
     assert found.diff_ids == tuple(map(Digest.of, (NEW, APP)))

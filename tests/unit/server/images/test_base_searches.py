@@ -42,9 +42,12 @@ async def served(tmp_path: Path) -> AsyncIterator[GrantedApi]:
         yield served
 
 
-async def search(served: GrantedApi, who: str, *layers: str) -> list[tuple[str, str, int]]:
+async def search(
+    served: GrantedApi, who: str, *layers: str, namespace: str = "shop"
+) -> list[tuple[str, str, int]]:
     spec = {"layers": [digest(one) for one in layers]}
-    answer = await served.send(who, "POST", PATH, {"spec": spec})
+    path = PATH.replace("shop", namespace)
+    answer = await served.send(who, "POST", path, {"spec": spec})
     assert answer.status == 201, answer.text
     found = answer.json["status"]["bases"]
     return [(one["name"], one["image"], one["layers"]) for one in found]
@@ -62,6 +65,23 @@ async def test_the_nearest_known_image_is_first(served: GrantedApi) -> None:
 async def test_what_a_client_may_not_read_is_not_told(served: GrantedApi) -> None:
     assert len(await search(served, "ada", "l1", "l2", "runtime", "own")) == 1
     assert await search(served, "joan", "l1", "l2", "runtime", "own") == []
+
+
+async def test_a_stranger_with_the_same_layers_neither_hides_a_base_nor_takes_its_place(
+    served: GrantedApi,
+) -> None:
+    store = served.api.store
+    for namespace, name in (("aaa", "lure"), ("vault", "twin")):
+        again = stream(namespace, name, latest=[name])
+        stored = await store.create(again)
+        await store.update_status(stored.with_status(again.status))
+        await store.create(described(name, "l1", "l2"))
+    await served.grant("carol", "viewer@shop,base,aaa")
+    mine = DEBIAN, f"registry.test/debian@{digest('d1')}", 2
+    other = "registry.test/lure:latest", f"registry.test/lure@{digest('lure')}", 2
+    assert await search(served, "ada", "l1", "l2", "own") == [mine]
+    assert await search(served, "carol", "l1", "l2", "own") == [mine, other], "both are told"
+    assert await search(served, "carol", "l1", "l2", "own", namespace="base") == [mine]
 
 
 @pytest.mark.parametrize("layers", [[], ["sha256:short"], [digest("l")] * 513])
