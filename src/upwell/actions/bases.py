@@ -8,7 +8,7 @@ from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.requests.base_search import BaseSearchStatus
 from upwell.controller import ObjectCache
-from upwell.policy.explain.ancestry import by_chain, used_bases
+from upwell.policy.explain.ancestry import UsedBase, by_chain, used_bases
 from upwell.reconcilers.images.layers import LayerReader, PulledImage
 
 _MOST_BASES = 16
@@ -35,11 +35,13 @@ class BaseActions:
         """
         known = await self._known.now()
         await self._cache.ready(Build)
-        used = [
-            one
-            for one in used_bases(self._builds.get(""))
-            if may_read(Build.KIND.kind, one.namespace)
-        ]
+        builds = self._builds.get("")
+
+        def readable() -> list[UsedBase]:
+            bases = used_bases(builds)  # of tens of thousands of builds perhaps
+            return [one for one in bases if may_read(Build.KIND.kind, one.namespace)]
+
+        used = await asyncio.to_thread(readable)
         pulled = [
             PulledImage(one.namespace, one.image, one.image.partition("@")[2]) for one in used
         ]
