@@ -92,6 +92,10 @@ def parse_places(arguments: Sequence[str]) -> list[tuple[KindNames, str]]:
     found = parse_kind_names(kind)
     if not names:
         raise click.UsageError(f"name an object of kind {found.kind} as KIND/NAME")
+    if not all(names):
+        raise click.UsageError(
+            f"a name of a {found.kind} is empty: is a variable of the shell not set?"
+        )
     return [(found, name) for name in names]
 
 

@@ -268,6 +268,16 @@ def test_delete_by_manifest_begins_with_what_needs_others(upwell: Upwell, tmp_pa
     ]
 
 
+def test_a_variable_that_is_not_set_deletes_nothing(upwell: Upwell) -> None:
+    upwell("apply", "-f", "-", stdin=json.dumps(config_map("settings")))
+
+    refused = upwell("delete", "configmap", "")
+
+    assert refused.exit_code == 2
+    assert "a name of a ConfigMap is empty" in refused.stderr
+    assert upwell("get", "configmap", "settings").exit_code == 0
+
+
 def test_delete_needs_names_or_manifests(upwell: Upwell) -> None:
     assert upwell("delete").exit_code == 2
 
