@@ -32,6 +32,7 @@ from upwell.policy.adoption.takeover import (
     adoption_order,
     plan_rows,
     refuse_same_names,
+    with_shared_volumes,
 )
 from upwell.store.interface import ApiClient
 
@@ -141,7 +142,11 @@ async def _plan(
     client: ApiClient, session: Session, names: Sequence[str], follow: FollowOptions
 ) -> list[Planned]:
     """Return what is to be adopted, with its objects; raises CommandError."""
-    found = [(engine, one) for engine in await engines() for one in await engine.containers()]
+    found = [
+        (engine, one)
+        for engine in await engines()
+        for one in with_shared_volumes(await engine.containers())
+    ]
     if names:
         known = {one.name for _, one in found}
         if missing := sorted(set(names) - known):

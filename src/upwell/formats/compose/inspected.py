@@ -64,6 +64,8 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
     obstacles = list(_obstacles(host))
     ports = _ports(host, obstacles)
     mounts, volumes = _mounts(inspected)
+    unit = labels.get(SYSTEMD_UNIT, "")
+    obstacles += _lost_when_stopped(host, unit, mounts)
     user = str(config.get("User") or "")
     if user and user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) is None:
         obstacles.append(f"its user {user!r} is a name: only a number can be given")
@@ -90,6 +92,8 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
         working_dir=_changed(config, base, "WorkingDir"),
         read_only=bool(host.get("ReadonlyRootfs")),
         privileged=bool(host.get("Privileged")),
+        cap_add=_capabilities(host, "CapAdd"),
+        cap_drop=_capabilities(host, "CapDrop"),
         limits=_limits(host),
     )
     return InspectedContainer(
@@ -99,7 +103,7 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
         digest=_digest(inspected, image),
         created=str(image.get("Created") or ""),
         project=_first(labels, COMPOSE_PROJECT),
-        unit=labels.get(SYSTEMD_UNIT, ""),
+        unit=unit,
         volumes=volumes,
         restart=str(_part(host, "RestartPolicy").get("Name") or ""),
         obstacles=tuple(obstacles),
@@ -183,6 +187,24 @@ def _obstacles(host: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _lost_when_stopped(
+    host: Mapping[str, Any], unit: str, mounts: Sequence[ServiceMount]
+) -> list[str]:
+    """Return what the engine removes together with a container that was started with `--rm`.
+
+    Its unit makes such a container anew, but not the files of its nameless volumes.
+    """
+    if not host.get("AutoRemove"):
+        return []
+    if not unit:
+        return ["is removed when it stops (--rm), so that it could not be given back"]
+    nameless = [one for one in mounts if one.kind is MountKind.VOLUME and not one.source]
+    return [
+        f"its nameless volume {one.target} is removed when it stops (--rm): give it a name"
+        for one in nameless
+    ]
+
+
 def _mounts(
     inspected: Mapping[str, Any],
 ) -> tuple[tuple[ServiceMount, ...], dict[str, str]]:
@@ -244,6 +266,13 @@ def _is_bookkeeping(label: str) -> bool:
     return label == SYSTEMD_UNIT or label.startswith(
         ("com.docker.compose.", "io.podman.compose.", "io.buildah.", "io.container.manager")
     )
+
+
+def _capabilities(host: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return names of capabilities without `CAP_`; a privileged container has all of them."""
+    if host.get("Privileged"):
+        return ()
+    return tuple(one.upper().removeprefix("CAP_") for one in _texts(host.get(key)))
 
 
 def _limits(host: Mapping[str, Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Plan of the adoption of containers: how each is taken over, and in which order."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -140,6 +140,26 @@ def adoption_order(candidates: Iterable[AdoptionCandidate]) -> list[AdoptionCand
         ordered += ready
         left = [one for one in left if one not in ready]
     return ordered
+
+
+def with_shared_volumes(containers: Sequence[InspectedContainer]) -> list[InspectedContainer]:
+    """Return all containers of an engine; an obstacle for those that share a volume.
+
+    A takeover copies a volume: the others would go on with other files than the new instance.
+    """
+    users: dict[str, list[str]] = {}
+    for one in containers:
+        for folder in set(one.volumes.values()):
+            users.setdefault(folder, []).append(one.name)
+    found: list[InspectedContainer] = []
+    for one in containers:
+        shared = tuple(
+            f"shares volume {name} with {', '.join(sorted(set(users[folder]) - {one.name}))}"
+            for name, folder in one.volumes.items()
+            if len(users[folder]) > 1
+        )
+        found.append(replace(one, obstacles=(*one.obstacles, *shared)))
+    return found
 
 
 def refuse_same_names(candidates: Sequence[AdoptionCandidate]) -> None:

@@ -151,6 +151,15 @@ def test_its_volumes_unit_and_digests_are_known() -> None:
             "publishes 53/udp: the router knows TCP alone",
         ),
         ({"Config": {"User": "postgres"}}, "its user 'postgres' is a name"),
+        ({"HostConfig": {"AutoRemove": True}}, "is removed when it stops (--rm)"),
+        (
+            {
+                "Config": {"Labels": {"PODMAN_SYSTEMD_UNIT": "web.service"}},
+                "HostConfig": {"AutoRemove": True},
+                "Mounts": [{"Type": "volume", "Name": "f" * 64, "Destination": "/data"}],
+            },
+            "its nameless volume /data is removed when it stops",
+        ),
     ],
 )
 def test_what_cannot_be_run_otherwise_is_an_obstacle(changes: dict[str, Any], why: str) -> None:
@@ -160,3 +169,19 @@ def test_what_cannot_be_run_otherwise_is_an_obstacle(changes: dict[str, Any], wh
 
 def test_nothing_at_all_is_read_without_a_fault() -> None:
     assert read_container({}, {}).service.name == ""
+
+
+def test_a_unit_makes_its_container_anew() -> None:
+    quadlet = inspected(
+        Config={"Labels": {"PODMAN_SYSTEMD_UNIT": "web.service"}},
+        HostConfig={"AutoRemove": True},
+        Mounts=[{"Type": "volume", "Name": "data", "Destination": "/data"}],
+    )
+    assert read_container(quadlet, IMAGE).obstacles == ()
+
+
+def test_capabilities_are_kept() -> None:
+    found = service(HostConfig={"CapAdd": ["CAP_NET_ADMIN"], "CapDrop": ["CAP_CHOWN", "kill"]})
+    assert (found.cap_add, found.cap_drop) == (("NET_ADMIN",), ("CHOWN", "KILL"))
+    every = service(HostConfig={"Privileged": True, "CapAdd": ["CAP_SYS_ADMIN"]})
+    assert (every.privileged, every.cap_add) == (True, ())

@@ -14,6 +14,7 @@ from upwell.policy.adoption.takeover import (
     adoption_order,
     plan_rows,
     refuse_same_names,
+    with_shared_volumes,
 )
 
 OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
@@ -91,3 +92,19 @@ def test_two_containers_of_one_name_are_refused() -> None:
     other = replace(other, container=replace(other.container, name="else"))
     with pytest.raises(AdoptionError, match="both become web"):
         refuse_same_names([candidate("web"), other])
+
+
+def test_who_shares_a_volume_stays_where_it_is() -> None:
+    one, other, alone = (
+        replace(candidate(name).container, volumes=volumes)
+        for name, volumes in (
+            ("a", {"data": "/v/data"}),
+            ("b", {"data": "/v/data"}),
+            ("c", {"own": "/v/own"}),
+        )
+    )
+    assert [found.obstacles for found in with_shared_volumes([one, other, alone])] == [
+        ("shares volume data with b-1",),
+        ("shares volume data with a-1",),
+        (),
+    ]
