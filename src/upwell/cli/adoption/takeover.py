@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.api.apps import Deployment
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
@@ -80,8 +80,14 @@ async def take_over(
         echo(f"{candidate.name}: given back, {engine.program}/{container.name} runs", err=True)
         raise
     if image:
-        workloads = [one for one in follows if isinstance(one.resource, Deployment)]
-        await apply_all(place.client, workloads)
+        # One that nothing updates stays at its digest: its tag stands for another image now.
+        updated = [
+            one
+            for one in follows
+            if isinstance(one.resource, Deployment)
+            and TRIGGERS_ANNOTATION in one.resource.annotations
+        ]
+        await apply_all(place.client, updated)
     echo(
         f"{candidate.name}: adopted; `{engine.program} rm {container.name}` removes what is left"
         " of the old container",

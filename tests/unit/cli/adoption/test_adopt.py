@@ -163,6 +163,19 @@ def test_it_begins_with_what_runs_and_follows_then(
     assert web.annotations["upwell.dev/snapshot-volumes"] == "true"
 
 
+@pytest.mark.usefixtures("serving")
+def test_what_is_only_watched_stays_at_the_image_that_runs(
+    upwell: Upwell, engine: EngineProgram, client: "FakeClient"
+) -> None:
+    running = container("web", 1) | {"ImageDigest": f"sha256:{'a' * 64}"}
+    running["Config"]["Labels"] = {"com.centurylinklabs.watchtower.monitor-only": "true"}
+    engine.run(running)
+    result = upwell("adopt", "--yes")
+    assert result.exit_code == 0, result.stderr
+    web = asyncio.run(client.get(Deployment, "default", "web"))
+    assert web.spec.template.spec.containers[0].image == f"registry.test/web@sha256:{'a' * 64}"
+
+
 def test_the_old_container_is_never_stopped_when_the_new_one_fails(
     upwell: Upwell, engine: EngineProgram, serving: list[str]
 ) -> None:
