@@ -14,7 +14,7 @@ from upwell.cli.adoption.engines import Engine, copy_volume
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.durations import within
-from upwell.cli.core.errors import CommandError
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
@@ -142,15 +142,23 @@ def _copies(place: TakeoverPlace, candidate: AdoptionCandidate) -> list[tuple[st
 
 
 async def _rolled_out(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
-    """Wait until the new instance is ready; raises CommandError when it never is."""
+    """Wait until the new instance is ready; raises CommandError, with the reason, if it never is.
+
+    The objects that tell the reason go once it is given back.
+    """
     deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
     state = f"{candidate.name}: the new instance is not ready"
-    async with within(place.seconds, state):
-        ended = await until(
-            place.client,
-            deployment,
-            lambda one: rollout_of(one).state is not RolloutState.PROGRESSING,
-        )
+    try:
+        async with within(place.seconds, state):
+            ended = await until(
+                place.client,
+                deployment,
+                lambda one: rollout_of(one).state is not RolloutState.PROGRESSING,
+            )
+    except CommandError as error:
+        last = await place.client.get(Deployment, place.session.namespace, candidate.name)
+        why = f"{error.message}: {rollout_of(last).text}"
+        raise CommandError(why, Exit(error.exit_code)) from error
     found = rollout_of(ended)
     if found.state is RolloutState.FAILED:
         raise CommandError(f"{candidate.name}: {found.text}")

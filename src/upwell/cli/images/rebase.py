@@ -155,6 +155,9 @@ async def _rebase(rebaser: Rebaser, request: RebaseRequest, options: dict[str, A
     """Plan, print, and write if that is allowed."""
     try:
         plan = await rebaser.planner.plan(request)
+        if request.new_base is None and not options["explain"]:
+            for base in sorted({f"{one.new.name}@{one.new.digest}" for one in plan.platforms}):
+                echo(f"new base: {base}", err=True)
         may_write = options["force"] or (plan.is_safe and request.check)
         written = may_write and not plan.is_current and not options["dry_run"]
         if written:

@@ -116,7 +116,7 @@ def dot_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     stopped = {one.name for one in plan.steps if not one.by_itself}
     for name, number in numbers.items():
         style = " style=dashed" if name in stopped else ""
-        label = labels[name].replace("\\", "\\\\").replace('"', '\\"')
+        label = _line(labels[name]).replace("\\", "\\\\").replace('"', '\\"')
         yield f'  n{number} [label="{label}"{style}];'
     for source, target, comes in _arrows(plan):
         style = "" if comes else " [style=dashed]"
@@ -129,9 +129,17 @@ def mermaid_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     yield "flowchart LR"
     numbers, labels = _numbers(plan), _labels(plan)
     for name, number in numbers.items():
-        yield f'  n{number}["{labels[name].replace('"', "#quot;")}"]'
+        label = _line(labels[name])
+        for character, entity in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
+            label = label.replace(character, entity)
+        yield f'  n{number}["{label}"]'
     for source, target, comes in _arrows(plan):
         yield f"  n{numbers[source]} {'-->' if comes else '-.->'} n{numbers[target]}"
+
+
+def _line(label: str) -> str:
+    """Return a label as one line: a name that holds another ends no statement of the graph."""
+    return " ".join(label.split())
 
 
 def _time(plan: ImpactPlanStatus) -> str:

@@ -99,7 +99,7 @@ def canary_of(
     apart = frozenset() if _hold_all(ones, candidates.values(), failing) else frozenset(failing)
     if apart or not failing:
         chosen += _added(wave, candidates, chosen, rules.share, apart)
-    wanted = math.ceil(rules.share * len(_able(candidates.values(), apart)))
+    wanted = share_of(len(_able(candidates.values(), apart)), rules.share)
     counting = [
         one
         for one in (candidates[key] for key in chosen)
@@ -235,6 +235,11 @@ def _late(wave: Wave, workload: Workload, now: datetime) -> str:
     return f"{workload.name} has not got the image in a day" if late else ""
 
 
+def share_of(count: int, share: float) -> int:
+    """Return the least number that is a share of so many; 7 % of 100 is 7."""
+    return math.ceil(round(share * count, 6))  # a product of floats may be just above it
+
+
 def _added(
     wave: Wave,
     candidates: dict[ObjectKey, _Candidate],
@@ -247,7 +252,7 @@ def _added(
     As many as the share is, when all have come: no more of a namespace than if all were there now.
     """
     able = _able(candidates.values(), apart)
-    wanted = math.ceil(share * len(able))
+    wanted = share_of(len(able), share)
     already = frozenset(chosen)
     free = [one for one in able if one.key not in already]
     well = [one for one in free if one.well_before or _is_ahead(one)]

@@ -187,6 +187,14 @@ def test_the_old_container_is_never_stopped_when_the_new_one_fails(
     assert upwell("get", "deployments", "-o", "name").stdout == ""
 
 
+@pytest.mark.usefixtures("engine")
+def test_what_never_gets_ready_is_told_with_its_reason(upwell: Upwell, serving: list[str]) -> None:
+    serving[0] = "Progressing"
+    result = upwell("adopt", "--yes", "--timeout=1s")
+    assert result.exit_code == 5
+    assert "the new instance is not ready after 1 s: revision 1: 1 of 1 updated" in result.stderr
+
+
 def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     upwell: Upwell,
     engine: EngineProgram,

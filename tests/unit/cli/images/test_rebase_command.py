@@ -110,7 +110,7 @@ async def test_an_image_gets_its_updated_base_and_runs_what_it_ran(setup: Rebase
     assert done.exit_code == 0, done.output
     found = await setup.pulled("team/app:2")
     assert done.stdout == f"{setup.host}/team/app@{found.digest}\n"
-    assert done.stderr.startswith("2 mounted, 0 sent")
+    assert "\n2 mounted, 0 sent" in done.stderr
     assert found.diff_ids == tuple(map(Digest.of, (NEW, MORE, APP)))
     assert found.settings == {"Env": ["V=2", "A=2"], "Cmd": ["/srv/app"]}
     assert found.manifest.annotations[BASE_DIGEST] == str(new.manifest.digest)
@@ -343,6 +343,7 @@ async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
     assert several.exit_code == 1
     assert f"{setup.host}/base:1, {setup.host}/gone:1 have all had it" in several.stderr
     assert done.exit_code == 0, done.output
+    assert f"new base: {setup.host}/base:1@sha256:" in done.stderr
     found = await setup.pulled("team/app:rebased")
     assert found.diff_ids == tuple(map(Digest.of, (NEW, APP)))
     assert found.manifest.annotations[BASE_NAME] == f"{setup.host}/base:1"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from upwell.api.meta import ObjectMeta
+from upwell.api.waves.plan import ImpactPlanStatus
 from upwell.api.waves.wave import Wave, WaveApproval, WaveSpec
+from upwell.cli.waves.plan_view import dot_lines, mermaid_lines
 from upwell.oci.registry_names import OPENSHIFT_NAME, OwnRegistry, serve_as
 from upwell.policy.waves.approval import ApprovalRules
 from upwell.policy.waves.canary import CanaryRules
@@ -50,6 +52,12 @@ def test_plan_as_graphs(upwell: Upwell) -> None:
     mermaid = upwell("plan", "--image", "debian:11", "-o", "mermaid").stdout
     assert mermaid.splitlines()[:2] == ["flowchart LR", '  n0["ImageStreamTag default/debian:11"]']
     assert "  n0 --> n1" in mermaid
+
+
+def test_a_name_ends_no_statement_of_a_graph() -> None:
+    plan = ImpactPlanStatus(images=('a"]\n  n9 --> n0<b>',))
+    assert list(dot_lines(plan))[2:-1] == ['  n0 [label="a\\"] n9 --> n0<b>"];']
+    assert list(mermaid_lines(plan))[1:] == ['  n0["a#quot;] n9 --#gt; n0#lt;b#gt;"]']
 
 
 def test_plan_as_data(upwell: Upwell) -> None:

@@ -15,7 +15,7 @@ from upwell.policy.rollouts.image_ownership import keep_triggered_images
 from upwell.policy.rollouts.requests import NothingToDoError
 from upwell.policy.rollouts.settings import template_of
 from upwell.policy.rollouts.triggers import with_images
-from upwell.policy.waves.canary import CanaryRules
+from upwell.policy.waves.canary import CanaryRules, share_of
 from upwell.policy.waves.progress import WaveRules
 
 SOAK = timedelta(minutes=5)
@@ -43,6 +43,14 @@ async def changed(fleet: Fleet) -> list[tuple[str, str]]:
     await fleet.imports("new")
     await fleet.look()
     return [(one[0], one[1]) for one in (name.split("/") for name in await fleet.follow())]
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "wanted"),
+    [(1, 0.05, 1), (20, 0.05, 1), (21, 0.05, 2), (100, 0.07, 7), (50, 0.14, 7), (100, 0.55, 55)],
+)
+def test_a_share_is_no_more_than_it_says(count: int, share: float, wanted: int) -> None:
+    assert share_of(count, share) == wanted
 
 
 async def test_without_a_share_all_go_at_once() -> None:
