@@ -180,6 +180,11 @@ async def is_service_active() -> bool:
     return await _says("is-active")
 
 
+async def stop_service() -> ProcessResult:
+    """Stop the service, also one that systemd starts again and again."""
+    return await run_command("systemctl", "stop", UNIT_NAME, seconds=_START_SECONDS)
+
+
 async def restart_service() -> ProcessResult:
     """Restart the service; returns once it is ready, or has failed."""
     return await run_command("systemctl", "restart", UNIT_NAME, seconds=_START_SECONDS)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.app.setup.setup import is_service_active, restart_service
+from upwell.app.setup.setup import is_service_active, restart_service, stop_service
 from upwell.machine.folder import remove_deep
 from upwell.machine.process import run_command
 from upwell.policy.setup.upgrade import Installer, installer_of, upgrade_command
@@ -64,6 +64,8 @@ async def upgrade(
     try:
         return await _upgrade(found, file, tell, is_active=is_active)
     except UpgradeFailedError as error:
+        if is_active:
+            await stop_service()  # nothing has the database open while another takes its place
         _put_back(found, data_dir, copies)
         if is_active:
             await restart_service()
