@@ -5,12 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from upwell.machine.checks import HostCheck, HostCheckStatus
-from upwell.machine.process import run_command
 from upwell.workload.podman.records import RecordStore
-from upwell.workload.podman.users.support import NOT_SHIFTED, id_fault
-
-_SHIFTS = '{{index .Store.GraphStatus "Supports shifting"}}'
-_SECONDS = 30.0
+from upwell.workload.podman.users.support import NOT_SHIFTED, id_fault, shifts_layers
 
 
 async def check_instance_isolation(data_dir: Path) -> HostCheck:
@@ -47,14 +43,10 @@ async def instance_ids_fault(data_dir: Path, storage: str = "") -> str:
     conf = data_dir / "containers.conf"
     variables = {"CONTAINERS_CONF": str(conf)} if conf.is_file() else {}
     folders = ("--root", f"{storage}/storage", "--runroot", f"{storage}/run") if storage else ()
-    answer = await run_command(
-        *("podman", *folders, "info", "--format", _SHIFTS),
-        seconds=_SECONDS,
-        variables={"PODMAN_IGNORE_CGROUPSV1_WARNING": "1", **variables},
-    )
-    if answer.code:
-        return f"`podman info` fails: {answer.last_line}"
-    return "" if answer.last_line == "true" else NOT_SHIFTED
+    shifts = await shifts_layers(folders, variables)
+    if shifts is None:
+        return "`buildah info` does not tell of Podman's storage"
+    return "" if shifts else NOT_SHIFTED
 
 
 def host_instances(data_dir: Path) -> Sequence[tuple[str, str, str]]:

@@ -106,16 +106,22 @@ class PodmanSettings:
             found["SSL_CERT_DIR"] = certificate_folders(self.authorities)
         return found
 
-    def command(self) -> tuple[str, ...]:
-        """Return the program, with the options that say which storage is meant."""
+    def storage_options(self) -> tuple[str, ...]:
+        """Return the options that say which storage is meant, as Podman and Buildah take them."""
         options: list[str] = []
         if self.storage_root:
             options += ["--root", str(self.storage_root.absolute())]
         if self.run_root:
-            run_root = self.run_root.absolute()
-            options += ["--runroot", str(run_root), "--tmpdir", str(run_root / "libpod")]
+            options += ["--runroot", str(self.run_root.absolute())]
         if self.storage_driver:
             options += ["--storage-driver", self.storage_driver]
+        return tuple(options)
+
+    def command(self) -> tuple[str, ...]:
+        """Return the program, with the options that say which storage is meant."""
+        options = self.storage_options()
+        if self.run_root:
+            options += ("--tmpdir", str(self.run_root.absolute() / "libpod"))
         return (self.podman, *options)
 
 

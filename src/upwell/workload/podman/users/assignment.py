@@ -13,7 +13,7 @@ from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.users.ids import MORE, OwnIds, TooManyIdsError, assigned, named_ids
 from upwell.workload.podman.users.namespaces import mapped_ids
-from upwell.workload.podman.users.support import NOT_SHIFTED, id_fault
+from upwell.workload.podman.users.support import NOT_SHIFTED, id_fault, shifts_layers
 from upwell.workload.podman.volumes.mounts import UnmappableError
 from upwell.workload.podman.volumes.pins import Pins, VolumePath
 
@@ -104,7 +104,13 @@ class UserAssignment:
         except OSError as error:
             why = f"user namespaces cannot be tried: {error.strerror or error}"
             raise RuntimeUnavailableError(why) from error
-        return fault or ("" if await self._api.shifts_layers() else NOT_SHIFTED)
+        if fault:
+            return fault
+        settings = self._settings
+        shifts = await shifts_layers(settings.storage_options(), settings.variables())
+        if shifts is None:
+            shifts = await self._api.shifts_layers()
+        return "" if shifts else NOT_SHIFTED
 
 
 def _has_begun_without(spec: InstanceSpec, record: InstanceRecord | None) -> bool:

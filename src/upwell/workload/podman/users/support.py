@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from upwell.machine.process import CANNOT_RUN, TIMED_OUT, run_command
@@ -16,6 +17,7 @@ _TRY_MOUNTS = "mount -t proc proc /proc && mount -t sysfs sysfs /sys"
 container, the kernel lets no user namespace do so."""
 NOT_SHIFTED = "Podman's storage copies each image for other ids: it needs overlay and Linux 5.19"
 NOT_ROOT = "the server does not run as root: all containers are in its user's own namespace"
+_SHIFTS = '{{index .store.GraphStatus "Supports shifting"}}'
 _LIMIT = Path("/proc/sys/user/max_user_namespaces")
 
 
@@ -35,6 +37,20 @@ async def id_fault(folder: Path, limit: Path = _LIMIT) -> str:
             raise
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     return ""
+
+
+async def shifts_layers(options: tuple[str, ...], variables: Mapping[str, str]) -> bool | None:
+    """Return True if the storage shows images under other ids; None: Buildah cannot tell.
+
+    `options` and `variables` say which storage. Podman can tell too, but looks for the packages of
+    all its helpers first: half a second of processor, where this takes a twentieth.
+    """
+    answer = await run_command(
+        "buildah", *options, "info", "--format", _SHIFTS, variables=variables
+    )
+    if answer.code or answer.last_line not in {"true", "false"}:
+        return None
+    return answer.last_line == "true"
 
 
 def _require_mapped_volumes(folder: Path, limit: Path) -> None:
