@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import tarfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -24,6 +23,7 @@ from upwell.backup.interface import (
     WrittenBackup,
     no_progress,
 )
+from upwell.machine import clock
 from upwell.machine.private_file import require_file
 
 _CHUNK = 1024 * 1024
@@ -92,7 +92,7 @@ class _Writer:
     def _put(self, name: str, document: object) -> None:
         content = json.dumps(document, indent=1).encode()
         info = tarfile.TarInfo(name)
-        info.size, info.mode, info.mtime = len(content), 0o600, int(time.time())
+        info.size, info.mode, info.mtime = len(content), 0o600, int(clock.now().timestamp())
         self._tar.addfile(info, io.BytesIO(content))
 
     def _add(self, file: BackupFile) -> None:
