@@ -23,6 +23,7 @@ EXCEPTIONS = {
     "machine/sockets/event_loop.py": "a socket that is open already: at which port it is",
     "machine/sockets/listeners.py": "a Unix socket of a part of Upwell: whether it answers",
     "machine/checks.py": "a question of whether a port is taken",
+    "machine/service_manager.py": "systemd's socket (sd_notify)",
     "app/server.py": "the sockets that the server listens at",
     "server/asgi/local_socket.py": "the socket that the server listens at",
     # What the administrator names.

@@ -1,6 +1,5 @@
 """`new-app --wait`: until it runs, and where it is."""
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import set_condition
 from upwell.api.meta import Condition
 from upwell.api.route import Route
-from upwell.cli.core.waiting import until_created
 from upwell.cli.new_app.running import url_of
 
 if TYPE_CHECKING:
@@ -41,20 +39,26 @@ def test_the_url_has_the_port_of_the_router(
     assert url_of(decode_as(Route, document)) == url
 
 
-async def test_it_waits_until_it_runs(
-    upwell: Callable[..., "Result"], client: "FakeClient"
-) -> None:
-    made = asyncio.create_task(asyncio.to_thread(upwell, *NEW, "--wait", "--timeout", "30s"))
-    async with asyncio.timeout(30):
-        found = await until_created(client, Deployment, "default", "shop")
-    available = Condition(type="Available", status="True", reason="MinimumReplicasAvailable")
-    status = found.status
-    conditions = set_condition(status.conditions, available, client.clock())
-    await client.update_status(
-        found.with_status(status.model_copy(update={"conditions": conditions}))
-    )
+@pytest.fixture
+def running(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each Deployment run as soon as it is made."""
+    create = client.create
 
-    done = await made
+    async def create_and_run(resource: Any) -> Any:
+        made = await create(resource)
+        if not isinstance(made, Deployment):
+            return made
+        available = Condition(type="Available", status="True", reason="MinimumReplicasAvailable")
+        conditions = set_condition(made.status.conditions, available, client.clock())
+        status = made.status.model_copy(update={"conditions": conditions})
+        return await client.update_status(made.with_status(status))
+
+    monkeypatch.setattr(client, "create", create_and_run)
+
+
+@pytest.mark.usefixtures("running")
+def test_it_waits_until_it_runs(upwell: Callable[..., "Result"]) -> None:
+    done = upwell(*NEW, "--wait", "--timeout", "30s")
 
     assert done.exit_code == 0, done.output
     assert "deployment.apps/shop runs" in done.stderr
