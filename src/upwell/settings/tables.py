@@ -16,6 +16,7 @@ from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
+    DEFAULT_PULLED_GRACE,
     DEFAULT_TAG_REVISIONS,
     MINIMUM_GRACE,
     Rules,
@@ -159,6 +160,10 @@ def _grace(value: Any) -> timedelta:
     return found
 
 
+def _grace_or_off(value: Any) -> timedelta | None:
+    return None if value == _OFF else _grace(value)
+
+
 class RetentionSettings(SettingsTable):
     """Retention of what nothing needs: how long it is kept, and how often it is removed."""
 
@@ -178,11 +183,18 @@ class RetentionSettings(SettingsTable):
         ),
     ] = DEFAULT_GRACE
     """The age below which nothing is removed."""
+    keep_pulled_images: Annotated[
+        timedelta | None,
+        BeforeValidator(_grace_or_off),
+        AllowedValues(f'a duration of {show_duration(MINIMUM_GRACE)} or more, or "off"'),
+    ] = DEFAULT_PULLED_GRACE
+    """The time for which an image that was pulled for workloads, and that nothing names, stays in
+    Podman's storage after its last use; off: for ever."""
 
     @property
     def rules(self) -> Rules:
         """The rules of pruning."""
-        return Rules(self.keep_tag_revisions, self.keep_younger_than)
+        return Rules(self.keep_tag_revisions, self.keep_younger_than, self.keep_pulled_images)
 
 
 class TracingSettings(SettingsTable):

@@ -379,6 +379,18 @@ class Leftover:
     """Timeline of the store that the instance was started by; empty: unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class InstanceImage:
+    """Image that a runtime has pulled for instances, and that nobody else has named."""
+
+    reference: Reference
+    """Name by which it was pulled."""
+    digests: frozenset[Digest]
+    """Digests by which anybody may name it: of an index, and of its manifest."""
+    used_at: datetime
+    """UTC; when something was made of it last. What a container has is used now."""
+
+
 class Runtime(Protocol):
     """Starts and stops instances. Instances outlive this process and are found again."""
 
@@ -433,6 +445,14 @@ class Runtime(Protocol):
 
     async def remove_leftover(self, leftover: Leftover) -> None:
         """Remove a leftover, unless it is needed again; idempotent."""
+        ...
+
+    async def pulled_images(self) -> Sequence[InstanceImage]:
+        """Return the images that it has pulled; none that was there before, or is others' too."""
+        ...
+
+    async def remove_pulled_image(self, image: InstanceImage) -> bool:
+        """Remove an image, unless it is in use, or was used since; return True if it is gone."""
         ...
 
     def changes(self) -> AsyncIterator[Owner]:

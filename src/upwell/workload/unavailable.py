@@ -14,6 +14,7 @@ from upwell.workload.interface import (
     ContainerFile,
     FileLimits,
     Instance,
+    InstanceImage,
     InstanceSpec,
     Leftover,
     LogQuery,
@@ -75,6 +76,14 @@ class UnavailableRuntime:
         self._refuse()
 
     async def remove_leftover(self, leftover: Leftover) -> None:
+        """Refuse."""
+        self._refuse()
+
+    async def pulled_images(self) -> Sequence[InstanceImage]:
+        """Refuse."""
+        self._refuse()
+
+    async def remove_pulled_image(self, image: InstanceImage) -> bool:
         """Refuse."""
         self._refuse()
 

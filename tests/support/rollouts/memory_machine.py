@@ -43,6 +43,7 @@ from upwell.workload.interface import (
     ContainerFile,
     FileLimits,
     Instance,
+    InstanceImage,
     InstanceSpec,
     Leftover,
     LogQuery,
@@ -127,6 +128,10 @@ class FakeRuntime:
         """Reason why they were refused; empty: nobody has refused them."""
         self.watched_since = clock()
         self.local_images: dict[str, Digest] = {}
+        self.pulled: dict[Reference, datetime] = {}
+        """Images that were pulled for instances -> when they were used last."""
+        self.foreign_images: set[Reference] = set()
+        """Images that were there before, or that somebody has given another name."""
         self.unavailable = ""
         """Fault for which it cannot list anything; empty: it can."""
 
@@ -178,6 +183,7 @@ class FakeRuntime:
             message=self.start_error or "not started yet",
         )
         self.running[spec.name] = (spec, created)
+        self._use(spec)
         if self.cut_short is not None:
             raise self.cut_short
         self._before(f"run {spec.name}")
@@ -188,7 +194,13 @@ class FakeRuntime:
         image = str(spec.containers[0].image)
         if isinstance(failure := self.failures.get(image), ImagePullError):
             raise failure
+        if image not in self.slow:
+            self._use(spec)
         return image not in self.slow
+
+    def _use(self, spec: InstanceSpec) -> None:
+        for container in (*spec.init, *spec.containers):
+            self.pulled[container.image.exact] = self._clock()
 
     async def release_volumes(self, owner: Owner) -> None:
         self.released.append(owner)
@@ -218,6 +230,26 @@ class FakeRuntime:
         if leftover.name not in self.running:
             gone = (leftover.kind, leftover.name)
             self.left = [one for one in self.left if (one.kind, one.name) != gone]
+
+    async def pulled_images(self) -> Sequence[InstanceImage]:
+        if self.unavailable:
+            raise RuntimeUnavailableError(self.unavailable)
+        for spec, _ in self.running.values():
+            self._use(spec)
+        return [
+            InstanceImage(one, frozenset({one.digest}), used_at)
+            for one, used_at in self.pulled.items()
+            if one.digest is not None and one not in self.foreign_images
+        ]
+
+    async def remove_pulled_image(self, image: InstanceImage) -> bool:
+        self._before(f"remove {image.reference}")
+        is_unused = self.pulled.get(image.reference) == image.used_at
+        has = {one.image.exact for spec, _ in self.running.values() for one in spec.containers}
+        if not is_unused or image.reference in has:
+            return False
+        del self.pulled[image.reference]
+        return True
 
     def changes(self) -> AsyncIterator[Owner]:
         return self._changes.listen()

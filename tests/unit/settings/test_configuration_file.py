@@ -231,11 +231,17 @@ def test_retention_is_read_and_can_be_switched_off(path: Path) -> None:
         interval = "off"
         keep-tag-revisions = 5
         keep-younger-than = "2h"
+        keep-pulled-images = "48h"
     """)
     found = read_file(path).retention
-    assert (found.interval, found.rules) == (None, Rules(5, timedelta(hours=2)))
+    rules = Rules(5, timedelta(hours=2), timedelta(hours=48))
+    assert (found.interval, found.rules) == (None, rules)
+    path.write_text("[retention]\nkeep-pulled-images = 'off'")
+    assert read_file(path).retention.rules.keep_pulled_images is None
     path.write_text("[retention]\ninterval = '6h'")
-    assert read_file(path).retention == RetentionSettings(interval=timedelta(hours=6))
+    found = read_file(path).retention
+    assert found == RetentionSettings(interval=timedelta(hours=6))
+    assert found.rules.keep_pulled_images == timedelta(days=7)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +252,7 @@ def test_retention_is_read_and_can_be_switched_off(path: Path) -> None:
         ("[retention]\ninterval = 'often'", r"retention\.interval: expected a duration"),
         ("[retention]\nkeep-tag-revisions = 0", r"retention\.keep-tag-revisions: .* 1 or more"),
         ("[retention]\nkeep-younger-than = '1m'", r"retention\.keep-younger-than: .* 10m or more"),
+        ("[retention]\nkeep-pulled-images = '1m'", r"retention\.keep-pulled-images: .* or \"off\""),
     ],
 )
 def test_a_wrong_retention_is_named(path: Path, text: str, named: str) -> None:

@@ -8,7 +8,7 @@ case: it may be about to be named.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from upwell.api.build import Build
@@ -27,6 +27,7 @@ from upwell.registry.interface import StoredManifest, StoredRepository, StoredTa
 
 DEFAULT_TAG_REVISIONS = 3
 DEFAULT_GRACE = timedelta(hours=24)
+DEFAULT_PULLED_GRACE = timedelta(days=7)
 MINIMUM_GRACE = timedelta(minutes=10)
 """A push needs a while between its first blob and its tag."""
 
@@ -38,6 +39,17 @@ class Rules:
     keep_tag_revisions: int = DEFAULT_TAG_REVISIONS
     """Digests of each tag of an ImageStream, the newest first."""
     keep_younger_than: timedelta = DEFAULT_GRACE
+    keep_pulled_images: timedelta | None = DEFAULT_PULLED_GRACE
+    """Time since the last use of an image that was pulled for workloads; None: it stays."""
+
+    @property
+    def when_space_is_short(self) -> "Rules":
+        """Rules by which what can be pulled again stays no longer than all else."""
+        if self.keep_pulled_images is None:
+            return self
+        return replace(
+            self, keep_pulled_images=min(self.keep_pulled_images, self.keep_younger_than)
+        )
 
 
 class InvalidRulesError(Exception):
@@ -54,7 +66,12 @@ def rules_of(spec: PruneSpec, defaults: Rules) -> Rules:
             f"keepYoungerThanSeconds: must be at least {shortest}, to protect running"
             " pushes and builds"
         )
-    return Rules(defaults.keep_tag_revisions if revisions is None else revisions, grace)
+    asked = seconds is not None and defaults.keep_pulled_images is not None
+    return Rules(
+        defaults.keep_tag_revisions if revisions is None else revisions,
+        grace,
+        grace if asked else defaults.keep_pulled_images,
+    )
 
 
 @dataclass(frozen=True, slots=True)

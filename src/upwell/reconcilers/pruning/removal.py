@@ -16,6 +16,7 @@ from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.policy.images.imported import with_items
 from upwell.policy.images.streams import StreamName, replace_tag
+from upwell.policy.pruning.pulled_images import unneeded_images
 from upwell.policy.pruning.retention import (
     RetentionDecision,
     Rules,
@@ -27,13 +28,15 @@ from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import InstanceImage
 
 log = logging.getLogger(__name__)
 
 MAX_REMOVALS = 500
 """Of each sort in one run, so that whoever asked for it gets an answer; the next goes on."""
-_BUILDER_SECONDS = 15.0
-"""For the builder's images, which go one by one; the next run goes on."""
+_STORAGE_SECONDS = 15.0
+"""For the images of one storage, which go one by one; the next run goes on."""
 _RECHECK = 100
 """Manifests that are removed by one decision."""
 _SHOWN_KEPT = 500
@@ -89,6 +92,7 @@ class Pruning:
                     *_leftovers(plan),
                 ]
             items += await self._other_storage(plan, rules, confirm=confirm)
+            items += await self._pulled_images(plan, rules, confirm=confirm)
         status = PruneStatus(
             items=tuple(sorted(items, key=lambda item: (-item.bytes, item.what, item.name))),
             kept=tuple(_kept(plan))[:_SHOWN_KEPT],
@@ -169,7 +173,7 @@ class Pruning:
             reason = "no build and no BuildConfig names them"
             items.append(PrunedItem(what="uploads", name="all", reason=reason, bytes=freed))
         try:
-            async with asyncio.timeout(_BUILDER_SECONDS):
+            async with asyncio.timeout(_STORAGE_SECONDS):
                 images = await self._stores.builder.prune(
                     frozenset(plan.decision.kept), unused_for=grace, dry_run=not confirm
                 )
@@ -181,6 +185,35 @@ class Pruning:
             PrunedItem(what="builder image", name=name, reason="no build has used it for a while")
             for name in images
         ]
+        return items
+
+    async def _pulled_images(
+        self, plan: PruningPlan, rules: Rules, *, confirm: bool
+    ) -> list[PrunedItem]:
+        """Prune what was pulled for workloads, by the references that there are now."""
+        items: list[PrunedItem] = []
+        if rules.keep_pulled_images is None:
+            return items
+        oldest = plan.now - rules.keep_pulled_images
+        runtime = self._stores.runtime
+        try:
+            images = unneeded_images(await runtime.pulled_images(), plan.decision.kept, oldest)
+            if images and confirm:
+                kept = (await self._planner.again(plan, rules)).kept
+                images = unneeded_images(images, kept, oldest)
+            async with asyncio.timeout(_STORAGE_SECONDS):
+                for image in images:
+                    if confirm and not await runtime.remove_pulled_image(image):
+                        continue  # it is in use again
+                    item = _pulled_item(image)
+                    items.append(item)
+                    if confirm:
+                        extra = {"image": item.name, "why": item.reason}
+                        log.info("pulled image removed", extra=extra)
+        except (WorkloadError, TimeoutError) as error:
+            # The storage is a cache: what cannot go today, can tomorrow.
+            why = str(error) or f"it takes over {_STORAGE_SECONDS:g} s"
+            log.warning("not all pulled images were pruned", extra={"error": why})
         return items
 
 
@@ -225,6 +258,14 @@ def _manifest_item(manifest: StaleManifest) -> PrunedItem:
         name=f"{manifest.repository}@{manifest.digest}",
         reason=f"nothing names it; pushed {manifest.created:%Y-%m-%d}",
         bytes=manifest.freed,
+    )
+
+
+def _pulled_item(image: InstanceImage) -> PrunedItem:
+    return PrunedItem(
+        what="pulled image",
+        name=str(image.reference),
+        reason=f"nothing names it; used until {image.used_at:%Y-%m-%d}",
     )
 
 

@@ -64,9 +64,10 @@ class PruningSchedule:
         """Prune all that may go, whenever it is due: space is short."""
         if not self._is_certain():
             return
-        status = await self._pruning.run(self._rules, confirm=True)
+        rules = self._rules.when_space_is_short
+        status = await self._pruning.run(rules, confirm=True)
         while status.more and status.items:
-            status = await self._pruning.run(self._rules, confirm=True)
+            status = await self._pruning.run(rules, confirm=True)
 
     async def prune_if_due(self) -> timedelta:
         """Prune if the last run is long enough ago; return how long the next one has time."""

@@ -39,6 +39,7 @@ from upwell.workload.interface import (
     FileLimits,
     Instance,
     InstanceCommand,
+    InstanceImage,
     InstanceSpec,
     Leftover,
     LeftoverKind,
@@ -67,6 +68,7 @@ from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.images.judged_pulls import JudgedPulls
+from upwell.workload.podman.images.pulled_images import PulledImages
 from upwell.workload.podman.images.pulls import Pulls
 from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
@@ -117,11 +119,13 @@ class PodmanRuntime:
         self._images = JudgedPulls(settings, api)
         given = settings.data_dir / "given-images"
         self._given = GivenImages(given, settings.preloaded_images)
+        self._pulled = PulledImages(settings, api, clock)
         self._pulls = Pulls(
             self._images,
             clock,
             self._changes.publish,
             self._given,
+            self._pulled,
             self._has_run,
             always_verified=settings.always_verify_images,
         )
@@ -180,6 +184,7 @@ class PodmanRuntime:
         await asyncio.to_thread(runtime._records.purge)
         await asyncio.to_thread(runtime._images.recover)
         await asyncio.to_thread(runtime._given.load)
+        await asyncio.to_thread(runtime._pulled.load)
         try:
             with contextlib.suppress(RuntimeUnavailableError):  # the supervisor tells of it
                 await runtime._ensure_network()
@@ -437,6 +442,14 @@ class PodmanRuntime:
                     await asyncio.to_thread(self._pins.release, name)
                     await asyncio.to_thread(self._tokens.release, name)
             await self._leftovers.remove(leftover)
+
+    async def pulled_images(self) -> Sequence[InstanceImage]:
+        """Return the images that were pulled for instances, and that nobody else has named."""
+        return await self._pulled.find()
+
+    async def remove_pulled_image(self, image: InstanceImage) -> bool:
+        """Remove an image, unless it is in use, or was used since; return True if it is gone."""
+        return await self._pulled.remove(image)
 
     def _is_busy(self, name: str) -> bool:
         """Return True if an instance is being started or stopped, or waits for an image."""

@@ -96,8 +96,9 @@ def test_a_request_takes_the_servers_rules_for_what_it_leaves_out() -> None:
     ours = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
     assert rules_of(PruneSpec(), ours) == ours
     assert rules_of(PruneSpec(keep_tag_revisions=1), ours) == replace(ours, keep_tag_revisions=1)
-    hour = PruneSpec(keep_younger_than_seconds=3600)
-    assert rules_of(hour, ours) == replace(ours, keep_younger_than=timedelta(hours=1))
+    spec, hour = PruneSpec(keep_younger_than_seconds=3600), timedelta(hours=1)
+    assert rules_of(spec, ours) == Rules(3, hour, hour)
+    assert rules_of(spec, replace(ours, keep_pulled_images=None)) == Rules(3, hour, None)
     with pytest.raises(InvalidRulesError, match="at least 10 minutes"):
         rules_of(PruneSpec(keep_younger_than_seconds=599), ours)
 

@@ -28,6 +28,7 @@ from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images import given_images
 from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.images.judged_pulls import JudgedPulls
+from upwell.workload.podman.images.pulled_images import PulledImages
 from upwell.workload.podman.images.pulls import Pulls, images_of
 from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.records import InstanceRecord
@@ -71,6 +72,12 @@ class SlowApi:
     async def image_names(self, reference: Reference) -> list[Reference]:
         return [reference, *self.also] if reference in self.present else []
 
+    async def images(self) -> list[dict[str, Any]]:
+        return [{"Names": [str(one)], "Containers": 0} for one in self.present]
+
+    async def remove_image(self, reference: Reference) -> None:
+        self.present.remove(reference)
+
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
@@ -106,6 +113,7 @@ class PullsUnderTest:
         )
         images = JudgedPulls(settings, self.api)
         chosen = workloads or WorkloadLimits()
+        self.pulled = PulledImages(settings, self.api, self.clock)
         self.given = GivenImages(given, chosen.preloaded_images)
         self.given.load()
         self.pulls = Pulls(
@@ -113,6 +121,7 @@ class PullsUnderTest:
             self.clock,
             self.told.put_nowait,
             self.given,
+            self.pulled,
             self._has_run,
             always_verified=chosen.image_pull_verification is PullVerification.ALWAYS,
         )
@@ -334,6 +343,34 @@ async def test_what_needed_no_login_is_everybodys(tmp_path: Path) -> None:
     async with pulling(given=file) as it:
         it.api.present.add(BY_DIGEST)
         assert not await pulled(it, instance("others-1", owner=OTHERS))
+
+
+async def test_an_image_that_was_there_before_its_pull_is_not_ours() -> None:
+    other = replace(BY_DIGEST, digest=Digest.of(b"other"))
+    async with pulling() as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.let.set()
+        both = (ContainerSpec("web", IMAGE), ContainerSpec("other", other))
+        assert await pulled(it, instance(containers=both))
+        assert [one for one, _, _ in it.api.pulled] == [BY_DIGEST, other]
+        assert [one.reference for one in await it.pulled.find()] == [other]
+
+
+async def test_an_image_that_is_asked_for_again_is_used_and_a_removed_one_is_pulled() -> None:
+    async with pulling() as it:
+        it.api.let.set()
+        assert await pulled(it, instance())
+        [found] = await it.pulled.find()
+        it.clock.time += timedelta(days=30)
+        assert not await pulled(it, instance("web-1"))
+        assert not await it.pulled.remove(found), "it was used since"
+
+        [found] = await it.pulled.find()
+        assert found.used_at == it.clock.time
+        assert await it.pulled.remove(found)
+        assert it.api.present == set()
+        assert await pulled(it, instance("web-2"))
+        assert len(it.api.pulled) == 2
 
 
 async def test_what_was_built_or_loaded_on_this_machine_is_everybodys() -> None:

@@ -53,6 +53,8 @@ _MAX_OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _LOG_PIECE = 4 * 1024
 """Of a log: each of its lines is a frame, and others have their turn between pieces."""
+_NO_IMAGE = "image not known"
+"""Words of containers/storage."""
 _PLAIN_HTTP = "server gave HTTP response to HTTPS client"
 _UNANSWERED = ("dial tcp", "dial udp", "no such host", "i/o timeout", "TLS handshake timeout")
 """Words of Go's net package for a connection that came to nothing."""
@@ -213,6 +215,23 @@ class PodmanApi:
         """Return what Podman knows of an image; raises PodmanNotFoundError."""
         name = await self.stored_name(reference) if is_own(reference) else str(reference)
         return dict(await self._json(PodmanRequest("GET", f"/images/{name}/json")))
+
+    async def images(self) -> Sequence[Mapping[str, Any]]:
+        """List all images of the storage, but those that builds have left between their steps."""
+        return list(await self._json(PodmanRequest("GET", "/images/json")) or [])
+
+    async def remove_image(self, reference: Reference) -> None:
+        """Take a name from an image, and with its last name the image.
+
+        No other image goes with it, as one that somebody's build has left would. Raises
+        PodmanNotFoundError, or PodmanRefusedError for one that a container has.
+        """
+        parameters = {"images": str(reference), "noprune": "true"}
+        answer = await self._json(PodmanRequest("DELETE", "/images/remove", parameters))
+        if faults := "; ".join(map(str, answer.get("Errors") or ())):
+            if _NO_IMAGE in faults:
+                raise PodmanNotFoundError(faults)
+            raise PodmanRefusedError(f"podman: {faults}")
 
     async def image_digest(self, reference: Reference) -> Digest | None:
         """Return the digest of an image in the local storage; None: it is not there."""

@@ -19,6 +19,7 @@ from upwell.workload.errors import ImagePullError, WorkloadError
 from upwell.workload.interface import Instance, InstanceSpec, Owner, State
 from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.images.given_images import EVERYBODY, GivenImages
+from upwell.workload.podman.images.pulled_images import PulledImages
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ class Pulls:
     An image that is not known to be `given` to a namespace is pulled for it although it lies here;
     where its registry cannot be asked it is used, unless images are `always_verified`, or one has
     refused it to the namespace or given it to another alone. No registry is asked for images of
-    this machine's own. `runs` says whether containers of a namespace have an image that was given
-    to it at some time.
+    this machine's own. `pulled` hears of uses, and of what was not there before. `runs` says
+    whether containers of a namespace have an image that was given to it at some time.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Pulls:
         clock: Clock,
         publish: Callable[[Owner], None],
         given: GivenImages,
+        pulled: PulledImages,
         runs: Callable[[str, Reference], Awaitable[bool]],
         *,
         always_verified: bool = False,
@@ -98,6 +100,7 @@ class Pulls:
         self._clock = clock
         self._publish = publish
         self._given = given
+        self._pulled = pulled
         self._runs = runs
         self._always_verified = always_verified
         self._asked: asyncio.Queue[_Pull] = asyncio.Queue()
@@ -178,6 +181,7 @@ class Pulls:
 
     async def _is_there(self, namespace: str, image: Reference) -> bool:
         """Return True if the image is here, and the namespace may have it."""
+        await self._pulled.use(image)
         if not await self._api.image_exists(image):
             return False
         if self._given.has(namespace, image):
@@ -195,6 +199,7 @@ class Pulls:
             if await self._is_there(namespace, image):
                 return
             self._refuse_early(source)
+            was_there = await self._api.image_exists(image)
             try:
                 await self._api.pull(image, login, insecure=insecure)
             except ImagePullError as error:
@@ -213,6 +218,8 @@ class Pulls:
                 raise ImagePullError(told) from error
             self._given.add(EVERYBODY if login is None else namespace, image)
             self._faults.pop(source, None)
+            if not was_there:
+                await self._pulled.add(image)
 
     def _may_use(self, namespace: str, names: Sequence[Reference]) -> bool:
         return not self._always_verified and not self._given.is_withheld(namespace, names)
