@@ -41,29 +41,57 @@ async def test_a_build_without_a_log_has_an_empty_one(logs: BuildLogs) -> None:
     logs.remove(BUILD)
 
 
+class Follower:
+    """A reader that follows a log, and tells what it has got so far."""
+
+    def __init__(self, logs: BuildLogs) -> None:
+        self._logs = logs
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.task = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        async for piece in self._logs.read(BUILD, follow=True):
+            self._pieces.put_nowait(piece)
+
+    async def gets(self, wanted: bytes) -> None:
+        """Wait until it has got what follows."""
+        found = b""
+        async with asyncio.timeout(10):
+            while len(found) < len(wanted):
+                found += await self._pieces.get()
+        assert found == wanted
+
+
 async def test_followers_get_what_comes_until_the_log_is_closed(logs: BuildLogs) -> None:
     sink = logs.sink(BUILD)
     sink(b"one\n")
-    followers = [asyncio.create_task(read(logs, follow=True)) for _ in range(2)]
-    for piece in (b"two\n", b"three\n"):
-        await asyncio.sleep(0.01)
-        sink(piece)
-    assert not any(one.done() for one in followers)
+    followers = [Follower(logs) for _ in range(2)]
+    for one in followers:
+        await one.gets(b"one\n")
+    sink(b"two\n")
+    sink(b"three\n")
+    for one in followers:
+        await one.gets(b"two\nthree\n")
+        assert not one.task.done()
     sink(b"four\n")
     logs.close(BUILD)
     logs.close(BUILD)
-    assert await asyncio.gather(*followers) == [b"one\ntwo\nthree\nfour\n"] * 2
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(one.task for one in followers))
+    for one in followers:
+        await one.gets(b"four\n")
 
 
 async def test_a_follower_can_leave(logs: BuildLogs) -> None:
     sink = logs.sink(BUILD)
-    following = asyncio.create_task(read(logs, follow=True))
-    await asyncio.sleep(0.01)
-    following.cancel()
+    sink(b"begun\n")
+    follower = Follower(logs)
+    await follower.gets(b"begun\n")
+    follower.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await following
+        await follower.task
     sink(b"goes on\n")
-    assert await read(logs) == b"goes on\n"
+    assert await read(logs) == b"begun\ngoes on\n"
 
 
 async def test_a_second_sink_appends(logs: BuildLogs) -> None:
