@@ -9,6 +9,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.api.pipeline import Window
+from upwell.cli.adoption.following_options import notify_option, snapshot_option
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import check_documents
@@ -184,19 +185,8 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     show_default="any time",
     help="Time for updates: 03:00+2h each day, or a cron expression: '0 3 * * 6+4h Europe/Berlin'.",
 )
-@_option(
-    "notify",
-    "--notify",
-    multiple=True,
-    metavar="URL",
-    help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
-)
-@_option(
-    "snapshot",
-    "--snapshot",
-    is_flag=True,
-    help="Copy its volumes before each update, and put them back when the new image never serves.",
-)
+@notify_option(_AddOptions)
+@snapshot_option(_AddOptions)
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: run and change nothing.")
 @_option(
     "dry_run", "--dry-run", is_flag=True, help="Have the server check the objects; create nothing."

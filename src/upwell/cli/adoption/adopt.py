@@ -10,6 +10,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.cli.adoption.engines import Engine, engines
+from upwell.cli.adoption.following_options import notify_option, snapshot_option
 from upwell.cli.adoption.takeover import TakeoverPlace, take_over
 from upwell.cli.adoption.upstream import upstream_images
 from upwell.cli.core.connection import Session, connection_options
@@ -66,19 +67,8 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 )
 @click.argument("names", nargs=-1, metavar="[CONTAINER]...")
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: all runs on as it is.")
-@_option(
-    "notify",
-    "--notify",
-    multiple=True,
-    metavar="URL",
-    help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
-)
-@_option(
-    "snapshot",
-    "--snapshot",
-    is_flag=True,
-    help="Copy volumes before each update, and put them back when the new image never serves.",
-)
+@notify_option(_AdoptOptions)
+@snapshot_option(_AdoptOptions)
 @_option("yes", "--yes", is_flag=True, help="Begin without a question.")
 @_option("dry_run", "--dry-run", is_flag=True, help="Show the plan; change nothing.")
 @_option(
@@ -119,7 +109,7 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
         for line in aligned(plan_rows(candidate for _, candidate, _ in planned)):
             echo(line)
         for _, candidate, plan in planned:
-            for note in (*plan.notes, *candidate.obstacles[1:]):
+            for note in (*plan.notes, *candidate.container.notes, *candidate.obstacles[1:]):
                 echo(f"note: {candidate.name}: {note}", err=True)
         taken = [
             one for one in planned if options.watch or one[1].method is not TakeoverMethod.NEVER

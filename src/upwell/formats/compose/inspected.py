@@ -5,7 +5,7 @@ Engine API (v1.41, ContainerInspect); Podman writes the same names.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,17 @@ _NANO = 1_000_000_000
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _NUMERIC_USER = re.compile(r"\d+(?::\d+)?")
 _DEVICES = {"Devices": "devices", "DeviceRequests": "GPUs"}
+_DROPPED = {
+    "Sysctls": "sysctls",
+    "Dns": "DNS servers",
+    "DnsSearch": "DNS search domains",
+    "DnsOptions": "DNS options",
+    "ExtraHosts": "extra hosts",
+    "GroupAdd": "further groups",
+    "SecurityOpt": "security options",
+}
+_SHARED_MEMORY = {0, 65_536_000, 64 * 1024**2}
+"""Bytes of /dev/shm by default: none told, Podman's, Docker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class InspectedContainer:
     obstacles: tuple[str, ...] = ()
     """Reasons why it cannot be run otherwise."""
     notes: tuple[str, ...] = ()
+    """What it has and loses, as a service cannot say it."""
 
 
 def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> InspectedContainer:
@@ -107,7 +119,24 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
         volumes=volumes,
         restart=str(_part(host, "RestartPolicy").get("Name") or ""),
         obstacles=tuple(obstacles),
+        notes=tuple(_lost_options(host)),
     )
+
+
+def _lost_options(host: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of a container that a service has no words for."""
+    for key, what in _DROPPED.items():
+        if host.get(key):
+            yield f"its {what} are left out"
+    # Podman lists its own defaults too, by the names of the kernel.
+    limits = host.get("Ulimits")
+    names = [str(_part({"": one}, "").get("Name") or "") for one in limits or ()]
+    if given := [name for name in names if name and not name.startswith("RLIMIT_")]:
+        yield f"its limits ({', '.join(given)}) are left out"
+    if host.get("ShmSize") not in {None, *_SHARED_MEMORY}:
+        yield "the size of its /dev/shm is left out"
+    if host.get("PublishAllPorts"):
+        yield "ports that its engine has chosen are not published: give them numbers of your own"
 
 
 def _part(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:

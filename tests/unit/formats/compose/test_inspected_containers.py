@@ -53,6 +53,20 @@ def service(**changes: Any) -> ComposeService:
     return read_container(inspected(**changes), IMAGE).service
 
 
+@pytest.mark.parametrize(
+    ("host", "notes"),
+    [
+        ({"Dns": ["192.0.2.1"]}, ("its DNS servers are left out",)),
+        ({"Sysctls": {"net.core.somaxconn": "9"}}, ("its sysctls are left out",)),
+        ({"Ulimits": [{"Name": "nofile"}]}, ("its limits (nofile) are left out",)),
+        ({"Ulimits": [{"Name": "RLIMIT_NOFILE"}], "ShmSize": 65_536_000, "Dns": []}, ()),
+        ({"ShmSize": 1024**3}, ("the size of its /dev/shm is left out",)),
+    ],
+)
+def test_options_that_a_service_loses_are_told(host: dict[str, Any], notes: object) -> None:
+    assert read_container(inspected(HostConfig=host), IMAGE).notes == notes
+
+
 def test_what_the_image_and_the_engine_give_is_left_out() -> None:
     assert service() == ComposeService(
         "web-1", "docker.io/library/web:1", environment={"LEVEL": "info"}
