@@ -64,7 +64,7 @@ class InspectedContainer:
     obstacles: tuple[str, ...] = ()
     """Reasons why it cannot be run otherwise."""
     notes: tuple[str, ...] = ()
-    """What it has and loses, as a service cannot say it."""
+    """Options that it loses, as a service has no words for them."""
 
 
 def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> InspectedContainer:
