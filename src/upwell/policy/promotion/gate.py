@@ -26,6 +26,8 @@ class Blocked:
     until: datetime | None = None
     approval: bool = False
     """It is somebody's approval that is missing."""
+    turn: bool = False
+    """Other rollouts come first, and nothing else is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
 def _by_turn(here: StageSituation, promotion: Promotion) -> Gate | None:
     """Say that other rollouts come first; who asks for one waits for no turn."""
     turn = here.all.turns.get(here.stage.name, "")
-    return Blocked(turn) if turn and not promotion.spec.requested_by else None
+    return Blocked(turn, turn=True) if turn and not promotion.spec.requested_by else None
 
 
 def _by_the_clock(here: StageSituation) -> Gate | None:

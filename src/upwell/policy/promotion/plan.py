@@ -37,6 +37,8 @@ class PipelinePlan:
     """Releases beyond the history's limit, which nothing refers to any more."""
     again: datetime | None = None
     """Time at which the plan changes by time alone."""
+    waits_for_turn: frozenset[str] = frozenset()
+    """Names of the stages in which a promotion would begin if no other rollouts came first."""
 
 
 def plan(situation: Situation) -> PipelinePlan:
@@ -58,6 +60,7 @@ def plan(situation: Situation) -> PipelinePlan:
         stages=tuple(stage.status for stage in stages),
         surplus=tuple(_surplus(situation, stages)),
         again=min(times, default=None),
+        waits_for_turn=frozenset(one.status.name for one in stages if one.waits_for_turn),
     )
 
 

@@ -34,6 +34,8 @@ class StagePlan:
     """Times at which time alone changes something."""
     moving: str = ""
     """The Release whose promotion has begun and not ended."""
+    waits_for_turn: bool = False
+    """A promotion would begin if other rollouts did not come first."""
 
 
 def stage_plan(here: StageSituation) -> StagePlan:
@@ -120,7 +122,8 @@ def _at_gate(
             status = _with(status, promotion=chosen.name, waits_for=waits_for, until=until)
             if until is not None:
                 times = (*times, until)
-            return StagePlan(status, (*closed, _waiting(here, chosen, found)), times=times)
+            waiting = (*closed, _waiting(here, chosen, found))
+            return StagePlan(status, waiting, times=times, waits_for_turn=found.turn)
         case Refused(phase, message):
             ended = (chosen.name, _end(here, chosen, phase, message))
             # What comes next is decided when this is written.

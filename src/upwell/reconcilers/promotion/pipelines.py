@@ -15,7 +15,7 @@ from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
-from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
+from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, PromotionPhase, Release
 from upwell.controller import Result
 from upwell.policy.builds.triggers import ImageBar, digest_of
 from upwell.policy.health.promotion import (
@@ -132,9 +132,9 @@ class PipelineReconciler:
         try:
             pipeline = await self._store.get(Pipeline, key.namespace, key.name)
         except NotFoundError:
-            return Result()
+            return self._gone(key)
         if pipeline.is_deleting:
-            return Result()
+            return self._gone(key)
         now = self._clock()
         situation = await self._situation(pipeline, now)
         due = await self._next_release(situation)
@@ -155,6 +155,11 @@ class PipelineReconciler:
             times.append(now + timedelta(seconds=_SIGNATURES_SECONDS))
         return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
 
+    def _gone(self, pipeline: ObjectKey) -> Result:
+        if self._turns is not None:
+            self._turns.decided(pipeline, (), ())
+        return Result()
+
     async def _decided(self, situation: Situation) -> PipelinePlan:
         """Decide and write; where rollouts take turns, nobody else decides meanwhile."""
         turns, pipeline = self._turns, situation.pipeline
@@ -163,7 +168,12 @@ class PipelineReconciler:
         await self._write(situation, decided)
         if turns is not None:
             known = {one.name: one for one in situation.promotions}
-            turns.decided(pipeline, busy, decided.promotions, known)
+            begun = [
+                known[name]
+                for name, status in decided.promotions.items()
+                if status.phase is PromotionPhase.ROLLING_OUT and name in known
+            ]
+            turns.decided(pipeline.key, begun, decided.waits_for_turn)
         return decided
 
     async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:

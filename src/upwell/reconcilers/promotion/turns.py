@@ -1,18 +1,27 @@
 """Turns of promotions: so many rollouts at once in stages of one name, whatever the Pipeline."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus
+from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.controller import ObjectCache
 
 _LONGEST = timedelta(hours=1)
 """Time for which a rollout has a turn: one that takes longer keeps nobody waiting."""
 AGAIN_SECONDS = 60.0
 """Time after which who waits asks anew, if nothing has woken them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A rollout that the cache does not show yet."""
+
+    stage: str
+    at: datetime
 
 
 class PromotionTurns:
@@ -25,13 +34,13 @@ class PromotionTurns:
         self, cache: ObjectCache, clock: Callable[[], datetime], per_stage: int = 0
     ) -> None:
         """Without a number, nobody waits."""
+        self._cache = cache
         self._clock = clock
         self._most = per_stage
         self.lock = asyncio.Lock()
         self.limited = bool(per_stage)
         self._under_way = cache.index(Promotion, _stage_under_way) if per_stage else None
-        self._begun: dict[ObjectKey, str] = {}
-        """Stages of those that have begun and that the cache does not show yet."""
+        self._begun: dict[ObjectKey, _Begun] = {}
         self._waiting: dict[str, dict[ObjectKey, None]] = {}
 
     def busy(self, pipeline: Pipeline) -> Mapping[str, str]:
@@ -52,28 +61,18 @@ class PromotionTurns:
         return found
 
     def decided(
-        self,
-        pipeline: Pipeline,
-        busy: Mapping[str, str],
-        promotions: Mapping[str, PromotionStatus],
-        known: Mapping[str, Promotion],
+        self, pipeline: ObjectKey, begun: Iterable[Promotion], waiting: Collection[str]
     ) -> None:
-        """Note what has begun, and which stages wait for their turn."""
-        for name, status in promotions.items():
-            if status.phase is PromotionPhase.ROLLING_OUT and name in known:
-                self._begun[known[name].key] = known[name].spec.stage
-        for stage in pipeline.spec.stages:
-            waits = stage.name in busy and any(
-                one.phase is PromotionPhase.WAITING
-                and (one.message or "").endswith(busy[stage.name])
-                for name, one in promotions.items()
-                if name in known and known[name].spec.stage == stage.name
-            )
-            queue = self._waiting.setdefault(stage.name, {})
-            if waits:
-                queue.setdefault(pipeline.key)
-            elif stage.name not in busy:
-                queue.pop(pipeline.key, None)
+        """Note what has begun, and in which stages a Pipeline waits for its turn: in no other."""
+        now = self._clock()
+        self._begun |= {one.key: _Begun(one.spec.stage, now) for one in begun}
+        for stage in waiting:
+            self._waiting.setdefault(stage, {}).setdefault(pipeline)
+        for stage, queue in list(self._waiting.items()):
+            if stage not in waiting:
+                queue.pop(pipeline, None)
+            if not queue:
+                del self._waiting[stage]
 
     def has_waiting(self, pipeline: ObjectKey) -> bool:
         """Return True if a stage of a Pipeline waits for its turn."""
@@ -91,11 +90,17 @@ class PromotionTurns:
         if self._under_way is None:
             return 0
         since = self._clock() - _LONGEST
-        seen = {one.key: one for one in self._under_way.get(stage)}
-        for key in [one for one in self._begun if one in seen]:
-            del self._begun[key]  # the cache shows it
-        shown = [one for one in seen.values() if (one.status.started or since) > since]
-        return len(shown) + sum(name == stage for name in self._begun.values())
+        for key, begun in list(self._begun.items()):
+            if begun.at <= since or self._is_shown(key):
+                del self._begun[key]
+        seen = self._under_way.get(stage)
+        shown = sum((one.status.started or since) > since for one in seen)
+        return shown + sum(one.stage == stage for one in self._begun.values())
+
+    def _is_shown(self, promotion: ObjectKey) -> bool:
+        """Return True if the cache shows that it has begun; it may have ended since."""
+        found = self._cache.get(Promotion, promotion.namespace, promotion.name)
+        return found is not None and found.status.phase is not PromotionPhase.WAITING
 
 
 def _stage_under_way(promotion: Promotion) -> tuple[str, ...]:
