@@ -3,14 +3,18 @@
 import shutil
 from pathlib import Path
 
-from upwell.cli.install.files import helm_files, kustomize_files
+from upwell.cli.install.files import helm_files, kustomize_files, monitoring_files
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 def deploy_files() -> dict[str, str]:
     """Return all of them, by their path in the folder."""
-    parts = {"kubernetes": kustomize_files(), "helm": helm_files()}
+    parts = {
+        "kubernetes": kustomize_files(),
+        "helm": helm_files(),
+        "monitoring": monitoring_files(),
+    }
     return {
         f"{folder}/{path}": text for folder, files in parts.items() for path, text in files.items()
     }

@@ -1,5 +1,6 @@
-"""Files of an installation: YAML, the Kustomize base and the Helm chart (`deploy/`)."""
+"""Files of `deploy/`: the Kustomize base and the Helm chart of an installation, and monitoring."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -7,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from upwell.cli.install.alerts import pod_monitor, prometheus_rule, rule_groups
+from upwell.cli.install.dashboard import dashboard
 from upwell.cli.install.installation import (
     ALL_FEATURES,
     NAME,
@@ -100,6 +103,16 @@ def helm_files() -> dict[str, str]:
         "Chart.yaml": _MADE + _dumped(_CHART),
         "values.yaml": _MADE + _VALUES,
         **{f"templates/{name}.yaml": _MADE + text for name, text in templates.items()},
+    }
+
+
+def monitoring_files() -> dict[str, str]:
+    """Return the files of `deploy/monitoring`, by name: for Prometheus, its operator, Grafana."""
+    return {
+        "alerts.yaml": _MADE + _dumped(rule_groups()),
+        "prometheus-rule.yaml": _MADE + _dumped(prometheus_rule()),
+        "pod-monitor.yaml": _MADE + _dumped(pod_monitor()),
+        "dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
     }
 
 
