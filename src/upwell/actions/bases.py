@@ -8,7 +8,8 @@ from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.requests.base_search import BaseSearchStatus
 from upwell.controller import ObjectCache
-from upwell.policy.explain.ancestry import UsedBase, by_chain, used_bases
+from upwell.policy.explain.ancestry import UsedBase, by_chain, followed_tags, used_bases
+from upwell.policy.images.streams import StreamTag
 from upwell.reconcilers.images.layers import LayerReader, PulledImage
 
 _MOST_BASES = 16
@@ -31,17 +32,20 @@ class BaseActions:
         """Return the known images whose layers are the lowest of these, the most layers first.
 
         Those alone that somebody may read, by kinds of objects and namespaces; of those with the
-        same layers the ones of `namespace`, where it has any.
+        same layers the ones of `namespace` and of its builds, where they have any.
         """
         known = await self._known.now()
         await self._cache.ready(Build)
         builds = self._builds.get("")
 
-        def readable() -> list[UsedBase]:
+        def readable() -> tuple[list[UsedBase], frozenset[StreamTag]]:
             bases = used_bases(builds)  # of tens of thousands of builds perhaps
-            return [one for one in bases if may_read(Build.KIND.kind, one.namespace)]
+            shown = [one for one in bases if may_read(Build.KIND.kind, one.namespace)]
+            # The last of equals counts: that of the namespace itself.
+            shown.sort(key=lambda one: one.namespace == namespace)
+            return shown, followed_tags(builds, namespace)
 
-        used = await asyncio.to_thread(readable)
+        used, followed = await asyncio.to_thread(readable)
         pulled = [
             PulledImage(one.namespace, one.image, one.image.partition("@")[2]) for one in used
         ]
@@ -49,8 +53,9 @@ class BaseActions:
 
         def found() -> BaseSearchStatus:
             streams = ImageStream.KIND.kind
+            chains = by_chain(used, read)
             bases = known.bases(
-                layers, lambda one: may_read(streams, one), by_chain(used, read), namespace
+                layers, lambda one: may_read(streams, one), chains, namespace, followed
             )
             return BaseSearchStatus(bases=tuple(bases)[:_MOST_BASES])
 

@@ -22,6 +22,9 @@ class FoundBase(Model):
     image: str
     """The very image, by digest; of several platforms perhaps."""
     layers: int
+    own: bool = False
+    """True where a stream of the namespace that asks has had it, or a build there was made of what
+    its tag has; False: somebody else's word is all that there is for it."""
 
 
 class BaseSearchStatus(Model):

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from upwell.cli.core.connection import Session
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.rebase.images import LayeredImage
 from upwell.policy.rebase.plan import KnownBase
+
+if TYPE_CHECKING:
+    from upwell.api.requests.base_search import FoundBase
 
 
 @dataclass
@@ -33,9 +37,10 @@ class ServersBases:
         except StoreError:
             return ()
         found = decode_as(BaseSearch, answer).status.bases
-        return [base for one in found for base in _known(one.name, one.image, one.layers)]
+        return [base for one in found for base in _known(one)]
 
 
-def _known(name: str, image: str, layers: int) -> Iterator[KnownBase]:
+def _known(found: "FoundBase") -> Iterator[KnownBase]:
     with suppress(InvalidReferenceError):
-        yield KnownBase(Reference.parse(name), Reference.parse(image), layers)
+        name, pinned = Reference.parse(found.name), Reference.parse(found.image)
+        yield KnownBase(name, pinned, found.layers, found.own)

@@ -7,7 +7,7 @@ config.md: layers are ordered from the base up).
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upwell.api.build import Build, ResolvedImage
@@ -40,6 +40,17 @@ class UsedBase:
     """By digest."""
 
 
+def followed_tags(builds: Iterable[Build], namespace: str) -> frozenset[StreamTag]:
+    """Return the tags that builds of a namespace have stood on, of whichever namespace they are."""
+    return frozenset(
+        StreamTag.parse(one.stream_tag)
+        for build in builds
+        if build.namespace == namespace
+        for one in build.status.images
+        if one.final and one.stream_tag
+    )
+
+
 def used_bases(builds: Iterable[Build]) -> Iterator[UsedBase]:
     """Yield the bases of builds that no stream has brought, each once."""
     seen = set()
@@ -54,7 +65,7 @@ def used_bases(builds: Iterable[Build]) -> Iterator[UsedBase]:
 
 
 def by_chain(bases: Iterable[UsedBase], layers: LayersOf) -> Mapping[str, UsedBase]:
-    """Return bases by the chain of their layers, as far as these are known."""
+    """Return bases by the chain of their layers, as far as these are known; the last of equals."""
     known = ((one, layers.get(one.image.partition("@")[2])) for one in bases)
     return {_last(_chains(own)): one for one, own in known if own}
 
@@ -148,28 +159,37 @@ class KnownImages:
         may_read: MayRead,
         others: Mapping[str, UsedBase],
         namespace: str = "",
+        followed: Collection[StreamTag] = (),
     ) -> Iterator[FoundBase]:
         """Yield what an image stands on, by the digests of its layers; the most layers first.
 
         `others` are bases of builds by the chain of their layers. Tags that may not be read are
         passed over; of several that have had a base, those of `namespace` count alone, where it has
-        one. In a namespace that counts by which updates come from outside; of several namespaces
-        each is told that has another name for it, as one of them may be a stranger's.
+        one, then those that its builds have `followed`. In a namespace that counts by which updates
+        come from outside; of several namespaces each is told that has another name for it. Who has
+        none of these has the word of strangers alone, and is told so.
         """
         *below, _ = _chains(layers) or [""]
         for count in range(len(below), 0, -1):
             chain = below[count - 1]
             found = [one for digest in self._by_chain.get(chain, ()) for one in self._found(digest)]
             best: dict[str, _Place] = {}
-            for one in sorted(found, key=lambda one: (not one.source, str(one.tag))):
+            for one in sorted(
+                found, key=lambda one: (one.tag not in followed, not one.source, str(one.tag))
+            ):
                 if one.shown and may_read(one.tag.namespace):
                     best.setdefault(one.tag.namespace, one)
-            own = [best[namespace]] if namespace in best else list(best.values())
-            named = {one.source or _tagged(one): one.image for one in reversed(own)}
+            used = others.get(chain)
+            own = [best[namespace]] if namespace in best else []
+            own = own or [one for one in best.values() if one.tag in followed]
+            if used is not None and not own and (not best or used.namespace == namespace):
+                is_own = used.namespace == namespace
+                yield FoundBase(name=used.name, image=used.image, layers=count, own=is_own)
+                continue
+            told = own or list(best.values())
+            named = {one.source or _tagged(one): one.image for one in reversed(told)}
             for name, image in reversed(named.items()):
-                yield FoundBase(name=name, image=image, layers=count)
-            if not best and (used := others.get(chain)) is not None:
-                yield FoundBase(name=used.name, image=used.image, layers=count)
+                yield FoundBase(name=name, image=image, layers=count, own=bool(own))
 
     def _add_stream(self, stream: ImageStream) -> None:
         for history in stream.status.tags:

@@ -26,6 +26,9 @@ class KnownBase:
     pinned: Reference
     layers: int = 0
     """Number of its layers."""
+    own: bool = False
+    """False where strangers alone say that it is a base: whoever may push can give an image the
+    layers of another, and some more."""
 
 
 @dataclass(frozen=True, slots=True)

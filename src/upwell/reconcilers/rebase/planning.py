@@ -33,6 +33,9 @@ from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.layers import RegistryLayers
 from upwell.registry.rebasing.reading import BaseUnknownError, ImageReader, platforms_of
 
+_MOST_TOLD = 4
+"""Bases that a message names."""
+
 
 class LayerScanner(Protocol):
     """Finder of the files of layers."""
@@ -145,19 +148,20 @@ class RebasePlanner:
     ) -> tuple[NamedBase, NamedBase]:
         """Return what the layers say of all known bases; raises `unknown` where that is nothing."""
         found = await self.known.below(image) if self.known is not None else ()
-        fitting: dict[Reference, NamedBase] = {}
-        most = 0
+        fitting: list[KnownBase] = []
+        olds: dict[Reference, NamedBase] = {}
         for one in found:
-            if fitting and one.layers < most:
+            if fitting and one.layers < fitting[0].layers:
                 break
             old = await self.reader.candidate(one.pinned, image)
             if old is not None and image.stands_on(old.image):
-                fitting[one.name] = old
-                most = one.layers
+                fitting.append(one)
+                olds[one.name] = old
         if not fitting:
             raise unknown
-        name = request.new_base or _only(fitting, request.image)
-        return await self.reader.base(name, image.platform), next(iter(fitting.values()))
+        _require_own(fitting, request.image)
+        name = request.new_base or _only(olds, request.image)
+        return await self.reader.base(name, image.platform), next(iter(olds.values()))
 
     async def _old_base(
         self, image: LayeredImage, records: Sequence[BaseRecord], request: RebaseRequest
@@ -254,10 +258,23 @@ class _Scans:
         return found
 
 
+def _require_own(bases: Sequence[KnownBase], image: Reference) -> None:
+    """Raise BaseUnknownError where strangers alone say what an image stands on.
+
+    Whoever may push or import an image can give it the layers of another, and some of the layers
+    that this has above its base: those would be lost with it.
+    """
+    if not any(one.own for one in bases):
+        options = [f"--old-base {one.pinned} --new-base {one.name}" for one in bases]
+        told = ", or ".join(options[:_MOST_TOLD])
+        why = "images of other namespaces alone have its layers: if one of them is its base, say so"
+        raise BaseUnknownError(image, f"{why} with {told}")
+
+
 def _only(names: Collection[Reference], image: Reference) -> Reference:
     """Return the tag at which the updates of a base are found; raises BaseUnknownError for several.
 
-    Whoever may push or import an image can give it the layers of another.
+    One of them may be a copy that nobody updates.
     """
     if len(names) > 1:
         told = ", ".join(sorted(map(str, names)))

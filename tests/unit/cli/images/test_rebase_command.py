@@ -324,8 +324,13 @@ async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
     asked: list[Any] = []
 
     bases = [
-        {"name": f"{setup.host}/gone:1", "image": f"{setup.host}/gone@{old}", "layers": 1},
-        {"name": f"{setup.host}/base:1", "image": f"{setup.host}/base@{old}", "layers": 1},
+        {
+            "name": f"{setup.host}/{name}:1",
+            "image": f"{setup.host}/{name}@{old}",
+            "layers": 1,
+            "own": True,
+        }
+        for name in ("gone", "base")
     ]
 
     async def answer(request: web.Request) -> web.Response:
@@ -340,6 +345,15 @@ async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
         done = await setup.run("HOST/team/app:1", "--tag=rebased")
         bases[0]["image"] = bases[1]["image"]
         several = await setup.run("HOST/team/app:1", "--tag=other")
+        bases = [{**bases[1], "own": False}]
+        strangers = [
+            await setup.run("HOST/team/app:1", "--tag=other", *more)
+            for more in ((), ("--new-base=HOST/base:1",))
+        ]
+    for refused in strangers:
+        assert refused.exit_code == 1
+        named = f"--old-base {setup.host}/base@{old} --new-base {setup.host}/base:1"
+        assert f"if one of them is its base, say so with {named}" in refused.stderr
     assert several.exit_code == 1
     assert f"{setup.host}/base:1, {setup.host}/gone:1 have all had it" in several.stderr
     assert done.exit_code == 0, done.output

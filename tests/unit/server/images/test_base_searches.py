@@ -84,6 +84,31 @@ async def test_a_stranger_with_the_same_layers_neither_hides_a_base_nor_takes_it
     assert await search(served, "carol", "l1", "l2", "own", namespace="base") == [mine]
 
 
+async def test_the_word_of_strangers_is_told_from_that_of_the_namespace(
+    served: GrantedApi,
+) -> None:
+    async def own(namespace: str, *layers: str) -> list[bool]:
+        spec = {"layers": [digest(one) for one in layers]}
+        path = PATH.replace("shop", namespace)
+        answer = await served.send("grace", "POST", path, {"spec": spec})
+        return [one.get("own", False) for one in answer.json["status"]["bases"]]
+
+    nearer = "l1", "l2", "runtime", "own"
+    assert await own("base", *nearer) == [False, True], "the nearest is another namespace's"
+    assert await own("shop", *nearer) == [False, False]
+    made = build("shop", "app-1", "app")
+    used = ResolvedImage(
+        name="runtime",
+        reference=f"registry.test/runtime@{digest('r0')}",
+        stream_tag="vault/runtime:latest",
+        final=True,
+    )
+    stored = await served.api.store.create(made)
+    images = made.status.model_copy(update={"images": (used,)})
+    await served.api.store.update_status(stored.with_status(images))
+    assert await own("shop", *nearer) == [True, False], "what its builds stand on"
+
+
 @pytest.mark.parametrize("layers", [[], ["sha256:short"], [digest("l")] * 513])
 async def test_what_no_image_has_is_refused(served: GrantedApi, layers: list[str]) -> None:
     answer = await served.send("grace", "POST", PATH, {"spec": {"layers": layers}})
@@ -103,8 +128,10 @@ def test_bases_of_builds_without_a_stream_count_too() -> None:
 
     known = KnownImages.of([imported_stream()], [made], [described("d1", "l1")])
     chains = by_chain([used], {digest("a1"): [digest("x")]})
-    found = [one.name for one in known.bases([digest("x"), digest("y")], sees_all, chains)]
-    assert found == ["docker.io/library/alpine:3"]
+    for namespace, own in (("shop", True), ("other", False)):
+        layers = [digest("x"), digest("y")]
+        found = list(known.bases(layers, sees_all, chains, namespace))
+        assert [(one.name, one.own) for one in found] == [("docker.io/library/alpine:3", own)]
 
 
 def test_what_no_registry_has_given_to_a_stream_is_not_told() -> None:
