@@ -21,7 +21,7 @@ class Alert:
     severity: str
     expression: str
     duration: str
-    """How long the expression has to hold: a rollout or a failover in good order takes less."""
+    """Time for which the expression has to hold; a failover in good order takes less."""
     summary: str
     """With `{{ $labels.… }}` and `{{ $value }}`, and the next step."""
 
