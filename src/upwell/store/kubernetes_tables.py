@@ -24,6 +24,9 @@ _MOST_BYTES = 64 * 1024 * 1024
 """Of a page."""
 _PAGE = 500
 """Rows of a page of a list: none takes the server long."""
+_REFUSALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+"""What a server answers a request for the objects themselves as well."""
+_REFUSAL_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +54,36 @@ class TableRequest:
         return f"{path}?{urlencode(params)}" if params else path
 
 
+class TablesRefusedError(Exception):
+    """The server refuses one of the requests: whoever asks for the objects is refused as well."""
+
+    def __init__(self, request: TableRequest, status: int, body: bytes) -> None:
+        super().__init__(f"{request.path()}: the server answered {status}")
+        self.request = request
+        self.status = status
+        self.body = body
+        """The answer: a Status, or what a proxy says."""
+
+
 async def read_tables(
     access: ServerAccess, requests: Sequence[TableRequest]
 ) -> Sequence[Sequence[Mapping[str, Any]]] | None:
     """Return the Tables, page by page, in the order of `requests`; None: one is not to be had.
 
-    The reason is left to who asks for the objects themselves then. Raises TimeoutError, as nobody
-    has to wait for the same server twice.
+    The reason is left to who asks for the objects themselves then. Raises TimeoutError and
+    TablesRefusedError, as nobody has to ask the same server twice.
     """
     connections = HttpConnections(access.base_url.rstrip("/"), access.ca, access.socket)
     headers = [("Accept", _TABLE), ("User-Agent", "upwell")]
     if token := access.bearer_token:
         headers.append(("Authorization", f"Bearer {token}"))
 
-    async def read(path: str) -> Mapping[str, Any] | None:
-        asked = HttpRequest("GET", path, headers)
+    async def read(request: TableRequest, following: str) -> Mapping[str, Any] | None:
+        asked = HttpRequest("GET", request.path(following), headers)
         async with connections.ask(asked, TimeLimits(whole=access.timeout)) as answer:
+            if answer.status in _REFUSALS:
+                body = await answer.read_at_most(_REFUSAL_BYTES)
+                raise TablesRefusedError(request, answer.status, body)
             if answer.status != HTTPStatus.OK:
                 return None
             body = await answer.read_at_most(_MOST_BYTES)
@@ -76,7 +93,7 @@ async def read_tables(
         pages: list[Mapping[str, Any]] = []
         following = ""
         while True:
-            page = await read(request.path(following))
+            page = await read(request, following)
             if page is None:
                 return None
             pages.append(page)

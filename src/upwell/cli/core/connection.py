@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any, NoReturn, override
 
 import click
 from click.core import ParameterSource
@@ -111,6 +111,10 @@ class Session:
             raise await self._command_error(error) from error
         except StoreError as error:
             raise await self._command_error(error) from error
+
+    def fail(self, error: "StoreError") -> NoReturn:
+        """Raise CommandError with what is told of an answer of the server."""
+        raise run_awaited(self._command_error(error)) from error
 
     async def _command_error(self, error: "StoreError") -> CommandError:
         """Return what is told of an error, with the name that was probably meant."""

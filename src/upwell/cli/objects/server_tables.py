@@ -4,7 +4,8 @@ The classes of objects take a third of a command's start to be loaded, and here 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from upwell.api.decoding.kinds import KindNames
 from upwell.cli.core.connection import Session, run_awaited
@@ -16,18 +17,22 @@ from upwell.cli.objects.table_style import NO_VALUE
 from upwell.cli.presentation.states import echo_table
 from upwell.formats.printing.json_path import text_of
 
+if TYPE_CHECKING:
+    from upwell.store.kubernetes_tables import TablesRefusedError
+
 
 def write_server_tables(session: Session, request: ListRequest) -> bool:
     """Write what was asked for as tables of the server's.
 
     False: nothing was written, since this takes the objects themselves, or something is wrong that
     who reads those can tell. Raises click.UsageError for unknown names, and CommandError for a
-    server that does not answer in time.
+    server that does not answer in time, or refuses.
     """
     if session.find_access is None or not _is_plain(request):
         return False
     from upwell.store.kubernetes_tables import (  # noqa: PLC0415 - loads asyncio with TLS
         TableRequest,
+        TablesRefusedError,
         read_tables,
     )
 
@@ -51,6 +56,12 @@ def write_server_tables(session: Session, request: ListRequest) -> bool:
         lists = run_awaited(read_tables(access, asked))
     except TimeoutError as error:
         raise session.unreachable(f"{access.base_url} did not answer in time") from error
+    except TablesRefusedError as refusal:
+        is_one = len(places) == 1 and not request.options.ignore_not_found
+        if refusal.status == HTTPStatus.NOT_FOUND and not is_one:
+            return False  # what is not missing is shown
+        names, _ = places[asked.index(refusal.request)]
+        _tell(session, refusal, names)
     if lists is None:
         return False
     found = zip(places, lists, strict=True)
@@ -66,6 +77,16 @@ def _is_plain(request: ListRequest) -> bool:
     is_named = len(request.what) > 1 or "/" in request.what[0]
     is_selected = bool(request.labels or request.fields or request.all_namespaces)
     return not (options.sort_by or options.sources or (is_named and is_selected))
+
+
+def _tell(session: Session, refusal: "TablesRefusedError", names: KindNames) -> NoReturn:
+    """Raise CommandError with what the server says."""
+    from upwell.api.meta import ObjectKey  # noqa: PLC0415 - of errors alone
+    from upwell.store.kubernetes_errors import ApiStatus  # noqa: PLC0415 - the same
+
+    asked, kind = refusal.request, names.resource().KIND
+    verdict = ApiStatus.parse(refusal.body, refusal.status)
+    session.fail(verdict.error(kind, ObjectKey(kind.kind, asked.namespace, asked.name)))
 
 
 def _params(request: ListRequest) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import Exit
 from upwell.store.kubernetes_connections import ServerAccess
-from upwell.store.kubernetes_tables import TableRequest, read_tables, table_in
+from upwell.store.kubernetes_tables import TableRequest, TablesRefusedError, read_tables, table_in
 
 
 def _config_map(name: str, **labels: str) -> dict[str, Any]:
@@ -115,8 +115,41 @@ async def test_a_table_is_what_the_server_is_asked_for(shop: ServedCommands) -> 
 @pytest.mark.parametrize(
     "asked", [TableRequest("v1", "unicorns", "default"), TableRequest("v9", "configmaps")]
 )
-async def test_what_is_not_to_be_had_is_no_table(shop: ServedCommands, asked: TableRequest) -> None:
-    assert await read_tables(ServerAccess(shop.api.url), [asked]) is None
+async def test_what_the_server_does_not_have_it_refuses(
+    shop: ServedCommands, asked: TableRequest
+) -> None:
+    with pytest.raises(TablesRefusedError, match="the server answered 404"):
+        await read_tables(ServerAccess(shop.api.url), [asked])
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "what", "told"),
+    [
+        (403, "who are you", "cm", "ConfigMap in namespace default: who are you"),
+        (401, "log in", "cm/alpha", "ConfigMap default/alpha: log in"),
+        (404, "alpha is on its way", "cm alpha", "alpha is on its way"),
+    ],
+)
+async def test_who_is_refused_has_asked_once(status: int, words: str, what: str, told: str) -> None:
+    verdict = {"kind": "Status", "code": status, "message": words, "details": {"name": "alpha"}}
+    body = json.dumps(verdict).encode()
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 %d No\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        access = ServerAccess(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        url = access.base_url
+        session = Session(url, connect=asked_again, find_access=lambda *_: access)
+        arguments = ["get", *what.split()]
+        found = await asyncio.to_thread(CliRunner().invoke, main, arguments, obj=session)
+
+    assert told in found.stderr, found.output
+    assert found.exit_code != 0
+    assert len(asked) == 1
 
 
 COLUMN = {"name": "Name", "format": "name"}
