@@ -106,6 +106,7 @@ def pod_settings(settings: ServerSettings, files: Configuration) -> PodSettings 
         tolerations=tuple(one.document for one in builds.tolerations),
         requests=builds.requests,
         storage=builds.storage,
+        cache_claim=builds.cache_claim,
         allow_host_network=settings.build_isolation.host_network,
         registries=RegistryFiles(
             files.registries_conf.read_text(encoding="utf-8"), _contents(files.authorities)

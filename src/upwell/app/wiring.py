@@ -408,6 +408,7 @@ def _builds(
             adapters.disk.pressure,
             lambda since: bool(adapters.components.fault_since(since, "storage")),
             adapters.client.connection.budget.closed_for,
+            settings.build_isolation.namespace_slots,
         ),
         clock=now,
     )

@@ -148,6 +148,10 @@ class KubernetesBuildSettings(SettingsTable):
     storage: _Quantity = ""
     """The room that a build may take on the disk of its node; without it, as the limits of the
     namespace say."""
+    cache_claim: _Text = ""
+    """The PersistentVolumeClaim, in each namespace with builds, that keeps pulled images, steps and
+    caches from one build of a BuildConfig to its next; without it nothing is kept, and builds of a
+    namespace without that claim do without."""
 
 
 class KubernetesSettings(SettingsTable):

@@ -101,6 +101,9 @@ class BuildIsolation(SettingsTable):
     """The limit of a build that states none; without it, three quarters of the machine's memory."""
     processes: Count = 4096
     """The most processes that a build may have at once."""
+    namespace_slots: Count | None = None
+    """The most builds of one namespace that run at once, within `--build-slots`; without it, one
+    namespace may have all slots that no other waits for."""
     on_base_change: Annotated[
         OnBaseChange,
         Field(strict=False),

@@ -385,6 +385,7 @@ class BuildMachine:
         self.check_push: CheckPush = unchecked
         self.pressure = ""
         """Message of what keeps builds from beginning."""
+        self.slots_of_namespace: int | None = None
         self.was_short = False
         self.closed_for: Callable[[str], float] = lambda _: 0.0
         """Seconds for which a registry is asked nothing."""
@@ -455,6 +456,7 @@ class BuildMachine:
                 lambda: self.pressure,
                 lambda _: self.was_short,
                 self.closed_for,
+                self.slots_of_namespace,
             ),
             clock=self.clock,
             jitter=lambda: 0,

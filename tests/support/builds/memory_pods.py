@@ -69,6 +69,8 @@ class MemoryPods:
         self.refusal: Exception | None = None
         self.starts = True
         """False: Pods wait for a node."""
+        self.claims: set[str] = set()
+        """PersistentVolumeClaims, as NAMESPACE/NAME."""
         self.cut_logs = 0
         """So many streams of logs break off after their first line."""
 
@@ -120,6 +122,10 @@ class MemoryPods:
 
     def _of(self, pod: Pod) -> RunningPod:
         return next(one for one in self.pods if one.pod.uid == pod.uid)
+
+    async def missing_claim(self, namespace: str, name: str) -> str:
+        there = f"{namespace}/{name}" in self.claims
+        return "" if there else f"namespace {namespace} has no PersistentVolumeClaim {name}"
 
     async def watch(self, pod: Pod) -> AsyncGenerator[Pod | None]:
         running = self._of(pod)

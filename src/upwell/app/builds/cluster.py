@@ -9,6 +9,7 @@ from typing import Any
 from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectMeta
 from upwell.api.pod import Pod
+from upwell.api.storage import PersistentVolumeClaim
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.disk.room import RoomOnDisk
 from upwell.builder.interface import POD_REFUSED, BuildError
@@ -39,6 +40,8 @@ from upwell.store.kubernetes import KubernetesStore
 _PROTOCOL = "v4.channel.k8s.io"
 """Of commands in Pods: every API server speaks it; a later one can end an input too."""
 _STDIN, _STDOUT, _STDERR, _STATUS = (bytes([channel]) for channel in range(4))
+_LOST = "Lost"
+"""Phase of a claim whose volume is gone (core/v1 PersistentVolumeClaimPhase)."""
 _MOST_LINE = 64 * 1024
 _MOST_SAID = 4096
 
@@ -71,6 +74,21 @@ class ClusterBuildPods:
             # A quota, a right or a webhook: somebody may change it, and the build says what it is.
             raise BuildError(POD_REFUSED, str(error), retryable=True) from error
         return decode_as(Pod, document)
+
+    async def missing_claim(self, namespace: str, name: str) -> str:
+        """Return why a PersistentVolumeClaim cannot be used; empty: it is there."""
+        try:
+            claim = await self._store.get(PersistentVolumeClaim, namespace, name)
+        except UnavailableError:
+            raise  # of the API server alone
+        except NotFoundError:
+            return f"namespace {namespace} has no PersistentVolumeClaim {name}"
+        except StoreError as error:
+            return str(error)
+        if claim.is_deleting or claim.status.phase == _LOST:
+            state = "is being deleted" if claim.is_deleting else "has lost its volume"
+            return f"PersistentVolumeClaim {namespace}/{name} {state}"
+        return ""
 
     async def watch(self, pod: Pod) -> AsyncGenerator[Pod | None]:
         """Yield what a Pod is now, then each change of it; None: it is gone."""

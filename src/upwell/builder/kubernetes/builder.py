@@ -30,6 +30,7 @@ from upwell.builder.kubernetes.manifests import (
     PLAN_ANNOTATION,
     PodSettings,
     build_labels,
+    has_cache,
     pod_manifest,
     pod_name,
 )
@@ -166,10 +167,13 @@ class KubernetesBuilder:
                 return pod
         for pod in found:
             await self._pods.delete(pod)
+        cached = await self._has_cache(plan, log)
         # A Pod on a node that is lost keeps its name until the node is back, or is removed.
         for attempt in range(1, _MOST_PODS + 1):
             name = pod_name(plan.name, attempt)
-            manifest = pod_manifest(plan, self._settings, name=name, plan_hash=plan_hash)
+            manifest = pod_manifest(
+                plan, self._settings, name=name, plan_hash=plan_hash, cached=cached
+            )
             try:
                 pod = await self._pods.create(plan.namespace, manifest)
             except PodExistsError:
@@ -179,6 +183,18 @@ class KubernetesBuilder:
             return pod
         message = f"{_MOST_PODS} Pods of build {plan.name} are there, and are on their way out"
         raise BuildError("BuildPodExists", message, retryable=True)
+
+    async def _has_cache(self, plan: BuildPlan, log: LogSink) -> bool:
+        """Return True if the Pod gets the cache of its BuildConfig; the log says why it does not.
+
+        A Pod that names a claim which is not there would wait for it.
+        """
+        if not has_cache(plan, self._settings):
+            return False
+        claim = self._settings.cache_claim
+        if why := await self._pods.missing_claim(plan.namespace, claim):
+            log(f"Warning: this build goes without a cache: {why}\n".encode())
+        return not why
 
     async def _follow(self, attempt: _Attempt) -> BuildResult:
         """Stay with a Pod to its end: read its log, and give it its input when it asks for it."""

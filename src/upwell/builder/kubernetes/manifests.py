@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from upwell.builder.interface import BuildPlan, BuildPrivilege
+from upwell.builder.interface import BuilderStrategy, BuildPlan, BuildPrivilege
 from upwell.builder.kubernetes.documents import RegistryFiles
 
 BUILD_LABEL = "upwell.dev/build-uid"
@@ -16,12 +16,16 @@ PLAN_ANNOTATION = "upwell.dev/plan"
 CONTAINER = "build"
 WORK_FOLDER = "/var/lib/upwell"
 """Folder in which a Pod builds: an emptyDir, with its images and layers."""
+CACHE_FOLDER = "/var/cache/upwell"
+"""Folder of the BuildConfig's cache, on a volume that outlives the Pod."""
 INPUT_FOLDER = "/run/upwell"
 """Folder for the input of a Pod: in memory, as Secrets are part of it."""
 TERMINATION_LOG = "/dev/termination-log"
 
 _LONGEST_NAME = 253
 _LONGEST_LABEL = 63
+_CACHE_NAME = 32
+"""Length of the name of a BuildConfig's folder."""
 _SUFFIX = "-build"
 _UNREACHABLE_SECONDS = 60
 """Time that a node may be silent before its Pods are given up; the cluster's own default is 300."""
@@ -52,6 +56,9 @@ class PodSettings:
     """For builds that state none."""
     storage: str = ""
     """Quantity that a build may take on its node's disk; empty: as the namespace's limits say."""
+    cache_claim: str = ""
+    """PersistentVolumeClaim of a build's namespace, with the caches of its BuildConfigs; empty:
+    none are kept."""
     allow_host_network: bool = False
     registries: RegistryFiles = field(default_factory=RegistryFiles)
     """Part of the input of each."""
@@ -73,10 +80,15 @@ def build_labels(build_id: str) -> dict[str, str]:
     return {BUILD_LABEL: build_id}
 
 
+def has_cache(plan: BuildPlan, settings: PodSettings) -> bool:
+    """Return True if a build is to find again what earlier ones of its BuildConfig have kept."""
+    return bool(settings.cache_claim and plan.cache_key) and not plan.no_cache
+
+
 def pod_manifest(
-    plan: BuildPlan, settings: PodSettings, *, name: str, plan_hash: str
+    plan: BuildPlan, settings: PodSettings, *, name: str, plan_hash: str, cached: bool = False
 ) -> dict[str, Any]:
-    """Return the Pod that builds `plan`. Nothing in it is secret."""
+    """Return the Pod that builds `plan`, with its cache if `cached`. Nothing in it is secret."""
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": settings.image,
@@ -120,6 +132,8 @@ def pod_manifest(
         spec["imagePullSecrets"] = [{"name": secret} for secret in settings.pull_secrets]
     if plan.host_network:
         spec["hostNetwork"] = True
+    if cached:
+        _add_cache(spec, plan.cache_key, settings)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -144,6 +158,36 @@ def pod_manifest(
         },
         "spec": spec,
     }
+
+
+def probe_manifest(
+    settings: PodSettings, namespace: str, name: str, deadline_seconds: int
+) -> dict[str, Any]:
+    """Return a Pod that may do what those of builds may, and finds out whether that is enough."""
+    plan = BuildPlan("", namespace, name, BuilderStrategy.DOCKER, None, {}, None)
+    pod = pod_manifest(plan, settings, name=name, plan_hash="")
+    pod["metadata"] = {"name": name, "namespace": namespace}  # of no Build
+    pod["spec"]["activeDeadlineSeconds"] = deadline_seconds
+    pod["spec"]["containers"][0]["command"] = ["upwell", "build-pod", "probe"]
+    return pod
+
+
+def _add_cache(spec: dict[str, Any], key: str, settings: PodSettings) -> None:
+    """Give a Pod the cache of its BuildConfig: a folder of the claim, and no other's."""
+    [container] = spec["containers"]
+    container["command"].append("--cache")
+    container["volumeMounts"].append(
+        {
+            "name": "cache",
+            "mountPath": CACHE_FOLDER,
+            "subPath": sha256(key.encode()).hexdigest()[:_CACHE_NAME],
+        }
+    )
+    claim = {"claimName": settings.cache_claim}
+    spec["volumes"].append({"name": "cache", "persistentVolumeClaim": claim})
+    if "fsGroup" in spec["securityContext"]:
+        # The default is to change the groups and modes of all files: of what is in layers, too.
+        spec["securityContext"]["fsGroupChangePolicy"] = "OnRootMismatch"
 
 
 def _resources(plan: BuildPlan, settings: PodSettings) -> dict[str, Any]:

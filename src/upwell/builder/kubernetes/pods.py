@@ -45,6 +45,10 @@ class BuildPods(Protocol):
         """
         ...
 
+    async def missing_claim(self, namespace: str, name: str) -> str:
+        """Return why a PersistentVolumeClaim cannot be used; empty: it is there."""
+        ...
+
     def watch(self, pod: Pod) -> AsyncGenerator[Pod | None]:
         """Yield what a Pod is now, then each change of it, for ever; None: it is gone."""
         ...

@@ -1,6 +1,7 @@
 """Checks of `upwell doctor --on kubernetes`: what a cluster has of what Upwell needs there.
 
-All is asked by kubectl, with the user's own rights, and nothing is changed.
+All is asked by kubectl, with the user's own rights, and nothing is changed but by a probe of
+builds, which removes its Pods.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 from upwell.api.networking.gateway import Gateway
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
+from upwell.cli.doctor.build_probe import BuildProbe
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.rights import GrantedRule, cluster_rules, leader_rules, rules_of
@@ -57,17 +59,19 @@ class _Question:
 
 
 def examine_cluster(
-    kubectl: KubectlRunner, installation: ClusterInstallation
+    kubectl: KubectlRunner, installation: ClusterInstallation, probe: BuildProbe | None = None
 ) -> Sequence[HostCheck]:
     """Return what was found; a cluster that is not reached is one failure, and nothing else."""
-    checks: tuple[tuple[str, Callable[[], HostCheck]], ...] = (
+    checks: list[tuple[str, Callable[[], HostCheck]]] = [
         ("API server", lambda: _version(kubectl)),
         ("API groups", lambda: _groups(kubectl)),
         ("definitions", lambda: _definitions(kubectl)),
         ("rights", lambda: _rights(kubectl, installation)),
         ("routers", lambda: _routers(kubectl)),
         ("builds", lambda: _builds(kubectl, installation)),
-    )
+    ]
+    if probe is not None:
+        checks.append(("build Pods", lambda: probe.check(kubectl)))
     found: list[HostCheck] = []
     for name, check in checks:
         try:

@@ -104,6 +104,7 @@ async def _check(
         "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
         "upwell doctor --security",
         "upwell doctor --on kubernetes --watch-namespace dev --without builds",
+        "upwell doctor --on kubernetes --probe registry.example/upwell:0.1.0",
     )
 )
 @click.option(
@@ -129,6 +130,21 @@ async def _check(
     type=click.Choice([*(feature.value for feature in Feature), _ADMISSION]),
     help="Feature that is not installed on a cluster; repeatable.  [default: none]",
 )
+@click.option(
+    "--probe",
+    "probe_image",
+    default="",
+    show_default="none",
+    metavar="IMAGE",
+    help="Upwell's image: Pods try to build with it on a cluster, and are removed.",
+)
+@click.option(
+    "--probe-namespace",
+    default="default",
+    show_default=True,
+    metavar="NAMESPACE",
+    help="Namespace of the Pods of --probe.",
+)
 @data_dir_option("Data directory of `upwell serve`; its file system is checked.")
 @router_options
 @click.option(
@@ -150,6 +166,8 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
     namespace: str,
     namespaces: tuple[str, ...],
     left_out: tuple[str, ...],
+    probe_image: str,
+    probe_namespace: str,
 ) -> None:
     """Check this machine, or a cluster, for what Upwell needs, with a remedy for each failure.
 
@@ -160,7 +178,9 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
 
     With --on kubernetes it asks a cluster, by kubectl, and changes nothing there: which kinds it
     serves, which rights the server's account lacks of those that `upwell install kubernetes` gives,
-    what serves Routes, and which namespaces take no Pods of builds.
+    what serves Routes, and which namespaces take no Pods of builds. With --probe besides, Pods of
+    Upwell's image try to build, one for each privilege until one can, and are removed: so it finds
+    the least privilege that builds need on these nodes.
     """
     if place == "kubernetes":
         installation = ClusterInstallation(
@@ -169,12 +189,8 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
             features=frozenset(one for one in Feature if one.value not in left_out),
             admission=_ADMISSION not in left_out,
         )
-        from upwell.cli.doctor.cluster import (  # noqa: PLC0415 - loads the models
-            examine_cluster,
-        )
-
         kubectl = KubectlRunner(kubeconfig, context)
-        _print(Examination(examine_cluster(kubectl, installation), _NO_CONF, "cluster"), output)
+        _print(_examine_cluster(kubectl, installation, probe_image, probe_namespace), output)
     if security:
         _check_security(data_dir.absolute(), output)
     try:
@@ -192,6 +208,16 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
         ]
         found = Examination(checks, _NO_CONF)
     _print(found, output)
+
+
+def _examine_cluster(
+    kubectl: KubectlRunner, installation: ClusterInstallation, probe_image: str, namespace: str
+) -> Examination:
+    from upwell.cli.doctor.build_probe import BuildProbe  # noqa: PLC0415 - loads the models
+    from upwell.cli.doctor.cluster import examine_cluster  # noqa: PLC0415 - loads the models
+
+    probe = BuildProbe(probe_image, namespace) if probe_image else None
+    return Examination(examine_cluster(kubectl, installation, probe), _NO_CONF, "cluster")
 
 
 def _print(found: Examination, output: str) -> NoReturn:

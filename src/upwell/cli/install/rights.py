@@ -63,6 +63,8 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
         GrantedRule("", ("pods/log",), ("get",)),
         # A build gets its plan, source and Secrets by a command in its Pod: no object holds them.
         GrantedRule("", ("pods/exec",), ("get", "create")),
+        # Whether a namespace has the claim with the caches of its BuildConfigs.
+        GrantedRule("", ("persistentvolumeclaims",), ("get",)),
     ),
 }
 _NEEDS: tuple[GrantedRule, ...] = (

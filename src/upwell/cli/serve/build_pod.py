@@ -6,6 +6,7 @@ import sys
 import click
 
 from upwell.app.builds.pod import BuildPodFolders, exit_now, receive_input, run_pod_build
+from upwell.app.builds.probe import run_probe
 from upwell.cli.core.errors import CommandError
 
 
@@ -15,9 +16,16 @@ def build_pod() -> None:
 
 
 @build_pod.command()
-def run() -> None:
+@click.option("--cache", is_flag=True, help="Use what earlier builds have kept on a volume.")
+def run(*, cache: bool) -> None:
     """Carry out the build that is handed over; its result is the container's last message."""
-    exit_now(asyncio.run(run_pod_build(BuildPodFolders())))
+    exit_now(asyncio.run(run_pod_build(BuildPodFolders(), cached=cache)))
+
+
+@build_pod.command()
+def probe() -> None:
+    """Find out whether Pods with the privilege of this one can build (`upwell doctor`)."""
+    exit_now(asyncio.run(run_probe(BuildPodFolders())))
 
 
 @build_pod.command()

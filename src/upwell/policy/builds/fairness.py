@@ -66,7 +66,9 @@ class FairQueue:
     many wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_of_namespace: int | None = None) -> None:
+        """A namespace has no turn while `most_of_namespace` of its builds have slots."""
+        self._most_of_namespace = most_of_namespace
         self._queued: dict[ObjectKey, QueuedBuild] = {}
         self._started: dict[ObjectKey, QueuedBuild] = {}
         self._builds: dict[ObjectKey, _Ranking[ObjectKey, tuple[datetime, int]]] = {}
@@ -89,6 +91,11 @@ class FairQueue:
     def queued(self, key: ObjectKey) -> QueuedBuild:
         """Return a build that waits; raises KeyError for one that does not."""
         return self._queued[key]
+
+    def is_full(self, namespace: str) -> bool:
+        """Return True if as many builds of the namespace have slots as may."""
+        most = self._most_of_namespace
+        return most is not None and self._running[namespace] >= most
 
     def add(self, build: QueuedBuild) -> None:
         """Let a build wait; one that waits keeps its place while it is as urgent as before."""
@@ -161,12 +168,14 @@ class FairQueue:
             self._builds.pop(config, None)
         first = configs.first()
         oldest = self._builds[first].first() if first is not None else None
-        if oldest is not None:
-            build = self._queued[oldest]
-            self._namespaces.put(namespace, self._rank_of(namespace, build, build.urgency))
-        else:
+        if oldest is None:
             self._namespaces.drop(namespace)
             del self._configs[namespace]
+        elif self.is_full(namespace):
+            self._namespaces.drop(namespace)
+        else:
+            build = self._queued[oldest]
+            self._namespaces.put(namespace, self._rank_of(namespace, build, build.urgency))
 
     def _rank_of(self, share: _Share, build: QueuedBuild, urgency: int) -> _Rank:
         turn = self._turns.get(share, 0)

@@ -31,6 +31,8 @@ class BuildCapacity:
     """Returns whether there was pressure at a time, or later."""
     closed_for: Callable[[str], float] = _never_closed
     """Returns for how many seconds a registry is asked nothing: its budget is closed."""
+    slots_of_namespace: int | None = None
+    """Of these, as many as the builds of one namespace may have; None: all."""
 
 
 class BuildSlots:
@@ -43,9 +45,10 @@ class BuildSlots:
 
     def __init__(self, capacity: BuildCapacity, look_again: Callable[[ObjectKey], None]) -> None:
         self._slots = capacity.slots
+        self._slots_of_namespace = capacity.slots_of_namespace
         self._pressure = capacity.pressure
         self._look_again = look_again
-        self._queue = FairQueue()
+        self._queue = FairQueue(capacity.slots_of_namespace)
         self._running: dict[ObjectKey, str] = {}
         """Registry that each build with a slot pushes to."""
         self._closed_for = capacity.closed_for
@@ -120,6 +123,10 @@ class BuildSlots:
             return DiskFault.FULL.value, f"waits for room: {pressure}"
         if len(self._running) >= self._slots:
             busy = f"{len(self._running)} of {self._slots} in use"
+            return "NoFreeSlot", f"waits for a free build slot: {busy}"
+        if self._queue.is_full(key.namespace):
+            most = self._slots_of_namespace
+            busy = f"namespace {key.namespace} has all {most} that it may have"
             return "NoFreeSlot", f"waits for a free build slot: {busy}"
         return None
 

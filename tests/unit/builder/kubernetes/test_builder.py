@@ -125,6 +125,25 @@ async def test_a_registry_that_no_pod_reaches_is_said_before_there_is_one(
     assert cluster.pods.pods == []
 
 
+async def test_a_build_has_the_cache_of_its_build_config_or_says_why_not(
+    cluster: PodsAndServers,
+) -> None:
+    settings = replace(SETTINGS, cache_claim="cache")
+    cached = replace(PLAN, cache_key="shop/uid-of-app")
+    log = Log()
+    await cluster.server(settings=settings).build(cached, log)
+    assert "goes without a cache: namespace shop has no PersistentVolumeClaim cache" in log.text
+
+    cluster.pods.claims.add("shop/cache")
+    for number, plan in enumerate((cached, replace(cached, no_cache=True), PLAN), 2):
+        log = Log()
+        named = replace(plan, id=f"uid-{number}", name=f"app-{number}")
+        await cluster.server(settings=settings).build(named, log)
+        assert "without a cache" not in log.text
+    commands = [pod.manifest["spec"]["containers"][0]["command"] for pod in cluster.pods.pods]
+    assert ["--cache" in command for command in commands] == [False, True, False, False]
+
+
 async def test_a_server_that_comes_back_takes_the_pod_up_again(cluster: PodsAndServers) -> None:
     cluster.inside.gate.clear()
     old = (RegistryLogin("registry.test", "ann", "old"),)

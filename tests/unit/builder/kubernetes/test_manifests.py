@@ -72,6 +72,22 @@ def test_only_the_last_privilege_is_the_nodes(privilege: BuildPrivilege) -> None
     assert is_root is (privilege is not BuildPrivilege.ROOTLESS)
 
 
+def test_each_build_config_has_a_folder_of_its_own_in_the_claim() -> None:
+    settings = replace(SETTINGS, cache_claim="cache")
+
+    def folder(key: str) -> str:
+        plan = replace(PLAN, cache_key=key)
+        pod = pod_manifest(plan, settings, name="app-1-build", plan_hash="hash", cached=True)
+        [mount] = [one for one in container(pod)["volumeMounts"] if one["name"] == "cache"]
+        claim = {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}}
+        assert claim in pod["spec"]["volumes"]
+        assert pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+        return str(mount["subPath"])
+
+    assert folder("shop/uid-a") == folder("shop/uid-a") != folder("shop/uid-b")
+    assert "cache" not in str(made(replace(PLAN, cache_key="shop/uid-a"), settings)["spec"])
+
+
 def test_names_of_pods_are_names() -> None:
     assert pod_name("app-1", 1) == "app-1-build"
     assert pod_name("app-1", 2) == "app-1-build-2"

@@ -207,6 +207,24 @@ async def test_a_namespace_with_many_builds_does_not_delay_another(machine: Buil
     assert [name for name in names if name != "web-1"] == [f"app-{n}" for n in range(1, 6)]
 
 
+async def test_a_namespace_has_no_more_slots_than_it_may(machine: BuildMachine) -> None:
+    machine.slots_of_namespace = 1
+    await machine.store.create(image_stream("app").with_metadata(namespace="other"))
+    for number in (1, 2):
+        await machine.store.create(docker_build(number, policy="Parallel", forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=3):
+        await until_running(machine, 1)
+        waiting = await until_reason(machine, "app-2", "NoFreeSlot")
+        assert "all 1 that it may have" in (waiting.status.message or "")
+        other = docker_build(1, config="web", forced=True).with_metadata(namespace="other")
+        await machine.store.create(other)
+        await until_running(machine, 2)
+        machine.builder.gate.set()
+        await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+    assert [plan.name for plan in machine.builder.plans] == ["app-1", "web-1", "app-2"]
+
+
 async def test_builds_wait_while_the_disk_is_full_and_go_on_by_themselves(
     machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
