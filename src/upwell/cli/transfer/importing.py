@@ -60,13 +60,16 @@ class ClusterImport:
         """Objects of this export that are there, by old uid."""
         self.outcome = ImportOutcome()
 
-    async def run(self, resources: Sequence[Resource]) -> ImportOutcome:
-        """Import all; raises CommandError before anything is written, or a StoreError."""
+    async def check(self, resources: Sequence[Resource]) -> Sequence[Resource]:
+        """Return what is left to import, and write nothing; raises CommandError or StoreError."""
         wanted = [
             with_custom_name(one) for one in in_order(resources) if not self._is_left_out(one)
         ]
         await self._look(wanted)
-        wanted = [one for one in wanted if one.uid not in self._uids or self._is_unfinished(one)]
+        return [one for one in wanted if one.uid not in self._uids or self._is_unfinished(one)]
+
+    async def run(self, wanted: Sequence[Resource]) -> ImportOutcome:
+        """Import what `check` has returned; raises StoreError."""
         for number, one in enumerate(wanted, start=1):
             await self._import(one)
             if number % _EVERY == 0:

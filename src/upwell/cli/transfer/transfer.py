@@ -136,9 +136,11 @@ def import_command(
 
     async def write_cluster(client: ApiClient) -> None:
         await _require_cluster(client)
+        into = ClusterImport(client, lambda text: echo(text, err=True))
+        wanted = await into.check(archive.resources)
         if audit_folder is not None:
             write_files(archive.files, audit_folder)
-        _tell(await ClusterImport(client, lambda text: echo(text, err=True)).run(archive.resources))
+        _tell(await into.run(wanted))
 
     session.run(write_cluster)
 

@@ -1,7 +1,10 @@
 """Import into a cluster: whole, and once, however often it is interrupted."""
 
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import override
+from pathlib import Path
+from typing import TYPE_CHECKING, override
 
 import pytest
 
@@ -10,10 +13,15 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Namespace, Secret
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.cli.core.errors import CommandError
+from upwell.cli.transfer.archive import write_archive
 from upwell.cli.transfer.importing import ClusterImport, ImportOutcome
 from upwell.policy.transfer.objects import UNFINISHED, from_cluster
 from upwell.store.interface import UnavailableError
 from upwell.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
 
 
 def now() -> datetime:
@@ -74,7 +82,12 @@ class FailingWritesStore(MemoryStore):
 
 
 async def imported(store: MemoryStore) -> ImportOutcome:
-    return await ClusterImport(store, lambda _: None).run(OBJECTS)
+    return await importing(store, OBJECTS)
+
+
+async def importing(store: MemoryStore, resources: Sequence[Resource]) -> ImportOutcome:
+    into = ClusterImport(store, lambda _: None)
+    return await into.run(await into.check(resources))
 
 
 @pytest.mark.parametrize("writes", range(6))
@@ -118,6 +131,23 @@ async def test_with_another_object_in_the_way_nothing_is_written() -> None:
     assert not (await store.list(Build)).items
 
 
+def test_with_another_object_in_the_way_no_audit_log_is_written_either(
+    upwell: "Callable[..., Result]", client: "FakeClient", tmp_path: Path
+) -> None:
+    asyncio.run(client.create(CONFIG))
+    write_archive(tmp_path / "objects.gz", OBJECTS, [_audit_log(tmp_path)])
+    folder = tmp_path / "audit"
+    refused = upwell("import", str(tmp_path / "objects.gz"), "--audit-folder", str(folder))
+    assert "BuildConfig shop/shop exist already" in refused.stderr
+    assert not folder.exists()
+
+
+def _audit_log(folder: Path) -> Path:
+    log = folder / "audit.log"
+    log.write_text("a line\n")
+    return log
+
+
 async def test_a_namespace_that_is_there_is_kept() -> None:
     store = MemoryStore(now)
     await store.create(Namespace(metadata=ObjectMeta(name="shop", labels={"kept": "yes"})))
@@ -125,6 +155,6 @@ async def test_a_namespace_that_is_there_is_kept() -> None:
         Namespace(metadata=ObjectMeta(name="shop", uid="old")),
         Secret(metadata=ObjectMeta(name="login", namespace="shop", uid="secret")),
     ]
-    outcome = await ClusterImport(store, lambda _: None).run(moved)
+    outcome = await importing(store, moved)
     assert (outcome.written, outcome.there) == (1, 1)
     assert (await store.get(Namespace, "", "shop")).labels["kept"] == "yes"
