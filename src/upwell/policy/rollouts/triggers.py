@@ -401,8 +401,10 @@ def _none_automatic(
     wanted, _ = _resolve(followers.entries, streams)
     pending = _pending(_changes(workload, wanted))
     why = "triggers are not automatic" if manual else "triggers are paused"
-    step = "set automatic: true" if manual else "set paused: false"
-    return TriggerVerdict(Reason.PAUSED, f"all {why}{pending}; {step} to go on")
+    kind = workload.KIND.singular
+    always = f"`upwell set triggers {kind}/{workload.name} -n {workload.namespace} --auto`"
+    steps = f"{goes_at_once(workload)}; {always} updates it from now on" if pending else ""
+    return TriggerVerdict(Reason.PAUSED, f"all {why}{pending}{steps}")
 
 
 def _pending(changes: Mapping[Slot, str]) -> str:

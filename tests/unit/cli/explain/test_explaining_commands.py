@@ -115,6 +115,22 @@ async def test_status_calls_nothing_current_that_has_never_served(
     assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
 
 
+async def test_status_says_how_far_what_is_only_told_of_is_behind(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    told = deployment((2, "Complete", SHOP_OLD), (1, "Complete", SHOP_OLD))
+    (trigger,) = json.loads(told["metadata"]["annotations"]["image.openshift.io/triggers"])
+    paused = json.dumps([trigger | {"paused": True}])
+    told["metadata"]["name"] = "told"
+    told["metadata"]["annotations"] = {"image.openshift.io/triggers": paused}
+    told["status"]["conditions"] = [
+        {"type": "ImageTriggered", "status": "False", "message": "all triggers are paused"}
+    ]
+    await client.put(told)
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+    assert any(line.endswith("behind by 1: all triggers are paused") for line in lines)
+
+
 async def test_status_shows_what_a_pipeline_promotes_into_wherever_that_is(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
