@@ -31,7 +31,7 @@ _ORDER = (
     ("ImageStream", "ImageStreamTag", "Image"),
     ("BuildConfig",),
     ("Build",),
-    ("Service",),
+    ("Service", "NetworkPolicy"),
     ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "DeploymentConfig"),
     ("Route",),
 )

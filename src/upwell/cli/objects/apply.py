@@ -8,6 +8,7 @@ import click
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.api.template import Template
+from upwell.cli.core.compose.projects import refuse_other_projects
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import LoadedManifest, load_manifests, require_no_new_faults
 from upwell.cli.core.examples import examples
@@ -102,6 +103,7 @@ def apply(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     async def work(client: ApiClient) -> None:
         await require_no_new_faults(client, manifests)
+        await refuse_other_projects(client, manifests)
         applied = [await apply_one(client, manifest, options) for manifest in manifests]
         if not is_told:
             write_objects(applied, output, single=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from upwell.api.meta import Resource
+from upwell.cli.core.compose.projects import refuse_other_projects
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError
@@ -53,6 +54,7 @@ def delete(
     named = list(reversed(chosen.named)) if chosen.manifests else list(chosen.named)
 
     async def work(client: ApiClient) -> None:
+        await refuse_other_projects(client, chosen.manifests)
         targets = named
         if chosen.kinds:
             try:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 DEFAULT_INTERVAL_SECONDS = DEFAULT_TIMEOUT_SECONDS = 30
 DEFAULT_RETRIES = 3
+DEFAULT_NETWORK = "default"
+"""Network of services that name none."""
 
 
 class MountKind(StrEnum):
@@ -138,3 +140,5 @@ class ComposeProject:
     configs: tuple[ProjectFile, ...] = ()
     warnings: tuple[str, ...] = ()
     """Keys without effect, and what Compose itself warns of."""
+    name: str = ""
+    """Name that keeps it apart from other projects; empty: it has none."""

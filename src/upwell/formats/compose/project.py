@@ -1,5 +1,6 @@
 """Whole Compose file: its services in order, and what they share."""
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -7,12 +8,17 @@ from typing import Any
 from upwell.formats.compose import keys, values
 from upwell.formats.compose.document import Document, Path, load_document
 from upwell.formats.compose.errors import ComposeError
-from upwell.formats.compose.model import ComposeProject, ComposeService, MountKind, ProjectFile
+from upwell.formats.compose.model import (
+    DEFAULT_NETWORK,
+    ComposeProject,
+    ComposeService,
+    MountKind,
+    ProjectFile,
+)
 from upwell.formats.compose.services import ProjectContext, ServiceReader
 
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SERVICE = re.compile(r"[a-zA-Z0-9._-]+")
-_DEFAULT = "default"
-"""Network of services that name none."""
 
 
 def parse_compose(
@@ -66,7 +72,23 @@ def _project(
         tuple(secrets.values()),
         tuple(configs.values()),
         tuple(document.warnings),
+        _name(document, context),
     )
+
+
+def _name(document: Document, context: ProjectContext) -> str:
+    """Return the project's name: the file's, that of the surroundings, or its folder's."""
+    written = values.text(document, ("name",), document.root.get("name"))
+    if written and _PROJECT.fullmatch(written) is None:
+        document.fault(
+            ("name",),
+            f"invalid project name {written!r}: lower-case letters, digits, `-` and `_`, a letter"
+            " or digit first",
+        )
+    name = written or context.environment.get("COMPOSE_PROJECT_NAME", "")
+    # As Compose makes one of what people call their folders.
+    of_folder = posixpath.basename(context.folder).lower()
+    return name or re.sub(r"[^a-z0-9_-]", "", of_folder).lstrip("_-")
 
 
 def _check_top(document: Document) -> None:
@@ -194,20 +216,12 @@ def _check_networks(document: Document, services: Iterable[ComposeService]) -> N
             document.warn(
                 path, "external: containers of the engine in it are reached by published ports only"
             )
-    used: set[frozenset[str]] = set()
     for service in services:
         for name in service.networks:
-            if name != _DEFAULT and name not in networks:
+            if name != DEFAULT_NETWORK and name not in networks:
                 document.fault(
                     ("services", service.name, "networks"), f"refers to undefined network {name}"
                 )
-        used.add(frozenset(service.networks or (_DEFAULT,)))
-    if len(used) > 1:
-        document.warn(
-            ("networks",) if networks else ("services",),
-            "services are not kept apart: all of a namespace reach each other; a NetworkPolicy"
-            " says otherwise",
-        )
 
 
 def _check_host_ports(document: Document, services: Iterable[ComposeService]) -> None:

@@ -46,8 +46,13 @@ class FollowOptions:
     """Addresses: Apprise URLs, or one http(s) URL for a webhook."""
 
 
-def follow_plan(service: ComposeService, namespace: str, options: FollowOptions) -> AdoptionPlan:
-    """Return the objects of a service, by the way its image is followed; raises AdoptionError."""
+def follow_plan(
+    service: ComposeService, namespace: str, options: FollowOptions, project: str = ""
+) -> AdoptionPlan:
+    """Return the objects of a service, by the way its image is followed; raises AdoptionError.
+
+    `project` is the Compose project that it belongs to.
+    """
     name = object_name(service.name)
     notices = _notices(name, namespace, options.notify)
     if options.watch_only:
@@ -59,7 +64,7 @@ def follow_plan(service: ComposeService, namespace: str, options: FollowOptions)
     }
     if options.snapshot:
         service = replace(service, labels={**service.labels, SNAPSHOT_ANNOTATION: "true"})
-    plan = project_plan(ComposeProject((service,), volumes))
+    plan = project_plan(ComposeProject((service,), volumes, name=project))
     objects: list[Resource] = list(plan.objects)
     if options.window is not None:
         objects = [begins_with(one, service.image) for one in objects]

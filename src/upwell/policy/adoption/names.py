@@ -7,6 +7,8 @@ from upwell.policy.new_app.components import MAX_NAME
 _ANNOTATION = re.compile(
     r"(?:(?=.{1,253}/)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 )
+PROJECT_LABEL = "com.docker.compose.project"
+"""Label of objects: the Compose project that they were made of."""
 
 
 class AdoptionError(ValueError):

@@ -21,7 +21,8 @@ from upwell.formats.compose.model import (
 from upwell.policy.adoption.builds import BuildInput, build_objects
 from upwell.policy.adoption.images import followed_stream, followed_tag
 from upwell.policy.adoption.labels import FollowRule, follow_rule
-from upwell.policy.adoption.names import AdoptionError, object_name
+from upwell.policy.adoption.names import PROJECT_LABEL, AdoptionError, object_name
+from upwell.policy.adoption.networks import network_labels, network_policies
 from upwell.policy.adoption.workloads import APP_LABEL, WorkloadNames, deployment
 
 _TCP = "tcp"
@@ -62,15 +63,26 @@ def project_plan(
     objects += [_secret(one) for one in project.secrets if one.content is not None]
     objects += [_config_map(one) for one in project.configs if one.content is not None]
     objects += [claim(claims[name]) for name in project.volumes if name in used]
+    objects += network_policies(project.services)
     for service in project.services:
-        found, told = _service_objects(service, names, (inputs or {}).get(service.name))
+        labels = network_labels(service, project.services)
+        found, told = _service_objects(service, names, (inputs or {}).get(service.name), labels)
         objects += found
         notes += told
+    if project.name:
+        objects = [_of_project(one, project.name) for one in objects]
     return AdoptionPlan(tuple(objects), tuple(notes), claims)
 
 
+def _of_project(resource: Resource, project: str) -> Resource:
+    return resource.with_metadata(labels={**resource.labels, PROJECT_LABEL: project})
+
+
 def _service_objects(
-    service: ComposeService, names: WorkloadNames, build: BuildInput | None
+    service: ComposeService,
+    names: WorkloadNames,
+    build: BuildInput | None,
+    labels: Mapping[str, str],
 ) -> tuple[list[Resource], list[str]]:
     name = object_name(service.name)
     rule = follow_rule(service.labels)
@@ -83,8 +95,8 @@ def _service_objects(
         objects.append(followed_stream(name, service.image, rule.selection))
         follows = followed_tag(name, service.image)
     objects += _services(service, name)
-    updated = bool(follows) and (rule.updated or service.build is not None)
-    objects.append(deployment(service, names, follows if updated else ""))
+    updated = rule.updated or service.build is not None
+    objects.append(deployment(service, names, follows, labels, updated=updated))
     return objects, _notes(service, rule)
 
 

@@ -48,6 +48,7 @@ from upwell.policy.new_app.workloads import (
     PROGRESS_DEADLINE_SECONDS,
     UNRESOLVED,
 )
+from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION, wants_snapshots
 
 APP_LABEL = "app"
@@ -79,20 +80,35 @@ class WorkloadNames:
                 yield self.claim(service, mount)
 
 
-def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> Deployment:
-    """Return the Deployment of a service; its image follows the stream's tag `follows`, if any."""
+def deployment(
+    service: ComposeService,
+    names: WorkloadNames,
+    follows: str,
+    labels: Mapping[str, str],
+    *,
+    updated: bool = True,
+) -> Deployment:
+    """Return the Deployment of a service; its image follows the stream's tag `follows`, if any.
+
+    Its instances have `labels` besides the one that selects them.
+
+    One that is not `updated` keeps its own image: its trigger is paused, so that it is known how
+    far it is behind.
+    """
     name = object_name(service.name)
     annotations: dict[str, str] = {}
     if follows:
-        entry = {
+        entry: dict[str, Any] = {
             "from": {"kind": IMAGE_STREAM_TAG, "name": follows},
             "fieldPath": f'spec.template.spec.containers[?(@.name=="{name}")].image',
         }
+        if not updated:
+            entry["paused"] = True
         annotations[TRIGGERS_ANNOTATION] = json.dumps([entry])
     if wants_snapshots(service.labels):
         annotations[SNAPSHOT_ANNOTATION] = "true"
     volumes, mounts = _volumes(service, names)
-    image = UNRESOLVED if follows else service.image
+    image = UNRESOLVED if follows and updated else service.image
     pod: dict[str, Any] = {
         "containers": (_container(service, name, image, mounts),),
         "volumes": volumes,
@@ -104,7 +120,7 @@ def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> D
         pod["security_context"] = {"supplementalGroups": list(service.groups)}
     described = {**service.labels, **service.annotations}
     kept = {key: value for key, value in described.items() if is_annotation(key)}
-    about: dict[str, Any] = {"labels": {APP_LABEL: name}}
+    about: dict[str, Any] = {"labels": {APP_LABEL: name, **labels}}
     if kept:
         about["annotations"] = kept
     template = PodTemplate(metadata=PodTemplateMeta(**about), spec=PodSpec(**pod))
@@ -123,12 +139,12 @@ def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> D
 
 
 def begins_with(resource: Resource, image: str) -> Resource:
-    """Return a Deployment that begins with `image` and follows nothing; all else as it is."""
+    """Return a Deployment that begins with `image`, and that nothing updates; all else as it is."""
     if not isinstance(resource, Deployment):
         return resource
-    annotations = {
-        key: value for key, value in resource.annotations.items() if key != TRIGGERS_ANNOTATION
-    }
+    annotations = dict(resource.annotations)
+    if is_updated(resource):
+        del annotations[TRIGGERS_ANNOTATION]
     template = resource.spec.template
     (container,) = template.spec.containers
     containers = (container.model_copy(update={"image": image}),)
@@ -136,6 +152,11 @@ def begins_with(resource: Resource, image: str) -> Resource:
     spec = resource.spec.model_copy(update={"template": template.model_copy(update={"spec": pod})})
     metadata = resource.metadata.model_copy(update={"annotations": annotations})
     return resource.model_copy(update={"metadata": metadata, "spec": spec})
+
+
+def is_updated(workload: Deployment) -> bool:
+    """Return True if a tag that a container follows sets its image by itself."""
+    return bool(followers_of(workload).automatic())
 
 
 def _writes_alone(service: ComposeService) -> bool:

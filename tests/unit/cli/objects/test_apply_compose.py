@@ -61,3 +61,33 @@ def test_a_fault_changes_nothing_and_has_its_line(upwell: Upwell, tmp_path: Path
     assert result.exit_code == 2
     assert f"{file}:8: services.dev.devices: not supported" in result.stderr
     assert result.stdout == ""
+
+
+def test_another_project_of_the_namespace_is_left_alone(upwell: Upwell, tmp_path: Path) -> None:
+    files = []
+    for name in ("Shop 1", "blog"):
+        (tmp_path / name).mkdir()
+        files.append(str(tmp_path / name / "compose.yaml"))
+        Path(files[-1]).write_text(
+            f"services: {{web: {{image: 'registry.test/{name[:4].lower()}:1'}}}}"
+        )
+    shop, blog = files
+    assert upwell("apply", "-f", shop).exit_code == 0
+    for command in ("apply", "delete"):
+        refused = upwell(command, "-f", blog)
+        assert refused.exit_code == 2
+        assert (
+            "Deployment default/web belongs to the Compose project shop1, not to blog"
+            in refused.stderr
+        )
+        assert "give each project a namespace of its own (-n)" in refused.stderr
+    assert "registry.test/shop:1" in upwell("get", "is/web", "-o", "yaml").stdout
+    assert upwell("apply", "-f", blog, "-n", "blog").exit_code == 0
+    Path(blog).write_text(f"name: shop1\n{Path(blog).read_text()}")
+    assert upwell("apply", "-f", blog).exit_code == 0
+
+
+def test_a_project_has_a_valid_name(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("name: My Shop\nservices: {web: {image: i}}")
+    assert "name: invalid project name 'My Shop'" in upwell("apply", "-f", str(file)).stderr

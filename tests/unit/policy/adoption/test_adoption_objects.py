@@ -1,5 +1,6 @@
 """Objects of Compose services: valid, and with the field's meaning."""
 
+import json
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_build_follows_the_images_of_its_dockerfile() -> None:
     assert config["source"]["type"] == "Binary"
 
 
-def test_what_its_labels_keep_from_updates_gets_no_trigger() -> None:
+def test_the_trigger_of_what_its_labels_keep_from_updates_is_paused() -> None:
     text = """\
 services:
   a:
@@ -136,7 +137,9 @@ services:
 """
     found = objects(text)
     assert container(found["Deployment/a"])["image"] == "redis:7"
-    assert "annotations" not in found["Deployment/a"]["metadata"]
+    metadata = found["Deployment/a"]["metadata"]
+    (trigger,) = json.loads(metadata["annotations"]["image.openshift.io/triggers"])
+    assert (trigger["from"]["name"], trigger["paused"]) == ("a:7", True)
     assert "ImageStream/a" in found
     assert plan(text).notes == ("a: its labels ask to be told only: its image is not updated",)
 
@@ -171,3 +174,29 @@ def test_a_pattern_of_tags_is_followed() -> None:
 def test_two_services_of_one_name_are_refused() -> None:
     with pytest.raises(AdoptionError, match="both be named a-b: rename one"):
         plan("services: {a_b: {image: i}, a.b: {image: i}}")
+
+
+def test_services_without_a_common_network_are_kept_apart() -> None:
+    found = objects("""\
+services:
+  proxy: {image: "a:1", networks: [front, default]}
+  web: {image: "b:1", networks: [front]}
+  db: {image: "c:1"}
+networks: {front: }
+""")
+    labels = {
+        name: [
+            key.removeprefix("io.kompose.network/")
+            for key in found[f"Deployment/{name}"]["spec"]["template"]["metadata"]["labels"]
+            if key.startswith("io.kompose.network/")
+        ]
+        for name in ("proxy", "web", "db")
+    }
+    assert labels == {"proxy": ["front", "default"], "web": ["front"], "db": ["default"]}
+    members = {"matchLabels": {"io.kompose.network/front": "true"}}
+    assert found["NetworkPolicy/network-front"]["spec"] == {
+        "podSelector": members,
+        "ingress": [{"from": [{"podSelector": members}]}],
+    }
+    assert "NetworkPolicy/network-default" in found
+    assert not any(name.startswith("NetworkPolicy") for name in objects(SHOP))

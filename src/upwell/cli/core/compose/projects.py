@@ -1,0 +1,36 @@
+"""Compose projects that share a namespace: none changes or deletes what is another's."""
+
+from collections.abc import Iterable
+
+from upwell.cli.core.documents import LoadedManifest
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.policy.adoption.names import PROJECT_LABEL
+from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.kubernetes_errors import StoreForbiddenError
+
+
+async def refuse_other_projects(client: ApiClient, manifests: Iterable[LoadedManifest]) -> None:
+    """Raise CommandError with the objects that exist and belong to another Compose project.
+
+    Raises StoreError.
+    """
+    others: list[str] = []
+    for manifest in manifests:
+        wanted = manifest.resource
+        if (project := wanted.labels.get(PROJECT_LABEL)) is None:
+            continue
+        try:
+            there = await client.get(type(wanted), wanted.namespace, wanted.name)
+        except (NotFoundError, StoreForbiddenError):
+            continue
+        owner = there.labels.get(PROJECT_LABEL, project)
+        if owner != project:
+            others.append(f"{there.key} belongs to the Compose project {owner}, not to {project}")
+    if others:
+        raise CommandError(
+            "nothing was changed:\n  "
+            + "\n  ".join(others)
+            + "\ngive each project a namespace of its own (-n), or `name:` in the file the same"
+            " project",
+            Exit.USAGE,
+        )
