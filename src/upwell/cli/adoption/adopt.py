@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from upwell.api.codec import encode
-from upwell.cli.adoption.engines import Engine, engines
+from upwell.cli.adoption.engines import PODMAN, Engine, engines
 from upwell.cli.adoption.following_options import notify_option, snapshot_option
+from upwell.cli.adoption.quadlets import stopped_quadlets
 from upwell.cli.adoption.takeover import TakeoverPlace, take_over
 from upwell.cli.adoption.upstream import upstream_images
 from upwell.cli.core.connection import Session, connection_options
@@ -23,6 +24,7 @@ from upwell.cli.core.output import Format, aligned, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.objects.creation import apply_all, refuse_existing
 from upwell.cli.serve.options import data_dir_option
+from upwell.formats.compose.inspected import InspectedContainer
 from upwell.policy.adoption.following import FollowOptions, follow_plan
 from upwell.policy.adoption.names import AdoptionError
 from upwell.policy.adoption.objects import AdoptionPlan
@@ -132,22 +134,22 @@ async def _plan(
     client: ApiClient, session: Session, names: Sequence[str], follow: FollowOptions
 ) -> list[Planned]:
     """Return what is to be adopted, with its objects; raises CommandError."""
-    found = [
-        (engine, one)
-        for engine in await engines()
-        for one in with_shared_volumes(await engine.containers())
-    ]
+    _refuse_files(names)
+    found = await _containers()
     if names:
         known = {one.name for _, one in found}
-        if missing := sorted(set(names) - known):
+        if missing := sorted(set(names) - known - {one.service.name for _, one in found}):
             raise CommandError(
-                f"no running container {', '.join(missing)}: {', '.join(sorted(known)) or 'none'}"
-                " run here",
+                f"no container {', '.join(missing)} runs here, nor is there a Quadlet of it; there"
+                f" are: {', '.join(sorted(known)) or 'none'}",
                 Exit.USAGE,
             )
-        found = [(engine, one) for engine, one in found if one.name in names]
+        found = [one for one in found if {one[1].name, one[1].service.name} & set(names)]
     if not found:
-        raise CommandError("no containers run here in Podman or Docker: nothing to adopt")
+        raise CommandError(
+            "no containers run here in Podman or Docker, and there are no Quadlets: nothing to"
+            " adopt; `upwell apply -f compose.yaml` takes a Compose file"
+        )
     upstream = await upstream_images(
         client, session.namespace, (one.service.image for _, one in found if one.service.image)
     )
@@ -170,11 +172,35 @@ async def _plan(
         raise CommandError(f"nothing was changed: {error}", Exit.USAGE) from error
 
 
+async def _containers() -> list[tuple[Engine, InspectedContainer]]:
+    """Return what runs, then the Quadlets that do not; raises CommandError."""
+    found: list[tuple[Engine, InspectedContainer]] = []
+    for engine in await engines():
+        containers = await engine.containers()
+        if engine.program == PODMAN:
+            units = {one.unit for one in containers}
+            containers += await stopped_quadlets(units)
+        found += [(engine, one) for one in with_shared_volumes(containers)]
+    return found
+
+
+def _refuse_files(names: Sequence[str]) -> None:
+    """Say what to do with a file in the place of a container's name; raises CommandError."""
+    for name in names:
+        if Path(name).suffix in {".yaml", ".yml"} and Path(name).is_file():
+            raise CommandError(
+                f"{name} is a file: `upwell apply -f {name}` takes a Compose file, whether it runs"
+                " or not; `upwell adopt` takes the containers that run",
+                Exit.USAGE,
+            )
+
+
 def _objects(candidate: AdoptionCandidate, namespace: str, follow: FollowOptions) -> AdoptionPlan:
     """Return the objects of a container; none of one that stays. Raises AdoptionError."""
     if candidate.method is TakeoverMethod.NEVER and not follow.watch_only:
         return AdoptionPlan(())
-    return follow_plan(candidate.container.service, namespace, follow)
+    container = candidate.container
+    return follow_plan(container.service, namespace, follow, container.project)
 
 
 def _confirmed(taken: Sequence[Planned], *, watch: bool) -> bool:

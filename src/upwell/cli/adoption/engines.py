@@ -10,9 +10,11 @@ from typing import Any
 
 from upwell.cli.core.errors import CommandError
 from upwell.formats.compose.inspected import InspectedContainer, read_container
+from upwell.formats.compose.run_units import container_units
 from upwell.machine.process import run_command
 
-PROGRAMS = ("podman", "docker")
+PODMAN = "podman"
+PROGRAMS = (PODMAN, "docker")
 _SECONDS = 60.0
 _STOP_SECONDS = 180.0
 _COPY_SECONDS = 3600.0
@@ -42,7 +44,15 @@ class Engine:
         images = sorted({str(one.get("Image") or "") for one in inspected})
         found = await asyncio.gather(*(self._image(image) for image in images))
         by_id = dict(zip(images, found, strict=True))
-        return [read_container(one, by_id[str(one.get("Image") or "")]) for one in inspected]
+        units = await _units()
+        return [
+            read_container(
+                one,
+                by_id[str(one.get("Image") or "")],
+                units.get((self.program, str(one.get("Name") or "").lstrip("/")), ""),
+            )
+            for one in inspected
+        ]
 
     async def stop(self, container: InspectedContainer) -> None:
         """Stop a container, and keep it from starting by itself; raises CommandError."""
@@ -59,11 +69,12 @@ class Engine:
         await self._run(self.program, "stop", container.name)
 
     async def start(self, container: InspectedContainer) -> None:
-        """Start a container again as it was; raises CommandError."""
+        """Start a container again as it was, if it ran; raises CommandError."""
         if container.unit:
             await run_command("systemctl", "unmask", container.unit)
             await run_command("systemctl", "enable", container.unit)  # a Quadlet's has no such
-            await self._run("systemctl", "start", container.unit)
+            if container.runs:
+                await self._run("systemctl", "start", container.unit)
             return
         if container.restart not in {"", "no"}:
             await run_command(
@@ -98,6 +109,18 @@ async def engines() -> list[Engine]:
     present = [one for one in PROGRAMS if shutil.which(one)]
     answers = await asyncio.gather(*(run_command(one, "ps", "--quiet") for one in present))
     return [Engine(one) for one, done in zip(present, answers, strict=True) if done.code == 0]
+
+
+async def _units() -> Mapping[tuple[str, str], str]:
+    """Return the units that run containers by a command; none where there is no systemd."""
+    if shutil.which("systemctl") is None:
+        return {}
+    done = await run_command(
+        *("systemctl", "show", "--property=Id,ExecStart", "*.service"),
+        seconds=_SECONDS,
+        whole=True,
+    )
+    return container_units(done.output) if done.code == 0 else {}
 
 
 async def copy_volume(source: str, folder: str) -> None:

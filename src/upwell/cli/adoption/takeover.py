@@ -1,16 +1,16 @@
 """Takeover of one container: the new instance, then the old container's end, or everything back."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.apps import Deployment
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
 from upwell.cli.adoption.engines import Engine, copy_volume
+from upwell.cli.adoption.volume_copies import put_away_copies, volume_copies
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.durations import within
@@ -18,10 +18,9 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
-from upwell.formats.compose.model import MountKind
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
-from upwell.policy.adoption.workloads import WorkloadNames, begins_with
+from upwell.policy.adoption.workloads import begins_with, is_updated
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
@@ -56,16 +55,17 @@ async def take_over(
         manifests = check_documents(objects, place.session)
     await refuse_existing(place.client, manifests)
     await try_all(place.client, manifests)
-    copies = _copies(place, candidate)
-    container, stopped = candidate.container, False
+    copies = volume_copies(place.data_dir, place.session.namespace, candidate)
+    container, stopped, made = candidate.container, False, False
     try:
         if candidate.method is TakeoverMethod.STOP_FIRST:
             echo(f"{candidate.name}: stopping {engine.program}/{container.name}", err=True)
             stopped = True
             await engine.stop(container)
             for source, folder in copies:
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 await copy_volume(source, str(folder))
+        made = True
         await apply_all(place.client, manifests)
         await _rolled_out(place, candidate)
         if not stopped:
@@ -74,25 +74,27 @@ async def take_over(
         await _served(place, candidate)
     except BaseException:
         # An interruption too: whoever presses Ctrl-C wants their service back.
-        await _give_back(place, manifests, copies)
+        await _give_back(place, manifests if made else ())
+        put_away_copies(place.data_dir, [folder for _, folder in copies], used=made)
         if stopped:
             await _start_again(engine, candidate)
-        echo(f"{candidate.name}: given back, {engine.program}/{container.name} runs", err=True)
+        state = "runs" if container.runs else "is as it was"
+        echo(f"{candidate.name}: given back, {engine.program}/{container.name} {state}", err=True)
         raise
     if image:
         # One that nothing updates stays at its digest: its tag stands for another image now.
         updated = [
             one
             for one in follows
-            if isinstance(one.resource, Deployment)
-            and TRIGGERS_ANNOTATION in one.resource.annotations
+            if isinstance(one.resource, Deployment) and is_updated(one.resource)
         ]
         await apply_all(place.client, updated)
-    echo(
-        f"{candidate.name}: adopted; `{engine.program} rm {container.name}` removes what is left"
-        " of the old container",
-        err=True,
+    left = (
+        f"`{engine.program} rm {container.name}` removes what is left of the old container"
+        if container.runs
+        else f"{container.unit} does not start any more"
     )
+    echo(f"{candidate.name}: adopted; {left}", err=True)
 
 
 async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
@@ -113,32 +115,6 @@ async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
             f"{candidate.name}: its old container does not start again, so nothing serves:"
             f" {last or 'no answer'}; start it by hand"
         ) from last
-
-
-def _copies(place: TakeoverPlace, candidate: AdoptionCandidate) -> list[tuple[str, Path]]:
-    """Return the folders to copy, and where to; raises CommandError where they cannot be."""
-    service = candidate.container.service
-    names = WorkloadNames({}, {}, {})
-    copies: list[tuple[str, Path]] = []
-    for mount in service.mounts:
-        if mount.kind is not MountKind.VOLUME:
-            continue
-        source = candidate.container.volumes.get(mount.source or mount.target, "")
-        claims = place.data_dir / "workloads" / "claims" / place.session.namespace
-        folder = claims / names.claim(service, mount)
-        if folder.exists() and any(folder.iterdir()):
-            raise CommandError(
-                f"{candidate.name}: {folder} has files already: move them away, as those of"
-                f" {mount.source or mount.target} would be mixed with them"
-            )
-        if not os.access(place.data_dir, os.W_OK):
-            raise CommandError(
-                f"{candidate.name}: its volume {mount.source or mount.target} is copied into the"
-                f" server's folder, and {place.data_dir} cannot be written: run this as the"
-                " server's user on its machine, with --data-dir"
-            )
-        copies.append((source, folder))
-    return copies
 
 
 async def _rolled_out(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
@@ -176,15 +152,10 @@ def _has_ports(deployment: Deployment) -> bool:
     return condition is None or condition.status == "True"
 
 
-async def _give_back(
-    place: TakeoverPlace, manifests: Sequence[LoadedManifest], copies: Sequence[tuple[str, Path]]
-) -> None:
-    """Delete what was made, in the opposite order; the copies of volumes stay, and are named."""
+async def _give_back(place: TakeoverPlace, manifests: Sequence[LoadedManifest]) -> None:
+    """Delete what was made, in the opposite order."""
     for manifest in reversed(manifests):
         await _delete(place.client, manifest.resource)
-    for _, folder in copies:
-        if folder.exists():
-            echo(f"{folder} is left: a copy of the volume, which nothing uses", err=True)
 
 
 async def _delete(client: ApiClient, resource: Resource) -> None:

@@ -23,6 +23,7 @@ from upwell.formats.compose.model import (
 COMPOSE_SERVICE = ("com.docker.compose.service", "io.podman.compose.service")
 COMPOSE_PROJECT = ("com.docker.compose.project", "io.podman.compose.project")
 _DEPENDS_ON = "com.docker.compose.depends_on"
+AUTO_UPDATE = "io.containers.autoupdate"
 SYSTEMD_UNIT = "PODMAN_SYSTEMD_UNIT"
 _NANO = 1_000_000_000
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
@@ -57,8 +58,10 @@ class InspectedContainer:
     """Compose project that it belongs to."""
     unit: str = ""
     """systemd unit that runs it."""
+    runs: bool = True
+    """False: its unit is declared, and does not run."""
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """Names of mounted volumes -> folders of the machine."""
+    """Names of mounted volumes -> folders of the machine; one that was never made has none."""
     restart: str = ""
     """Restart policy of the engine."""
     obstacles: tuple[str, ...] = ()
@@ -67,8 +70,13 @@ class InspectedContainer:
     """Options that it loses, as a service has no words for them."""
 
 
-def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> InspectedContainer:
-    """Return what a container is, given the inspections of itself and of its image."""
+def read_container(
+    inspected: Mapping[str, Any], image: Mapping[str, Any], unit: str = ""
+) -> InspectedContainer:
+    """Return what a container is, given the inspections of itself and of its image.
+
+    `unit` runs it by a command of the engine; a label of Podman's says it otherwise.
+    """
     config, base = _part(inspected, "Config"), _part(image, "Config")
     host = _part(inspected, "HostConfig")
     labels = _texts_by_name(config.get("Labels"))
@@ -76,7 +84,7 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
     obstacles = list(_obstacles(host))
     ports = _ports(host, obstacles)
     mounts, volumes = _mounts(inspected)
-    unit = labels.get(SYSTEMD_UNIT, "")
+    unit = unit or labels.get(SYSTEMD_UNIT, "")
     obstacles += _lost_when_stopped(host, unit, mounts)
     user = str(config.get("User") or "")
     if user and user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) is None:
@@ -87,7 +95,7 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
     changed = entrypoint != _command(base.get("Entrypoint"))
     command = _command(config.get("Cmd"))
     service = ComposeService(
-        name=_first(labels, COMPOSE_SERVICE) or name,
+        name=_first(labels, COMPOSE_SERVICE) or _service_name(name, unit),
         image=_image(inspected, config),
         entrypoint=entrypoint if changed else (),
         command=command if changed or command != _command(base.get("Cmd")) else (),
@@ -121,6 +129,12 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
         obstacles=tuple(obstacles),
         notes=tuple(_lost_options(host)),
     )
+
+
+def _service_name(name: str, unit: str) -> str:
+    """Return the container's name; that of the file for one that Quadlet has named after it."""
+    stem = unit.removesuffix(".service")
+    return stem if name == f"systemd-{stem}" else name
 
 
 def _lost_options(host: Mapping[str, Any]) -> Iterator[str]:

@@ -7,10 +7,11 @@ Watchtower (containrrr.dev/watchtower), Diun (crazymax.dev/diun), What's up Dock
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from upwell.formats.compose.inspected import AUTO_UPDATE
+
 _WATCHTOWER = "com.centurylinklabs.watchtower."
 _DIUN = "diun."
 _WUD = "wud."
-AUTO_UPDATE = "io.containers.autoupdate"
 _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
 _UPDATED, _WATCHED = {"registry", "image"}, {"local", "disabled", ""}
 

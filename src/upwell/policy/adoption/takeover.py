@@ -13,7 +13,7 @@ from upwell.policy.adoption.labels import follow_rule
 from upwell.policy.adoption.names import AdoptionError, object_name
 from upwell.policy.adoption.objects import LOCAL
 
-CURRENT, BUILT_HERE = "current", "built here"
+CURRENT, BUILT_HERE, STOPPED = "current", "built here", "does not run"
 _SHORT = 12
 """Digits of a digest for people."""
 
@@ -94,6 +94,8 @@ class AdoptionCandidate:
         image, now = self.container.service.image, self.upstream
         if image.startswith(LOCAL):
             return BUILT_HERE
+        if not self.container.runs:
+            return STOPPED
         if now.fault:
             return "unknown"
         if now.digest in self.container.digests:
@@ -180,7 +182,8 @@ def plan_rows(candidates: Iterable[AdoptionCandidate]) -> list[tuple[str, ...]]:
         ("SERVICE", "CONTAINER", "IMAGE", "BEHIND", "NEW IMAGES", "TAKEOVER")
     ]
     for one in candidates:
-        place = f"{one.engine}/{one.container.name}"
+        engine = one.engine if one.container.runs else "quadlet"
+        place = f"{engine}/{one.container.name}"
         image = one.container.service.image
         rows.append((one.name, place, image, one.behind, one.follows, _how(one)))
     return rows
@@ -188,6 +191,9 @@ def plan_rows(candidates: Iterable[AdoptionCandidate]) -> list[tuple[str, ...]]:
 
 def _how(candidate: AdoptionCandidate) -> str:
     ports = [p.host_port for p in candidate.container.service.ports if p.host_port is not None]
+    if candidate.method is not TakeoverMethod.NEVER and not candidate.container.runs:
+        copied = " on copies of its volumes" if candidate.container.volumes else ""
+        return f"started{copied}; {candidate.container.unit} no more"
     match candidate.method:
         case TakeoverMethod.BESIDE:
             return "beside it, then it is stopped"

@@ -25,9 +25,15 @@ case "$1 $2" in
   "ps --quiet") cat ids ;;
   "container inspect") echo a warning >&2; cat containers.json ;;
   "image inspect") cat image.json ;;
+  "volume inspect") cat volume ;;
   "start "*) echo "$@" >> calls; [ ! -s busy ] || {{ sed -i 1d busy; echo port in use; exit 1; }} ;;
   *) echo "$@" >> calls ;;
 esac
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+cd {folder}
+if [ "$1" = show ]; then [ ! -f show ] || cat show; else echo systemctl "$@" >> calls; fi
 """
 
 
@@ -71,8 +77,13 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineProgram:
     program.parent.mkdir()
     program.write_text(ENGINE.format(folder=tmp_path))
     program.chmod(0o755)
+    systemctl = program.with_name("systemctl")
+    systemctl.write_text(SYSTEMCTL.format(folder=tmp_path))
+    systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     monkeypatch.setattr("upwell.cli.adoption.engines.PROGRAMS", ("podman",))
+    monkeypatch.setattr("upwell.cli.adoption.quadlets.FOLDERS", (tmp_path / "quadlets",))
+    monkeypatch.setattr("upwell.cli.adoption.quadlets.UNITS", tmp_path / "units")
     return EngineProgram(tmp_path)
 
 
@@ -174,6 +185,8 @@ def test_what_is_only_watched_stays_at_the_image_that_runs(
     assert result.exit_code == 0, result.stderr
     web = asyncio.run(client.get(Deployment, "default", "web"))
     assert web.spec.template.spec.containers[0].image == f"registry.test/web@sha256:{'a' * 64}"
+    (followed,) = json.loads(web.annotations["image.openshift.io/triggers"])
+    assert (followed["from"]["name"], followed["paused"]) == ("web:1", True)
 
 
 def test_the_old_container_is_never_stopped_when_the_new_one_fails(
@@ -221,12 +234,14 @@ def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     again = ["update --restart=always db", "start db"]
     assert engine.calls == ["update --restart=no db", "stop db", *again, *again]
     copy = data / "workloads/claims/default/rows"
-    assert f"{copy} is left" in failed.stderr
+    kept = data / "workloads/given-back/default/rows"
+    assert f"{kept} is a copy of the volume, which nothing uses: `rm -r {kept}`" in failed.stderr
+    assert (kept / "rows").read_text() == "1"
+    copy.mkdir()
+    (copy / "other").touch()
     second = upwell("adopt", "--yes", "--data-dir", str(data))
-    assert "has files already: move them away" in second.stderr
-
-    (copy / "rows").unlink()
-    copy.rmdir()
+    assert f"`mv {copy} {copy}.before` puts them aside" in second.stderr
+    (copy / "other").unlink()
     serving[0] = "Complete"
     assert upwell("adopt", "--yes", "--data-dir", str(data)).exit_code == 0
     assert (copy / "rows").read_text() == "1"
@@ -241,6 +256,79 @@ def test_to_watch_lets_all_run_on(upwell: Upwell, engine: EngineProgram) -> None
 def test_a_container_that_does_not_run_is_named(upwell: Upwell, engine: EngineProgram) -> None:
     result = upwell("adopt", "wbe")
     assert result.exit_code == 2
-    assert "no running container wbe: web run here" in result.stderr
+    assert (
+        "no container wbe runs here, nor is there a Quadlet of it; there are: web" in result.stderr
+    )
     engine.run()
     assert "nothing to adopt" in upwell("adopt").stderr
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_container_that_a_unit_runs_is_stopped_by_its_unit(
+    upwell: Upwell, engine: EngineProgram
+) -> None:
+    argv = "/usr/bin/podman run --rm --name web registry.test/web:1"
+    shown = (
+        f"Id=shop.service\nExecStart={{ path=/usr/bin/podman ; argv[]={argv} ; ignore_errors=no }}"
+    )
+    (engine.folder / "show").write_text(shown)
+    engine.run(container("web", 1, AutoRemove=True))
+    assert upwell("adopt", "--yes").exit_code == 0
+    assert engine.calls == ["systemctl stop shop.service", "systemctl mask shop.service"]
+
+
+@pytest.fixture
+def quadlet(engine: EngineProgram) -> Path:
+    """Have a Quadlet with a volume that does not run."""
+    engine.run()
+    (engine.folder / "data").mkdir()
+    volume = engine.folder / "rows"
+    volume.mkdir()
+    (volume / "row").write_text("1")
+    (engine.folder / "volume").write_text(f"{volume}\n")
+    file = engine.folder / "quadlets" / "db.container"
+    file.parent.mkdir()
+    file.write_text("[Container]\nImage=registry.test/db:1\nVolume=rows:/rows\n")
+    return file
+
+
+def test_a_quadlet_that_does_not_run_is_started_on_its_volume(
+    upwell: Upwell, engine: EngineProgram, serving: list[str], quadlet: Path
+) -> None:
+    data = ("--data-dir", str(engine.folder / "data"))
+    plan = upwell("adopt", "--dry-run")
+    row = plan.stdout.splitlines()[1]
+    assert row.split()[:3] == ["db", "quadlet/systemd-db", "registry.test/db:1"]
+    assert "  does not run  " in row
+    assert row.endswith("started on copies of its volumes; db.service no more")
+
+    serving[0] = "Failed"
+    failed = upwell("adopt", "--yes", *data)
+    assert "db: given back, podman/systemd-db is as it was" in failed.stderr
+    stopped = ["systemctl stop db.service", "systemctl mask db.service"]
+    assert engine.calls == [
+        *stopped,
+        "systemctl unmask db.service",
+        "systemctl enable db.service",
+    ]
+    serving[0] = "Complete"
+    done = upwell("adopt", "db", "--yes", *data)
+    assert done.exit_code == 0, done.stderr
+    assert "db: adopted; db.service does not start any more" in done.stderr
+    claim = engine.folder / "data/workloads/claims/default/rows"
+    assert (claim / "row").read_text() == "1"
+
+    (engine.folder / "units").mkdir()
+    (engine.folder / "units" / "db.service").symlink_to("/dev/null")
+    assert "nothing to adopt" in upwell("adopt").stderr
+    assert quadlet.exists()
+
+
+def test_a_file_is_told_where_it_goes(
+    upwell: Upwell, engine: EngineProgram, tmp_path: Path
+) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {}")
+    refused = upwell("adopt", str(file))
+    assert f"`upwell apply -f {file}` takes a Compose file" in refused.stderr
+    assert engine.calls == []
