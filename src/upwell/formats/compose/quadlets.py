@@ -43,7 +43,7 @@ _WITHOUT_EFFECT = frozenset({
 
 @dataclass(slots=True)
 class _Reading:
-    """What is found in one file, and what stands against running it otherwise."""
+    """Values of one file, and the reasons why it cannot be run otherwise."""
 
     name: str
     folder: str
