@@ -154,12 +154,6 @@ async def start_group(
         raise
 
 
-async def end_group(process: Process) -> None:
-    """Kill a started program and what it has started, unless it has ended; returns after it has."""
-    if process.returncode is None:
-        await asyncio.shield(_kill(process))
-
-
 async def run_command(
     *argv: str,
     seconds: float = 10.0,

@@ -1,6 +1,6 @@
-"""The worker's own process: import the task, give up what it does not need, run it, answer.
+"""The worker's own process: give up what the task does not need, run it, answer.
 
-Started with the standard library alone, and what is installed beside the package that the task
+Forked with the standard library alone, and what is installed beside the package that the task
 names. The order counts: what is imported before the confinement is of this installation; the input
 is opened before and read after.
 """
@@ -12,7 +12,6 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import IO, Any
 
 NOBODY = 65534
@@ -35,14 +34,12 @@ class _UnconfinedError(Exception):
 type Task = Callable[[IO[bytes], Any], Any]
 
 
-def main(task: str, described: str) -> None:
-    """Run a task on standard input, and write its answer to standard output.
+def run_job(task: str, settings: Mapping[str, Any]) -> None:
+    """Run an imported task on standard input, and write its answer to standard output.
 
     The answer is JSON. Content, which a task returns as bytes, follows the line that announces it.
     """
-    settings = json.loads(described)
-    sys.path += settings["libraries"]
-    run: Task = import_module(task).run
+    run: Task = sys.modules[task].run
     with open(0, "rb") as source, open(1, "wb", buffering=0) as target:
         try:
             gaps = confine(settings)
@@ -95,6 +92,8 @@ def confine(settings: Mapping[str, Any]) -> list[str]:
     if libc.capset(header, (ctypes.c_uint32 * 6)()) and is_root:
         raise _UnconfinedError(f"it cannot give up its capabilities: errno {ctypes.get_errno()}")
     libc.prctl(_PDEATHSIG, *map(ctypes.c_ulong, (_KILL, 0, 0, 0)))  # a change of user clears it
+    if os.getppid() != settings["parent"]:  # it died before
+        raise _UnconfinedError("the process that watches it has ended")
     _set_limits(settings, writes=bool(folder))
     return gaps
 
@@ -138,6 +137,7 @@ def _set_limits(settings: Mapping[str, Any], *, writes: bool) -> None:
         resource.RLIMIT_NOFILE: _MAX_FILES,
         resource.RLIMIT_CPU: settings["cpu"],
         resource.RLIMIT_AS: settings["memory"],
+        resource.RLIMIT_NPROC: 0,
     }
     if not writes:
         limits[resource.RLIMIT_FSIZE] = 0

@@ -5,17 +5,15 @@ import importlib.util
 import json
 import logging
 import signal
-import sys
 import tempfile
-from asyncio import StreamReader
-from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from upwell.machine.process import end_group, start_group
 from upwell.oci.json_values import has_more_values
 from upwell.workers.child import NOBODY
+from upwell.workers.fork_server import ForkServer, Worker
 from upwell.workers.interface import (
     MIB,
     RefusedInputError,
@@ -27,17 +25,6 @@ from upwell.workers.interface import (
 log = logging.getLogger(__name__)
 
 _PROBE = "upwell.workers.probe"
-_ROOT = Path(__file__).parents[1]
-_BOOTSTRAP = (
-    # The package's own __init__ reads its version out of the metadata of all that is installed,
-    # which takes as long as the rest of the start.
-    "import sys, types\n"
-    "package = sys.modules['upwell'] = types.ModuleType('upwell')\n"
-    "package.__path__ = [sys.argv[1]]\n"
-    "from upwell.workers.child import main\n"
-    "main(*sys.argv[2:])\n"
-)
-_OPTIONS = ("-I", "-S", "-X", "utf8")
 _CHUNK = 64 * 1024
 _TOO_LARGE = "its content is more than {} bytes"
 _DEFAULT_LIMITS = WorkerLimits()
@@ -49,6 +36,8 @@ _GAPS = {
 }
 """Rights that workers can be left with, by the name that a worker gives them."""
 _told: set[str] = set()
+_fork_server = ForkServer()
+"""Of this process: a worker is wanted in many places, and is the same in all."""
 
 
 async def run_worker(
@@ -65,8 +54,8 @@ async def run_worker(
     the standard library, and what is installed beside the package `library`, if it names one.
     Cancelled, it is killed. Raises WorkerError, or OSError where the worker ran into one.
     """
-    described = _described(argument, limits, folder, library)
-    code, raw = await _run(task, source, described, limits, _read)
+    described = _described(argument, limits, folder)
+    code, raw = await _run(task, source, described, limits, _read, library)
     answer = await _decoded(raw, limits)
     _tell(answer)
     match _checked(code, answer, limits):
@@ -90,24 +79,21 @@ async def run_worker_into(
     where the file takes no more.
     """
 
-    async def copy(output: StreamReader, limit: int) -> bytes:
-        try:
-            head = await output.readline()
-        except ValueError as error:  # a line that is longer than any of ours
-            why = "its worker answered at length, and without a result"
-            raise WorkerFailedError(why) from error
+    async def copy(worker: Worker, limit: int) -> bytes:
+        head, _, piece = (await _line(worker)).partition(b"\n")
         copied = 0
-        while piece := await output.read(_CHUNK):
+        while piece or (piece := await worker.read(_CHUNK)):
             copied += len(piece)
             if copied > limit:
                 raise WorkerExcessError(_TOO_LARGE.format(limit))
             await asyncio.to_thread(target.write, piece)
+            piece = b""
         sizes.append(copied)
         return head
 
     sizes: list[int] = []
-    described = _described(argument, limits, library=library)
-    code, head = await _run(task, source, described, limits, copy)
+    described = _described(argument, limits)
+    code, head = await _run(task, source, described, limits, copy, library)
     answer = _parsed(head)
     _tell(answer)
     match _checked(code, answer, limits):
@@ -128,18 +114,22 @@ async def kept_rights() -> Sequence[str]:
 
 
 def _described(
-    argument: Mapping[str, Any], limits: WorkerLimits, folder: Path | None = None, library: str = ""
+    argument: Mapping[str, Any], limits: WorkerLimits, folder: Path | None = None
 ) -> Mapping[str, Any]:
     """Return what a worker reads of itself."""
-    found = importlib.util.find_spec(library) if library else None
-    origin = found.origin if found is not None else None
     return {
         "memory": limits.memory_bytes,
         "cpu": limits.cpu_seconds,
         "folder": str(folder or ""),
-        "libraries": [str(Path(origin).parents[1])] if origin else [],
         "argument": argument,
     }
+
+
+def _libraries(name: str) -> list[str]:
+    """Return the folder in which a package is installed, if one is named."""
+    found = importlib.util.find_spec(name) if name else None
+    origin = found.origin if found is not None else None
+    return [str(Path(origin).parents[1])] if origin else []
 
 
 async def _run(
@@ -147,37 +137,42 @@ async def _run(
     source: IO[bytes],
     described: Mapping[str, Any],
     limits: WorkerLimits,
-    read: Callable[[StreamReader, int], Awaitable[bytes]],
+    read: Callable[[Worker, int], Awaitable[bytes]],
+    library: str = "",
 ) -> tuple[int, bytes]:
     """Return the status with which a worker ended, and what `read` returns of its output."""
-    command = (sys.executable, *_OPTIONS, "-c", _BOOTSTRAP, str(_ROOT), task, json.dumps(described))
-    try:
-        process = await start_group(
-            *command, stdin=source.fileno(), errors=DEVNULL, folder=Path("/"), env={}
-        )
-    except OSError as error:
-        raise WorkerFailedError(f"no worker could be started: {error}") from error
-    try:
-        async with asyncio.timeout(limits.wall_seconds):
-            raw = b""
-            if process.stdout is not None:
-                raw = await read(process.stdout, limits.result_bytes)
-            code = await process.wait()
-    except TimeoutError:
-        why = f"it was not parsed within {limits.wall_seconds:g} s"
-        raise WorkerFailedError(why) from None
-    finally:
-        await end_group(process)
-    return code, raw
+    async with AsyncExitStack() as stack:
+        try:
+            starting = _fork_server.worker(task, _libraries(library), source, described)
+            worker = await stack.enter_async_context(starting)
+        except OSError as error:
+            raise WorkerFailedError(f"no worker could be started: {error}") from error
+        try:
+            async with asyncio.timeout(limits.wall_seconds):
+                raw = await read(worker, limits.result_bytes)
+                return await worker.wait(), raw
+        except TimeoutError:
+            why = f"it was not parsed within {limits.wall_seconds:g} s"
+            raise WorkerFailedError(why) from None
 
 
-async def _read(output: StreamReader, limit: int) -> bytes:
+async def _read(worker: Worker, limit: int) -> bytes:
     content = bytearray()
-    while piece := await output.read(_CHUNK):
+    while piece := await worker.read(_CHUNK):
         content += piece
         if len(content) > limit:
             raise WorkerExcessError(_TOO_LARGE.format(limit))
     return bytes(content)
+
+
+async def _line(worker: Worker) -> bytes:
+    """Return a first line of output, with some of what follows it; raises WorkerFailedError."""
+    content = b""
+    while b"\n" not in content and (piece := await worker.read(_CHUNK)):
+        content += piece
+        if b"\n" not in content and len(content) > _CHUNK:  # longer than any of ours
+            raise WorkerFailedError("its worker answered at length, and without a result")
+    return content
 
 
 async def _decoded(raw: bytes, limits: WorkerLimits) -> object:

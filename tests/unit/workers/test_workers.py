@@ -5,16 +5,18 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from tests.support.workers import LIMITS, grandchildren, work
 
 from upwell.machine.checks import HostCheckStatus
 from upwell.workers import runner
 from upwell.workers.checks import check_workers
+from upwell.workers.fork_server import ForkServer
 from upwell.workers.interface import (
-    MIB,
     RefusedInputError,
     WorkerError,
     WorkerExcessError,
@@ -23,95 +25,7 @@ from upwell.workers.interface import (
 )
 from upwell.workers.runner import run_worker, run_worker_into
 
-TASK = """
-import os, signal, socket, sys, time
-
-def run(source, argument):
-    return globals()[argument["what"]](source, argument)
-
-def echo(source, argument):
-    return [source.read().decode(), argument]
-
-def memory(source, argument):
-    return len(b"x" * 2**30)
-
-def computing(source, argument):
-    while True:
-        pass
-
-def sleeping(source, argument):
-    time.sleep(600)
-
-def dying(source, argument):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def leaving(source, argument):
-    os._exit(3)
-
-def talking(source, argument):
-    return "x" * 10_000_000
-
-def counting(source, argument):
-    return [[] for _ in range(argument.get("times", 70_000))]
-
-def refusing(source, argument):
-    raise ValueError("no such thing")
-
-def broken(source, argument):
-    return {}["missing"]
-
-def full(source, argument):
-    raise OSError(28, "No space left on device")
-
-def content(source, argument):
-    return source.read() * argument["times"]
-
-def lying(source, argument):
-    os.write(1, b'{"content": 3, "gaps": []}\\nab')
-    os._exit(0)
-
-def network(source, argument):
-    # Bytes: there is no codec of names any more.
-    socket.socket().connect((argument["host"].encode(), argument["port"]))
-
-def reading(source, argument):
-    return open(argument["path"]).read()
-
-def writing(source, argument):
-    with open(argument["path"], "w") as file:
-        file.write("x")
-
-def users(source, argument):
-    return [os.getresuid(), os.getgroups()]
-
-def descriptors(source, argument):
-    kept = []
-    while True:
-        kept.append(os.dup(0))
-"""
-LIMITS = WorkerLimits(memory_bytes=256 * MIB, cpu_seconds=2, wall_seconds=60)
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up so much")
-
-
-@pytest.fixture(autouse=True)
-def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    (folder / "a_task.py").write_text(TASK)
-    start = f"import sys; sys.path.append({str(folder)!r})\n{runner._BOOTSTRAP}"
-    monkeypatch.setattr(runner, "_BOOTSTRAP", start)
-
-
-@pytest.fixture
-def source() -> Iterator[IO[bytes]]:
-    with tempfile.TemporaryFile() as file:
-        file.write(b"input")
-        file.seek(0)
-        yield file
-
-
-async def work(source: IO[bytes], what: str, folder: Path | None = None, **argument: Any) -> Any:
-    return await run_worker("a_task", source, {"what": what, **argument}, LIMITS, folder)
 
 
 async def test_a_result_comes_back(source: IO[bytes]) -> None:
@@ -188,20 +102,16 @@ async def test_one_that_is_too_slow_is_killed(source: IO[bytes]) -> None:
         await run_worker("a_task", source, {"what": "sleeping"}, limits)
 
 
-def children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-
-
 async def test_one_that_nobody_waits_for_is_killed(source: IO[bytes]) -> None:
-    before = children()
+    before = grandchildren()
     waiting = asyncio.create_task(work(source, "sleeping"))
     async with asyncio.timeout(30):
-        while children() <= before:  # noqa: ASYNC110 - the kernel tells of it to nobody
+        while grandchildren() <= before:  # noqa: ASYNC110 - the kernel tells of it to nobody
             await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert children() <= before
+    assert grandchildren() <= before
 
 
 @root_only
@@ -251,14 +161,16 @@ SETGID, SETUID, SYS_CHROOT, SYS_ADMIN = (1 << number for number in (6, 7, 18, 21
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def without(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     monkeypatch.setattr(runner, "_told", set())
+    with ExitStack() as made:
 
-    def give_up(bits: int) -> None:
-        start = f"{WITHOUT}\nwithout({bits})\n{runner._BOOTSTRAP}"
-        monkeypatch.setattr(runner, "_BOOTSTRAP", start)
+        def give_up(bits: int) -> None:
+            server = ForkServer(f"{WITHOUT}\nwithout({bits})\n{bootstrap}")
+            made.callback(server.end)
+            monkeypatch.setattr(runner, "_fork_server", server)
 
-    return give_up
+        yield give_up
 
 
 @root_only
