@@ -21,12 +21,15 @@ from upwell.cli.install.installation import (
 )
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
-from upwell.cli.install.options import cluster_options
+from upwell.cli.install.options import KubernetesVersion, cluster_options
 from upwell.cli.install.system_namespace import refuse_foreign_system_namespace
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 _OURS = f"{PART_OF}={NAME}"
 _BUDGETS = "policy/v1"
+_BUDGETS_BEFORE = "policy/v1beta1"
+_BUDGETS_SINCE = (1, 21)
+"""Version of Kubernetes that has the first of the two (deprecation guide, 1.25)."""
 _ADMISSION = "admission"
 _WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -46,7 +49,7 @@ def uninstall() -> None:
     "kubernetes",
     epilog=examples(
         "upwell install kubernetes --image registry.example/upwell:0.1.0",
-        "upwell install kubernetes --dry-run > upwell.yaml",
+        "upwell install kubernetes --dry-run --kube-version 1.20 > upwell.yaml",
         "upwell install kubernetes --watch-namespace dev --watch-namespace prod --without builds",
     ),
 )
@@ -118,6 +121,14 @@ def uninstall() -> None:
     type=click.Choice(["none", "client", "server"]),
     help="Print the manifests (client), or have the cluster check them (server).",
 )
+@click.option(
+    "--kube-version",
+    type=KubernetesVersion(),
+    default=None,
+    show_default="1.21 or newer",
+    metavar="VERSION",
+    help="Version of Kubernetes that --dry-run prints the manifests for.",
+)
 def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     kubeconfig: Path | None,
     context: str,
@@ -133,6 +144,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     take_system_namespace: bool,  # noqa: FBT001 - click passes options by name
     force_conflicts: bool,  # noqa: FBT001 - click passes options by name
     dry_run: str,
+    kube_version: tuple[int, int] | None,
 ) -> None:
     """Apply what the server needs on a cluster, by kubectl; again to upgrade it.
 
@@ -152,6 +164,8 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         )
     kubectl = KubectlRunner(kubeconfig, context)
     asks = dry_run != "client"
+    if asks and kube_version is not None:
+        raise CommandError("--kube-version is for --dry-run: the cluster is asked", Exit.USAGE)
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": data_claim}}
     installation = ClusterInstallation(
         namespace=namespace,
@@ -164,10 +178,12 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         registry_address=registry_address,
         data_volume=volume if data_claim else None,
         tls_secret=tls_secret,
-        budget_version=_budget_version(kubectl) if asks else _BUDGETS,
+        budget_version=_served_budgets(kubectl) if asks else _budgets_of(kube_version),
     )
     parts = manifests(installation)
     if not asks:
+        if kube_version is None:
+            echo("for Kubernetes 1.21 and newer: --kube-version names an older one", err=True)
         write_text(yaml_of(one for objects in parts.values() for one in objects))
         return
     _refuse_foreign_groups(kubectl)
@@ -178,9 +194,13 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     applying.apply(parts)
 
 
-def _budget_version(kubectl: KubectlRunner) -> str:
+def _served_budgets(kubectl: KubectlRunner) -> str:
     served = kubectl.ask("api-versions").split()
-    return _BUDGETS if _BUDGETS in served else "policy/v1beta1"
+    return _BUDGETS if _BUDGETS in served else _BUDGETS_BEFORE
+
+
+def _budgets_of(version: tuple[int, int] | None) -> str:
+    return _BUDGETS if version is None or version >= _BUDGETS_SINCE else _BUDGETS_BEFORE
 
 
 def _refuse_foreign_groups(kubectl: KubectlRunner) -> None:

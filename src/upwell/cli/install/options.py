@@ -1,12 +1,33 @@
 """Options of the commands that work on a cluster by kubectl."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import click
 
 from upwell.cli.install.installation import NAME
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:[.+-].*)?")
+
+
+class KubernetesVersion(click.ParamType[tuple[int, int]]):
+    """A version of Kubernetes as `kubectl version` prints it, or the first two numbers of one."""
+
+    name = "version"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return major and minor version."""
+        if isinstance(value, tuple):
+            return value
+        found = _VERSION.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is no version of Kubernetes, such as 1.20", param, ctx)
+        return int(found[1]), int(found[2])
 
 
 def cluster_options[F: Callable[..., Any]](function: F) -> F:

@@ -58,6 +58,7 @@ from upwell.policy.rollouts.target import TargetReason
 from upwell.reconcilers.authority import Authority, MissingRightError
 from upwell.reconcilers.cluster_rollouts.hook_pods import HookPods
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
+from upwell.reconcilers.rollouts.custom import custom_params
 from upwell.reconcilers.rollouts.snapshot import SnapshotReader
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -86,8 +87,11 @@ class ClusterRevisions:
         """Return the revision to begin; raises TemplateError if it cannot run here."""
         if why := await self._authority.refusal(workload):
             raise MissingRightError(why)
-        if isinstance(workload, DeploymentConfig) and workload.spec.strategy.type == "Custom":
-            message = "spec.strategy.type Custom is not run on a cluster: use Rolling or Recreate"
+        if custom_params(workload) is not None:
+            message = (
+                "spec.strategy.customParams are not run on a cluster: use Rolling or Recreate"
+                " without them"
+            )
             raise TemplateError("InvalidStrategy", message)
         known = known_before(workload, wanted)
         images = known.images if known else images_of_template(template_of(workload))

@@ -89,7 +89,7 @@ class EventReconciler:
                 await self._store.create(_event(resource, record, name, namespace))
                 _log_event(resource, record)
             return
-        if known.last_timestamp is not None and known.last_timestamp < record.at:
+        if known.last_timestamp is not None and _second(known.last_timestamp) < _second(record.at):
             again = {"count": known.count + 1, "last_timestamp": record.at}
             await self._store.update(known.model_copy(update=again))
             _log_event(resource, record)
@@ -103,6 +103,11 @@ class EventReconciler:
             if at >= MOST or (event.last_timestamp or oldest) <= oldest:
                 with contextlib.suppress(NotFoundError):
                     await self._store.delete(Event, event.namespace, event.name)
+
+
+def _second(time: datetime) -> datetime:
+    """Return the second of a time: Events of a cluster have no fractions (meta/v1 Time)."""
+    return time.replace(microsecond=0)
 
 
 def _log_event(resource: Resource, record: EventRecord) -> None:

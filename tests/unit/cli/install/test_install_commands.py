@@ -58,6 +58,34 @@ def test_without_a_cluster_the_manifests_are_printed(
     assert "kubectl is not installed" in done.output
 
 
+@pytest.mark.parametrize(
+    ("version", "budgets"),
+    [("1.20", "policy/v1beta1"), ("v1.21.0", "policy/v1"), ("1.30", "policy/v1")],
+)
+def test_what_is_printed_is_for_a_version_of_kubernetes(version: str, budgets: str) -> None:
+    done = upwell("install", "kubernetes", "--dry-run", f"--kube-version={version}")
+    assert done.exit_code == 0, done.output
+    (budget,) = [
+        one
+        for one in yaml.load_all(done.stdout, yaml.CSafeLoader)
+        if one and one["kind"] == "PodDisruptionBudget"
+    ]
+    assert budget["apiVersion"] == budgets
+    assert done.stderr == ""
+
+
+def test_a_version_that_is_assumed_is_told() -> None:
+    done = upwell("install", "kubernetes", "--dry-run")
+    assert "--kube-version" in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--kube-version=new"], ["--kube-version=1.20"]])
+def test_a_version_is_of_kubernetes_and_of_what_is_printed(options: list[str]) -> None:
+    done = upwell("install", "kubernetes", "--image=r.example/upwell:9", *options)
+    assert done.exit_code == 2
+    assert "--kube-version" in done.output
+
+
 def test_a_cluster_with_other_owners_of_the_kinds_is_refused(answers: Path) -> None:
     service = {
         "metadata": {"name": "v1.image.openshift.io"},

@@ -367,8 +367,9 @@ async def test_a_controller_of_somebody_else_is_left_alone(setup: ConfigSetup) -
     assert reason(found) == "AlreadyExists"
 
 
-async def test_custom_strategies_are_refused_with_what_to_do(setup: ConfigSetup) -> None:
-    custom = {"type": "Custom", "customParams": {"command": ["/deploy"]}}
+@pytest.mark.parametrize("kind", ["Custom", "Rolling"])  # of any type, the command steers it
+async def test_custom_strategies_are_refused_with_what_to_do(setup: ConfigSetup, kind: str) -> None:
+    custom = {"type": kind, "customParams": {"command": ["/deploy"]}}
     await setup.store.create(config(strategy=custom))
 
     found = await setup.roll()

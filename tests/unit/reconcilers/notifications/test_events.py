@@ -63,6 +63,21 @@ async def test_the_log_tells_the_same_once(caplog: pytest.LogCaptureFixture) -> 
     assert [one["object"] for one in lines if one["reason"] == "RolloutComplete"] == ["web"]
 
 
+async def test_a_cluster_that_keeps_whole_seconds_is_told_once() -> None:
+    """Times of Events have no fractions there (meta/v1 Time)."""
+    setup = RolloutSetup()
+    setup.clock.advance(0.25)
+    await setup.apply(deployment(GOOD))
+    await setup.settle(KEY)
+    for event in await told(setup):
+        assert event.last_timestamp is not None
+        seconds = event.last_timestamp.replace(microsecond=0)
+        kept = event.model_copy(update={"first_timestamp": seconds, "last_timestamp": seconds})
+        await setup.store.update(kept)
+
+    assert {event.count for event in await told(setup)} == {1}
+
+
 async def test_the_same_thing_later_is_counted() -> None:
     setup = RolloutSetup()
     created = await setup.apply(deployment(GOOD))
