@@ -134,10 +134,18 @@ def _take_away(path: Path) -> None:
         log.warning("others could read it", extra={"file": str(path), "mode": f"{mode:o}"})
 
 
+def _is_volume_of_root(folder: Path) -> bool:
+    """Return True if a folder is where root has mounted something for a user that is not root."""
+    return os.geteuid() != 0 and folder.stat().st_uid == 0 and os.path.ismount(folder)
+
+
 def tighten(folder: Path) -> None:
-    """Take a data folder away from others, with the secrets in it; raises OSError."""
+    """Take a data folder away from others, with the secrets in it; raises OSError.
+
+    The root of a Pod's volume stays as it is: its node owns it, and has it mounted there alone.
+    """
     mode = stat.S_IMODE(folder.stat().st_mode)
-    if mode & _OTHERS:
+    if mode & _OTHERS and not _is_volume_of_root(folder):
         folder.chmod(mode & ~_OTHERS)
         log.warning(
             "others could enter the data folder: it is the server's alone now",

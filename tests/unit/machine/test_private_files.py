@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 import stat
@@ -98,3 +99,21 @@ def test_a_data_folder_that_others_can_enter_is_taken_from_them(
     caplog.clear()
     tighten(folder)
     assert caplog.text == ""
+
+
+def test_the_volume_of_a_pod_stays_as_the_node_has_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node owns the root of a volume, and gives it to a group (`fsGroup`): no chmod is ours."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    folder.chmod(0o2777)
+    (folder / "admin.token").write_text("secret")
+    (folder / "admin.token").chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == folder)
+
+    tighten(folder)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2777
+    assert stat.S_IMODE((folder / "admin.token").stat().st_mode) == 0o600
