@@ -357,6 +357,14 @@ class BinaryInput(Model):
     """Names of those who stand for it."""
 
 
+class FollowedCommit(Model):
+    """Upwell's own: the newest commit that a look at the repository has found."""
+
+    commit: str
+    time: Time | None = None
+    """The time at which it was noted."""
+
+
 class BuildConfigStatus(Model):
     """Counters and trigger memory; spec is never written."""
 
@@ -367,6 +375,7 @@ class BuildConfigStatus(Model):
     binary_input: BinaryInput | None = None
     on_base_change: str | None = None
     """Upwell's own: the answer to a change of its base, where that is not `rebuild`."""
+    followed_commit: FollowedCommit | None = None
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
 

@@ -37,6 +37,7 @@ from upwell.controller import ObjectCache
 from upwell.controller.leader import LeaderElection
 from upwell.encryption.files import SealedFiles
 from upwell.encryption.keyring import Keyring
+from upwell.git.remote import GitCommits
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
@@ -106,6 +107,7 @@ class Adapters:
     """Clients of the clusters that stages name."""
     probes: NetworkProbes
     repositories: GitRepositories
+    commits: GitCommits
     inventory: SqliteInventory
     inputs: FileInputs
     evidence: FileInputs
@@ -214,6 +216,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         remote_clusters=open_remote_clusters(store, dialers.clusters, stack),
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
+        commits=GitCommits(data / "commits", dialers.sources),
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(
             data / "inputs",

@@ -13,6 +13,7 @@ from upwell import __version__
 from upwell.app.access import Protection
 from upwell.app.actions import actions, running_workloads
 from upwell.app.adapters import Adapters
+from upwell.app.builds.commits import following_commits
 from upwell.app.cleanup import (
     clean_uploads,
     free_space,
@@ -186,6 +187,7 @@ def wire(adapters: Adapters) -> Wired:
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
         build_config_controller(builds, now),
+        following_commits(adapters, builds, _build_logins(adapters)),
         build_controller(building, builds),
         *signing.controllers,
         *_instances(adapters, workloads, builds, (secrets, policies), clients.create, records),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from upwell.api.write_only.fields import without_credentials
 
@@ -91,3 +92,11 @@ class CommitInfo:
     committer_email: str = ""
     date: str = ""
     message: str = ""
+
+
+class CommitLookup(Protocol):
+    """Commits that refs of repositories name now."""
+
+    async def commit_of(self, source: GitSource) -> str:
+        """Return the commit that the source's ref names; raises GitError."""
+        ...

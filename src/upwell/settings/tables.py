@@ -14,6 +14,7 @@ from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
 from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
+from upwell.policy.builds.commits.following import DEFAULT_INTERVAL
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
     DEFAULT_PULLED_GRACE,
@@ -113,6 +114,9 @@ class BuildIsolation(SettingsTable):
     `upwell.dev/on-base-change`: `auto` puts the image on the new base where that is safe, and
     builds it otherwise; `rebase` never builds it, `rebuild` always does; `notify` does neither,
     and says so."""
+    commit_interval: Interval = DEFAULT_INTERVAL
+    """The time between two looks at the repository of a BuildConfig whose annotation
+    `upwell.dev/follow-commits` is `true`; a duration in its place comes first."""
     storage: Size | None = None
     """The most room on the disk that a build may take while it runs; without it, half of the file
     system."""

@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.waves.plans import answered_plan
 
+from upwell.api.apps import Deployment
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.codec import UnknownKindError, decode, encode
+from upwell.api.conditions import set_condition
 from upwell.api.defaults import apply_defaults
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.waves.plan import ImpactPlan
 from upwell.cli import main
 from upwell.cli.core.connection import Session
@@ -307,6 +309,23 @@ def upwell(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         return CliRunner().invoke(main, arguments, obj=session, input=stdin, catch_exceptions=False)
 
     return run
+
+
+@pytest.fixture
+def running(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each Deployment run as soon as it is made."""
+    create = client.create
+
+    async def create_and_run(resource: Any) -> Any:
+        made = await create(resource)
+        if not isinstance(made, Deployment):
+            return made
+        available = Condition(type="Available", status="True", reason="MinimumReplicasAvailable")
+        conditions = set_condition(made.status.conditions, available, client.clock())
+        status = made.status.model_copy(update={"conditions": conditions})
+        return await client.update_status(made.with_status(status))
+
+    monkeypatch.setattr(client, "create", create_and_run)
 
 
 OLD, NEW = (f"sha256:{digit * 64}" for digit in "ab")

@@ -13,12 +13,14 @@ from upwell.cli.adoption.following_options import notify_option, snapshot_option
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import check_documents
+from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
+from upwell.cli.objects.running import should_wait, wait_until_running
 from upwell.formats.compose.model import (
     ComposeService,
     HealthCheck,
@@ -37,6 +39,8 @@ _PORT = re.compile(
 )
 _DAILY = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
 _MAX_PORT = 65535
+_HTTP_PORTS = frozenset({80, 3000, 5000, 8000, 8080, 8888, 9090})
+"""Ports of containers at which most images speak HTTP."""
 _PROBE_SECONDS, _PROBE_TIMEOUT = 5, 2
 
 
@@ -123,6 +127,8 @@ class _AddOptions:
     notify: tuple[str, ...] = ()
     snapshot: bool = False
     watch: bool = False
+    wait: bool | None = None
+    timeout: float = 600.0
     dry_run: bool = False
 
     def variables(self) -> dict[str, str]:
@@ -187,6 +193,21 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 )
 @notify_option(_AddOptions)
 @snapshot_option(_AddOptions)
+@_option(
+    "wait",
+    "--wait/--no-wait",
+    default=None,
+    show_default="on a terminal",
+    help="Wait until it runs.",
+)
+@_option(
+    "timeout",
+    "--timeout",
+    type=TIMEOUT,
+    default="10m",
+    show_default=True,
+    help="Time limit of --wait; 0 for none.",
+)
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: run and change nothing.")
 @_option(
     "dry_run", "--dry-run", is_flag=True, help="Have the server check the objects; create nothing."
@@ -196,6 +217,8 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 @click.pass_context
 def add(ctx: click.Context, image: str, output: str) -> None:
     """Follow IMAGE for a service: run it, and update it whenever its tag names another image.
+
+    On a terminal it waits until the service runs, and prints the addresses of the machine's ports.
 
     A new image takes the place of the old one once it passes the health check; one that does not is
     rolled back. With a volume, the old one is stopped first. -o yaml prints the objects that do all
@@ -231,8 +254,13 @@ def add(ctx: click.Context, image: str, output: str) -> None:
         if not options.dry_run:
             await try_all(client, manifests)
         await apply_all(client, manifests, dry_run=options.dry_run)
-        if not options.dry_run:
-            _print_next_steps(service, watch=options.watch)
+        if options.dry_run:
+            return
+        waits = not options.watch and should_wait(options.wait)
+        if waits:
+            await wait_until_running(client, manifests, options.timeout)
+        _print_addresses(service, running=waits)
+        _print_next_steps(service, waits=waits, watch=options.watch)
 
     session.run(work)
 
@@ -251,12 +279,26 @@ def _health(asked: str | None, ports: tuple[PublishedPort, ...]) -> HealthCheck 
     return times if asked == "tcp" else replace(times, http_path=asked)
 
 
-def _print_next_steps(service: ComposeService, *, watch: bool) -> None:
-    if watch:
-        echo(f"next: `upwell describe is/{service.name}` shows what its tag names", err=True)
-        return
+def _print_addresses(service: ComposeService, *, running: bool) -> None:
+    """Print where the machine's ports lead to it: the result, once it runs."""
+    speaks_http = service.health is not None and bool(service.health.http_path)
     for port in service.ports:
-        if port.host_port is not None:
-            host = port.host_ip or "localhost"
-            echo(f"next: http://{host}:{port.host_port}/ once it is ready", err=True)
-    echo(f"next: `upwell rollout status deployment/{service.name}` waits for it", err=True)
+        if port.host_port is None:
+            continue
+        place = f"{port.host_ip or 'localhost'}:{port.host_port}"
+        is_http = speaks_http or port.port in _HTTP_PORTS
+        address = f"http://{place}/" if is_http else place
+        if running:
+            echo(address)
+        else:
+            echo(f"next: {address} once it is ready", err=True)
+
+
+def _print_next_steps(service: ComposeService, *, waits: bool, watch: bool) -> None:
+    echo(
+        f"{service.name} follows {service.image}: `upwell describe is/{service.name}` shows what it"
+        " names, and when it is looked at",
+        err=True,
+    )
+    if not waits and not watch:
+        echo(f"next: `upwell rollout status deployment/{service.name}` waits for it", err=True)

@@ -1,6 +1,5 @@
 """`upwell backup` and `upwell restore`: the data folder of this machine's server in one file."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +24,10 @@ from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
+from upwell.cli.presentation.progress import ProgressLine
 from upwell.cli.serve.options import data_dir_option
 from upwell.machine import clock
 
-_STEP_SECONDS = 0.5
 _MIB = 1024**2
 _SHOWN = 5
 _OPTIONAL = [str(part) for part in BackupPart if part is not BackupPart.STATE]
@@ -129,16 +128,12 @@ def _failing() -> Iterator[None]:
 
 def _progress(done_word: str) -> Progress:
     """Return what shows on a terminal how far it is, now and then."""
-    if not sys.stderr.isatty():
-        return lambda _, __: None
-    last = 0.0
+    line = ProgressLine()
 
     def show(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _STEP_SECONDS or done == total:
-            last = now
-            echo(f"\r{done_word} {done // _MIB} of {total // _MIB} MiB", err=True, nl=done == total)
+        line.show_bytes(done_word, done, total)
+        if done == total:
+            line.clear()
 
     return show
 

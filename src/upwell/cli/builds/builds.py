@@ -16,6 +16,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.core.terminal import echo
+from upwell.cli.presentation.progress import counted
 from upwell.policy.builds.git_webhooks import Hook
 from upwell.store.interface import ApiClient
 
@@ -132,7 +133,7 @@ async def _start(
                 namespace,
                 target.name,
                 "instantiatebinary",
-                content.pieces(),
+                counted(content.pieces(), "uploaded"),
                 content.params | asked,
             )
         return decode_as(Build, answer)

@@ -10,6 +10,7 @@ from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import Resource
 from upwell.cli.core.terminal import LogFilter, echo
 from upwell.cli.core.waiting import reconnected, until
+from upwell.cli.presentation.progress import ProgressLine
 from upwell.policy.builds.run_policy import number_of
 from upwell.store.interface import ApiClient, Selector, UnavailableError
 from upwell.store.kubernetes_errors import BusyError, ServerFaultError
@@ -63,8 +64,19 @@ async def _ended_or_restarted(client: ApiClient, build: Build) -> Build:
 
 
 async def ended_build(client: ApiClient, build: Build) -> Build:
-    """Return the build once it has ended."""
-    return await until(client, build, lambda state: state.status.phase.is_terminal)
+    """Return the build once it has ended; a terminal shows its phase until then."""
+    with ProgressLine() as line:
+        return await until(
+            client,
+            build,
+            lambda state: state.status.phase.is_terminal,
+            changed=lambda state: line.show(_phase_of(state)),
+        )
+
+
+def _phase_of(build: Build) -> str:
+    message = f": {build.status.message}" if build.status.message else ""
+    return f"build {build.name}: {build.status.phase}{message}"
 
 
 async def write_log(client: ApiClient, target: Resource, params: Mapping[str, str]) -> None:

@@ -16,8 +16,12 @@ from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.new_app.options import NewAppOptions, application_options, chosen_options
 from upwell.cli.new_app.plan import NewAppPlan, NewAppPlanner
-from upwell.cli.new_app.running import route_addresses, wait_until_running
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
+from upwell.cli.objects.running import (
+    route_addresses,
+    should_wait,
+    wait_until_running,
+)
 from upwell.cli.templates.sources import read_template
 from upwell.cli.templates.values import requested_values, value_options
 from upwell.policy.new_app.components import NewAppError
@@ -98,7 +102,7 @@ def make_application(
         if options.dry_run:
             return
         _print_next_steps(plan, session.server)
-        if options.wait:
+        if not options.build_only and should_wait(options.wait):
             await wait_until_running(client, manifests, options.timeout)
             for address in await route_addresses(client, manifests):
                 echo(address)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from upwell.policy.new_app.application import Application
+from upwell.policy.new_app.application import Application, ApplicationBuild
+from upwell.policy.new_app.objects import webhook_secret_name
 
 
 def about_port(app: Application) -> str:
@@ -39,3 +40,20 @@ def about_stages(app: Application) -> Iterator[str]:
     if app.expose:
         places = ", ".join(stage.namespace for stage in app.stages)
         yield f"`upwell get route {app.name} -n NAMESPACE` shows its addresses: {places}"
+
+
+def about_commits(app: Application, build: ApplicationBuild) -> Iterator[str]:
+    """Yield how commits of the application's repository start builds."""
+    if build.follows_commits:
+        webhook = "; its webhook is quicker" if build.webhook_secret else ""
+        yield (
+            f"commits are found by looks at the repository, at intervals{webhook}:"
+            f" `upwell describe bc/{app.name}` shows the last one"
+        )
+    elif not build.webhook_secret:
+        yield f"nothing looks for commits: `upwell start-build {app.name}` builds the newest one"
+    if build.webhook_secret:
+        yield (
+            f"`upwell start-build {app.name} --list-webhooks all` shows the URLs of its"
+            f" webhooks again; their secret is in secret/{webhook_secret_name(app.name)}"
+        )

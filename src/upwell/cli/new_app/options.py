@@ -19,6 +19,7 @@ _OF_BUILDS = {
     "context_dir",
     "source_secret",
     "build_env",
+    "follow_commits",
     "scheduled",
     "insecure",
     "save",
@@ -49,11 +50,12 @@ class NewAppOptions:
     test: str = ""
     approve: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    follow_commits: bool = True
     scheduled: bool = True
     insecure: bool = False
     save: str = ""
     dry_run: bool = False
-    wait: bool = False
+    wait: bool | None = None
     timeout: float = 600.0
     binary: bool = False
     dockerfile: str = ""
@@ -187,6 +189,13 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             " has hold; repeatable.",
         ),
         _option(
+            "follow_commits",
+            "--follow-commits/--no-follow-commits",
+            default=True,
+            show_default=True,
+            help="Have the server look at the repository for commits, at intervals.",
+        ),
+        _option(
             "scheduled",
             "--scheduled/--no-scheduled",
             default=True,
@@ -208,8 +217,9 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
         ),
         _option(
             "wait",
-            "--wait",
-            is_flag=True,
+            "--wait/--no-wait",
+            default=None,
+            show_default="on a terminal",
             help="Wait until it runs (of stages, in the first), and print the URL of its Route.",
         ),
         _option(

@@ -24,7 +24,7 @@ from upwell.api.image import (
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.template import Template
 from upwell.cli.new_app.clones import LocalClone, is_file, is_folder, read_clone, remote_clone
-from upwell.cli.new_app.notes import about_port, about_stages
+from upwell.cli.new_app.notes import about_commits, about_port, about_stages
 from upwell.cli.new_app.options import NewAppOptions
 from upwell.cli.objects.apply import FIELD_MANAGER
 from upwell.cli.templates.values import expand
@@ -264,6 +264,7 @@ class NewAppPlanner:
             source_secret=self._options.source_secret,
             env=self._options.build_variables(),
             webhook_secret=await self._webhook_secret(name),
+            follows_commits=self._options.follow_commits,
             inputs=tuple(self._follow(image) for image in facts.others),
         )
         if followed is None and not build.inputs:
@@ -285,11 +286,8 @@ class NewAppPlanner:
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
         )
+        self._plan.next_steps += about_commits(app, build)
         if build.webhook_secret:
-            self._plan.next_steps.append(
-                f"`upwell start-build {name} --list-webhooks all` shows the URLs of its"
-                f" webhooks; their secret is in secret/{webhook_secret_name(name)}"
-            )
             kind = BuildConfig.KIND
             place = f"/apis/{kind.api_version}/namespaces/{self._namespace}/{kind.plural}/{name}"
             self._plan.webhooks += [

@@ -18,6 +18,7 @@ from upwell.cli.core.names import parse_one
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until, until_created, until_deleted
+from upwell.cli.presentation.progress import ProgressLine
 from upwell.formats.printing.errors import PrintingError
 from upwell.formats.printing.json_path import parse_relaxed, text_of, values_at
 from upwell.store.interface import ApiClient, NotFoundError
@@ -91,7 +92,13 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float, ou
                 _tell(found, "deleted", output)
             else:
                 holds = wanted.holds
-                last = await until(client, found, lambda state: holds(state) or _has_ended(state))
+                with ProgressLine() as line:
+                    last = await until(
+                        client,
+                        found,
+                        lambda state: holds(state) or _has_ended(state),
+                        changed=lambda state: line.show(f"{named}: {_state_of(state)}"),
+                    )
                 if not holds(last):
                     raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
                 _tell(last, f"matches {wanted.text}", output)
@@ -115,6 +122,15 @@ def _has_ended(resource: Resource) -> bool:
             return resource.status.phase.is_final
         case _:
             return False
+
+
+def _state_of(resource: Resource) -> str:
+    """Return what an object says of itself: its phase, else its condition that does not hold."""
+    if phase := _end_of(resource):
+        return phase
+    conditions = values_at(encode(resource), "status.conditions[*]")
+    waits = (one.get("message", "") for one in conditions if one.get("status") != "True")
+    return next(filter(None, waits), "waits")
 
 
 def _end_of(resource: Resource) -> str:

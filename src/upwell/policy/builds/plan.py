@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from upwell.api.build import (
     Build,
+    BuildConfig,
     GitSourceRevision,
     SourceControlUser,
     SourceRevision,
@@ -251,7 +252,7 @@ def _require_image_tag(tag: str) -> None:
         raise BuildError("InvalidOutputReference", f"spec.output.to: {why}")
 
 
-def proxies_of(build: Build) -> Proxies:
+def proxies_of(build: Build | BuildConfig) -> Proxies:
     """Return the proxies of the build's git source, for the build too."""
     git = build.spec.source.git
     if git is None:

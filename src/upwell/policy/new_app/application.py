@@ -100,6 +100,8 @@ class ApplicationBuild:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     webhook_secret: str = field(default="", repr=False)
     """Secret in the address of the build's webhooks; empty: it has no webhooks."""
+    follows_commits: bool = True
+    """True if the server looks for commits of the repository."""
     inputs: tuple[FollowedImage, ...] = ()
     """Images besides the base that a Dockerfile takes something from."""
 

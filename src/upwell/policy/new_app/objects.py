@@ -24,6 +24,7 @@ from upwell.api.core import Secret
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import LocalReference, ObjectReference, Resource
+from upwell.policy.builds.commits.following import COMMITS_ANNOTATION
 from upwell.policy.builds.git_webhooks import SECRET_KEY
 from upwell.policy.new_app.application import Application, ApplicationBuild, with_variables
 from upwell.policy.new_app.components import NewAppError, NewAppStrategy
@@ -97,8 +98,11 @@ def _build_config(app: Application, plan: ApplicationBuild, output: str) -> Buil
         )
         for image in plan.inputs
     ]
+    metadata = app.metadata
+    if plan.repository is not None and plan.follows_commits:
+        metadata = metadata.model_copy(update={"annotations": {COMMITS_ANNOTATION: "true"}})
     return BuildConfig(
-        metadata=app.metadata,
+        metadata=metadata,
         spec=BuildConfigSpec(
             source=_source(plan),
             strategy=_strategy(app.base, plan),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build
+from upwell.api.build import Build, BuildConfig
 from upwell.api.core import BUILD_ACCOUNT, Secret
 from upwell.api.meta import LocalReference
 from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin
@@ -55,7 +55,7 @@ class BuildLogins:
         self._secrets = PullSecrets(store, fallback)
         self._host = internal_host
 
-    async def of_source(self, build: Build, uri: str) -> Mapping[str, bytes]:
+    async def of_source(self, build: Build | BuildConfig, uri: str) -> Mapping[str, bytes]:
         """Return the source secret: the one that is named, or that fits the address."""
         named = build.spec.source.source_secret
         if named is not None:
@@ -120,7 +120,7 @@ class BuildLogins:
             raise BuildError("GenericBuildFailed", str(error)) from error
         return ChainedCredentials([own, others]) if own is not None else others
 
-    async def _secret(self, build: Build, name: str) -> Secret:
+    async def _secret(self, build: Build | BuildConfig, name: str) -> Secret:
         try:
             return await read_secret(self._store, build.namespace, name)
         except MissingSecretError as error:

@@ -48,6 +48,16 @@ def test_one_line_makes_all_objects_and_says_what_is_next(upwell: Upwell) -> Non
     assert "these objects exist" in again.stderr
 
 
+@pytest.mark.usefixtures("running")
+def test_it_waits_and_says_where_it_is(upwell: Upwell) -> None:
+    web = upwell("add", NGINX, "--port", "8080:80", "--port", "443", "--wait")
+    assert web.exit_code == 0, web.stderr
+    assert web.stdout.splitlines()[-1] == "http://localhost:8080/"
+    assert f"nginx follows {NGINX}: `upwell describe is/nginx`" in web.stderr
+    db = upwell("add", "registry.test/db:16", "--port", "127.0.0.1:5433:5432", "--wait")
+    assert db.stdout.splitlines()[-1] == "127.0.0.1:5433"
+
+
 def test_the_printed_objects_check_health_and_stop_what_writes_first(upwell: Upwell) -> None:
     found = shown(
         upwell, NGINX, "--name", "web", "-p", "80:8080", "--volume", "d:/d", "--health", "/up"

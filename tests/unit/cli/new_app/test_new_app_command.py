@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 type Upwell = Callable[..., "Result"]
 
 NO_REPOSITORY = "file:///nowhere/a.git"
+COMMITS = "commits are found by looks at the repository, at intervals; its webhook is quicker"
 SHOP = "python:3.11~https://git.test/shop.git"
 TEMPLATE = """\
 apiVersion: template.openshift.io/v1
@@ -61,12 +62,23 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
     ]
     assert [line.partition("`")[0] for line in lines] == [
         "next: the first build starts once python:3.11 is imported: ",
+        f"next: {COMMITS}: ",
         "next: ",
         "next: ",
     ]
-    assert "upwell start-build shop --list-webhooks all" in lines[1]
-    assert "upwell get route shop" in lines[2]
+    assert "upwell start-build shop --list-webhooks all" in lines[2]
+    assert "upwell get route shop" in lines[3]
     assert "upwell status" in made.stderr
+
+
+def test_commits_are_looked_for_unless_it_is_refused(upwell: Upwell, client: "FakeClient") -> None:
+    followed = items(upwell("new-app", SHOP, "-o", "yaml"))["BuildConfig/shop"]
+    assert followed["metadata"]["annotations"] == {"upwell.dev/follow-commits": "true"}
+    client.forbidden.add("Secret")
+    alone = upwell("new-app", SHOP, "--no-follow-commits")
+    assert "next: nothing looks for commits: `upwell start-build shop`" in alone.stderr
+    made = yaml.safe_load(upwell("get", "bc/shop", "-o", "yaml").stdout)
+    assert "annotations" not in made["metadata"]
 
 
 def test_webhooks_share_a_secret_of_their_own(upwell: Upwell) -> None:

@@ -1,20 +1,28 @@
-"""Wait of `new-app --wait` until the application runs, and the addresses of its Routes."""
+"""Wait until new workloads run, and the addresses of their Routes."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.conditions import find
 from upwell.api.route import Route
 from upwell.cli.core.documents import LoadedManifest
 from upwell.cli.core.durations import within
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
+from upwell.cli.presentation.progress import ProgressLine
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.store.interface import ApiClient
 
 _AVAILABLE = "Available"
 type _Running = Deployment | DeploymentConfig
+
+
+def should_wait(wait: bool | None) -> bool:  # noqa: FBT001 - the value of an option
+    """Return whether a command waits, by its `--wait/--no-wait`: else where a person looks on."""
+    return sys.stderr.isatty() if wait is None else wait
 
 
 async def wait_until_running(
@@ -22,35 +30,36 @@ async def wait_until_running(
 ) -> None:
     """Return once what runs in the first namespace of the manifests is available.
 
-    Tells on a terminal what it waits for. Raises CommandError after so many seconds.
+    A terminal shows what it waits for. Raises CommandError after so many seconds, or once a rollout
+    has failed.
     """
     found = [one.resource for one in manifests]
     running = [one for one in found if isinstance(one, Deployment | DeploymentConfig)]
     first = [one for one in running if one.namespace == running[0].namespace]
     for one in first:
-        last = [""]
+        name = full_name(one)
+        hint = f"`upwell explain {one.KIND.singular}/{one.name}` says why"
+        with ProgressLine() as line:
 
-        def changed(state: _Running, last: list[str] = last) -> None:
-            text = "; ".join(_waits_for(state))
-            if text and text != last[0] and sys.stderr.isatty():
-                echo(f"waiting: {full_name(state)}: {text}", err=True)
-            last[0] = text
+            def changed(state: _Running, name: str = name, line: ProgressLine = line) -> None:
+                line.show(f"{name}: {rollout_of(state).text}")
 
-        hint = f"{full_name(one)} does not run; `upwell explain {one.KIND.singular}/{one.name}`"
-        async with within(seconds, f"{hint} says why"):
-            await until(client, one, _is_available, changed=changed)
-        echo(f"{full_name(one)} runs", err=True)
+            async with within(seconds, f"{name} does not run yet; {hint}"):
+                last = await until(client, one, _has_ended, changed=changed)
+        if not _is_available(last):
+            raise CommandError(f"{name} does not run: {rollout_of(last).text}; {hint}")
+        echo(f"{name} runs", err=True)
+
+
+def _has_ended(state: _Running) -> bool:
+    """Return whether it runs, or has begun and failed: what waits for an image may yet get one."""
+    failed = bool(state.status.revisions) and rollout_of(state).state is RolloutState.FAILED
+    return failed or _is_available(state)
 
 
 def _is_available(state: _Running) -> bool:
     condition = find(state.status.conditions, _AVAILABLE)
     return condition is not None and condition.is_true
-
-
-def _waits_for(state: _Running) -> Iterator[str]:
-    for condition in state.status.conditions:
-        if not condition.is_true and condition.message:
-            yield condition.message
 
 
 async def route_addresses(client: ApiClient, manifests: Sequence[LoadedManifest]) -> Sequence[str]:

@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.api.conditions import set_condition
-from upwell.api.meta import Condition
 from upwell.api.route import Route
-from upwell.cli.new_app.running import url_of
+from upwell.cli.objects.running import url_of
 
 if TYPE_CHECKING:
     from click.testing import Result
-    from tests.unit.cli.conftest import FakeClient
 
 NEW = ("new-app", "--image", "registry.test/shop:1", "--name", "shop", "--port", "80", "--expose")
 
@@ -39,23 +35,6 @@ def test_the_url_has_the_port_of_the_router(
     assert url_of(decode_as(Route, document)) == url
 
 
-@pytest.fixture
-def running(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each Deployment run as soon as it is made."""
-    create = client.create
-
-    async def create_and_run(resource: Any) -> Any:
-        made = await create(resource)
-        if not isinstance(made, Deployment):
-            return made
-        available = Condition(type="Available", status="True", reason="MinimumReplicasAvailable")
-        conditions = set_condition(made.status.conditions, available, client.clock())
-        status = made.status.model_copy(update={"conditions": conditions})
-        return await client.update_status(made.with_status(status))
-
-    monkeypatch.setattr(client, "create", create_and_run)
-
-
 @pytest.mark.usefixtures("running")
 def test_it_waits_until_it_runs(upwell: Callable[..., "Result"]) -> None:
     done = upwell(*NEW, "--wait", "--timeout", "30s")
@@ -68,4 +47,4 @@ def test_it_waits_until_it_runs(upwell: Callable[..., "Result"]) -> None:
 def test_it_says_what_to_look_at_when_it_does_not_run(upwell: Callable[..., "Result"]) -> None:
     done = upwell(*NEW, "--wait", "--timeout", "1s")
     assert done.exit_code == 5
-    assert "deployment.apps/shop does not run; `upwell explain deployment/shop`" in done.stderr
+    assert "deployment.apps/shop does not run yet; `upwell explain deployment/shop`" in done.stderr

@@ -1,0 +1,1 @@
+"""Commits of the repositories that BuildConfigs build."""
