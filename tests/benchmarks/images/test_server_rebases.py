@@ -7,13 +7,13 @@ docker-registry, four processes at a time, without a look into them. Run with
 """
 
 import os
-import resource
 import time
 from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
 from tests.benchmarks.images.test_rebase import CRANE, by_crane
+from tests.support.benchmarks.processor_time import process_seconds, tree_seconds
 from tests.support.builds.memory_builds import docker_build, image_stream
 from tests.support.builds.rebased_builds import FROM_BASE, NEW, OLD, RebaseMachine, until_ended
 from tests.support.registry.docker_registry import docker_registry
@@ -53,21 +53,20 @@ async def all_done(machine: RebaseMachine, builds: list[Build]) -> None:
 
 
 async def sampled(title: str, work: Awaitable[None]) -> None:
-    def used(whom: int) -> float:
-        found = resource.getrusage(whom)
-        return (found.ru_utime + found.ru_stime) / COUNT * 1000
+    """Print what the work takes; of processes that others have forked, too."""
 
-    own, children = used(resource.RUSAGE_SELF), used(resource.RUSAGE_CHILDREN)
+    def used() -> tuple[float, float]:
+        return process_seconds(os.getpid()), tree_seconds(os.getpid())
+
+    own, whole = used()
     began = time.perf_counter()
     await work
-    took = (time.perf_counter() - began) / COUNT * 1000
-    own, children = (
-        used(resource.RUSAGE_SELF) - own,
-        used(resource.RUSAGE_CHILDREN) - children,
-    )
+    took = time.perf_counter() - began
+    now = used()
+    own, whole, took = (one / COUNT * 1000 for one in (now[0] - own, now[1] - whole, took))
     print(  # noqa: T201
-        f"{title}: {took:.0f} ms, {own + children:.0f} ms of processor for an image,"
-        f" {children:.0f} of these in processes that were started"
+        f"{title}: {took:.0f} ms, {whole:.0f} ms of processor for an image,"
+        f" {whole - own:.0f} of these in processes that were started"
     )
 
 
@@ -94,4 +93,4 @@ async def test_rebases_of_a_wave(tmp_path: Path) -> None:
         for number, name in enumerate(names):
             own = tar_of({"srv/app": str(number).encode()})
             await push_made(pusher, name, made_image(OLD, own))
-        await sampled("crane", by_crane(host, names, "rebased"))
+        await sampled("crane with its registry", by_crane(host, names, "rebased"))
