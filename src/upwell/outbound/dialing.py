@@ -56,7 +56,7 @@ class Dialer:
                     return await _connect(family, address, port, limit)
         return await _connect(*last, port, limit)
 
-    async def connect[T: asyncio.Protocol](
+    async def connect[T: asyncio.BaseProtocol](
         self,
         protocol: Callable[[], T],
         host: str,

@@ -24,11 +24,22 @@ _AHEAD_BYTES = 256 * 1024
 _TICK = 0.001
 
 
-class HttpConnection(asyncio.Protocol):
-    """A connection with at most one request under way. `ended` hears when it is no more."""
+class HttpConnection(asyncio.BufferedProtocol):
+    """A connection with at most one request under way. `ended` hears when it is no more.
 
-    def __init__(self, origin: HttpOrigin, ended: Callable[["HttpConnection"], None]) -> None:
+    What comes is read into `buffer`, and parsed before anything else is read into it: connections
+    of one event loop share it. A buffer for each read, of the size that it might have, is memory
+    that the kernel clears anew each time.
+    """
+
+    def __init__(
+        self,
+        origin: HttpOrigin,
+        ended: Callable[["HttpConnection"], None],
+        buffer: memoryview,
+    ) -> None:
         self.origin = origin
+        self._buffer = buffer
         self.is_used = False
         """True once a request was sent."""
         self._loop = asyncio.get_running_loop()
@@ -134,16 +145,20 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     @override
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
         if self._parser is None:
             self._fail(MalformedAnswerError())  # nobody has asked
             return
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except httptools.HttpParserError:
             self._fail(MalformedAnswerError())
         else:
-            self._head_bytes += 0 if self.status else len(data)
+            self._head_bytes += 0 if self.status else nbytes
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(MalformedAnswerError())
 

@@ -7,6 +7,9 @@ from upwell.outbound.http.connection import HttpConnection
 from upwell.outbound.http.errors import NoConnectionError
 from upwell.outbound.http.messages import HttpOrigin
 
+_READ_BYTES = 256 * 1024
+"""At most so many are read at once, as asyncio does."""
+
 
 class ConnectionPool:
     """Gives out at most `limit` connections at once, and keeps as many at rest.
@@ -20,6 +23,7 @@ class ConnectionPool:
         self._limit = limit
         self._connect_seconds = connect
         self._rest_seconds = rest
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._slots = asyncio.Semaphore(limit)
         self._busy: set[HttpConnection] = set()
         self._resting: dict[HttpOrigin, list[HttpConnection]] = {}
@@ -86,7 +90,8 @@ class ConnectionPool:
         try:
             async with asyncio.timeout_at(min(deadline, seconds)):
                 return await self._dialer.connect(
-                    lambda: HttpConnection(origin, self._gone), origin.host, origin.port, origin.tls
+                    lambda: HttpConnection(origin, self._gone, self._buffer),
+                    *(origin.host, origin.port, origin.tls),
                 )
         except TimeoutError:
             raise
