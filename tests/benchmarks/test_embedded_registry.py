@@ -1,4 +1,4 @@
-"""The registry of a running `upwell serve` beside Debian's docker-registry, in turns, in one run.
+"""The registry of a running `upwell serve` beside docker-registry and distribution 3, in turns.
 
 pytest -m benchmark -s tests/benchmarks/test_embedded_registry.py
 """
@@ -7,18 +7,19 @@ import asyncio
 import io
 import os
 import statistics
-import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.support.benchmarks.processor_time import process_seconds
+from tests.support.benchmarks.processor_time import listener, process_seconds
 from tests.support.benchmarks.ratios import Ratios
-from tests.support.installation.installation import installation
+from tests.support.benchmarks.registry_peers import registry_peers
+from tests.support.installation.installation import Installation, installation
 from tests.support.registry.docker_registry import push_image
 
 from upwell.oci import Digest
@@ -33,6 +34,9 @@ MIB = 1024 * 1024
 BLOB_BYTES = 64 * MIB
 LOAD_SECONDS = 10.0
 API_PAUSE = 0.02
+OURS = "upwell serve"
+ALONE = "alone"
+CLIENTS = {ALONE: 0, "beside 8 that push and 8 that pull": 8, "beside 16 and 16": 16}
 
 type Measure = Callable[[aiohttp.ClientSession, str], Awaitable[float]]
 
@@ -98,27 +102,34 @@ async def pulled_mib_per_second(session: aiohttp.ClientSession, host: str) -> fl
         (pulled_mib_per_second, "MiB/s pulled"),
     ],
 )
-async def test_against_docker_registry(measure: Measure, unit: str, ratios: Ratios) -> None:
-    async with installation("--log-level", "info") as made:
-        theirs, ours = made.vendor, f"127.0.0.1:{made.port}"
-        login = f"Bearer {made.token}"  # docker-registry does not look at it
+async def test_against_other_registries(
+    measure: Measure, unit: str, tmp_path: Path, ratios: Ratios
+) -> None:
+    async with installation("--log-level", "info") as made, registry_peers(tmp_path) as peers:
+        hosts = {OURS: f"127.0.0.1:{made.port}", **peers}
+        login = f"Bearer {made.token}"  # the others do not look at it
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS), headers={"Authorization": login}
         ) as session:
-            figures: dict[str, list[float]] = {theirs: [], ours: []}
-            for host in figures:
+            for host in hosts.values():
                 await push_image(host, "bench/app", "v1", login=login)
                 await measure(session, host)  # warm
+            figures: dict[str, list[float]] = {name: [] for name in hosts}
             for _ in range(ROUNDS):
-                for host, found in figures.items():
-                    found.append(await measure(session, host))
-            median = {host: statistics.median(found) for host, found in figures.items()}
-            print(  # noqa: T201 - the figures are the result
-                f"\n{unit}: embedded {median[ours]:.0f}, docker-registry {median[theirs]:.0f},"
-                f" ratio {median[ours] / median[theirs]:.2f} (medians of {ROUNDS})"
-            )
-            ratios.note_speed(f"embedded registry, {unit}", median[ours] / median[theirs])
-            assert min(figures[ours]) > 0
+                for name, host in hosts.items():
+                    figures[name].append(await measure(session, host))
+    ours = figures.pop(OURS)
+    write(f"\n{unit}: {OURS} {spread(ours)} (quartiles of {ROUNDS})")
+    for name, found in figures.items():
+        by_turn = [one / other for one, other in zip(ours, found, strict=True)]
+        write(f"  {name} {spread(found)}: ratio {spread(by_turn, 2)}")
+        ratios.note_speed(f"embedded registry, {unit} of {name}", statistics.median(by_turn))
+
+
+def spread(values: Iterable[float], digits: int = 0) -> str:
+    """Return the median with its quartiles."""
+    low, middle, high = statistics.quantiles(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 @dataclass(frozen=True)
@@ -128,10 +139,10 @@ class ApiMeter:
     session: aiohttp.ClientSession
     url: str
 
-    async def milliseconds(self, goes_on: Callable[[], bool]) -> list[float]:
-        """Return how long each answer took while `goes_on` says so."""
+    async def milliseconds(self, beside: asyncio.Task[None]) -> list[float]:
+        """Return how long each answer took until `beside` is done."""
         found = []
-        while goes_on():
+        while not beside.done():
             began = time.perf_counter()
             async with self.session.get(self.url) as answer:
                 await answer.read()
@@ -150,8 +161,6 @@ class Served:
     pulled: float
     cpu: float
     """Processor seconds for a GiB of both."""
-    answers: Sequence[float] = ()
-    """Milliseconds of GETs of the API meanwhile."""
 
     @property
     def moved(self) -> float:
@@ -159,67 +168,82 @@ class Served:
         return self.pushed + self.pulled
 
 
-def listener(host: str) -> int:
-    """Return the process that serves a port of this machine."""
-    port = host.rpartition(":")[2]
-    found = subprocess.run(
-        ["lsof", "-t", "-sTCP:LISTEN", f"-iTCP:{port}"], check=True, capture_output=True, timeout=60
-    )
-    return int(found.stdout)
-
-
-async def served(host: str, token: str, api: ApiMeter | None = None, each: int = MANY) -> Served:
-    """Have a server pushed to and pulled from by so many clients each."""
-    pid = listener(host)
-    used = process_seconds(pid)
+async def load(host: str, token: str, each: int) -> tuple[float, float]:
+    """Push and pull as so many clients each, in another process; return MiB a second of both."""
     clients = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.benchmarks.registry_load", host, token),
         *(str(LOAD_SECONDS), str(each)),
         stdout=PIPE,
     )
-    told = asyncio.create_task(clients.communicate())
-    answers = [] if api is None else await api.milliseconds(lambda: not told.done())
-    pushed, pulled = map(float, (await told)[0].split())
+    pushed, pulled = map(float, (await clients.communicate())[0].split())
     assert clients.returncode == 0
+    return pushed, pulled
+
+
+async def busy(server: Installation, each: int) -> None:
+    """Let so many clients of each sort push and pull, or none."""
+    if each:
+        await load(f"127.0.0.1:{server.port}", server.token, each)
+    else:
+        await asyncio.sleep(LOAD_SECONDS)
+
+
+async def served(host: str, token: str) -> Served:
+    """Have a server pushed to and pulled from by `MANY` clients each."""
+    pid = listener(int(host.rpartition(":")[2]))
+    used = process_seconds(pid)
+    pushed, pulled = await load(host, token, MANY)
     used = process_seconds(pid) - used
-    return Served(pushed, pulled, used / ((pushed + pulled) * LOAD_SECONDS / 1024), answers)
+    return Served(pushed, pulled, used / ((pushed + pulled) * LOAD_SECONDS / 1024))
 
 
-async def test_sixteen_push_while_sixteen_pull(ratios: Ratios) -> None:
+async def test_sixteen_push_while_sixteen_pull(tmp_path: Path, ratios: Ratios) -> None:
+    async with installation() as made, registry_peers(tmp_path) as peers:
+        host = f"127.0.0.1:{made.port}"
+        hosts = {OURS: host, **peers}
+        moved: dict[str, list[Served]] = {name: [] for name in hosts}
+        for _ in range(MANY_ROUNDS):
+            for name, one in hosts.items():
+                moved[name].append(await served(one, made.token))
+    for name, found in moved.items():
+        pushed, pulled, cpu = (
+            spread([served.pushed for served in found]),
+            spread([served.pulled for served in found]),
+            spread([served.cpu for served in found], 2),
+        )
+        write(f"{name}: {pushed} MiB/s pushed, {pulled} pulled, {cpu} s of processor a GiB")
+    ours = moved.pop(OURS)
+    for name, found in moved.items():
+        speed = [a.moved / b.moved for a, b in zip(ours, found, strict=True)]
+        cost = [a.cpu / b.cpu for a, b in zip(ours, found, strict=True)]
+        write(f"of {name}'s: {spread(speed, 2)} of the rate, {spread(cost, 2)} of the processor")
+        title = f"embedded registry, 16 push and 16 pull, % of {name}"
+        ratios.note_speed(title.replace("%", "MiB/s"), statistics.median(speed))
+        ratios.note_cost(title.replace("%", "processor"), statistics.median(cost))
+
+
+async def test_the_api_answers_beside_clients_of_the_registry(ratios: Ratios) -> None:
+    found: dict[str, list[Sequence[float]]] = {title: [] for title in CLIENTS}
     async with installation() as made:
         url = f"http://127.0.0.1:{made.port}/api/v1/namespaces/default/serviceaccounts"
         login = {"Authorization": f"Bearer {made.token}"}
         async with aiohttp.ClientSession(headers=login) as session:
             api = ApiMeter(session, url)
-            end = time.perf_counter() + LOAD_SECONDS
-            alone = await api.milliseconds(lambda: time.perf_counter() < end)
-            ours, theirs = [], []
-            host = f"127.0.0.1:{made.port}"
-            for _ in range(MANY_ROUNDS):
-                ours.append(await served(host, made.token))
-                theirs.append(await served(made.vendor, made.token))
-            # Rounds more: the API takes its part of them.
-            beside = await served(host, made.token, api)
-            beside_half = await served(host, made.token, api, MANY // 2)
-    for title, found in (("upwell serve", ours), ("docker-registry", theirs)):
-        for one in found:
-            write(
-                f"{title}: {one.pushed:.0f} MiB/s pushed, {one.pulled:.0f} pulled,"
-                f" {one.cpu:.2f} s of processor a GiB"
-            )
-    for title, answers in (
-        ("alone", alone),
-        ("beside eight that push and eight that pull", beside_half.answers),
-        ("beside sixteen and sixteen", beside.answers),
-    ):
-        p99 = statistics.quantiles(answers, n=100)[98]
-        write(f"API GET {title}: p50 {statistics.median(answers):.1f}, p99 {p99:.1f} ms")
-    pairs = list(zip(ours, theirs, strict=True))
-    speed = statistics.median(a.moved / b.moved for a, b in pairs)
-    cost = statistics.median(a.cpu / b.cpu for a, b in pairs)
-    write(f"of docker-registry's: {speed:.2f} of the rate, {cost:.2f} of the processor time")
-    ratios.note_speed("embedded registry, 16 push and 16 pull, MiB/s", speed)
-    ratios.note_cost("embedded registry, 16 push and 16 pull, processor", cost)
+            for _ in range(ROUNDS):
+                for title, each in CLIENTS.items():
+                    beside = asyncio.create_task(busy(made, each))
+                    found[title].append(await api.milliseconds(beside))
+                    await beside
+    p99 = {
+        title: [statistics.quantiles(one, n=100)[98] for one in runs]
+        for title, runs in found.items()
+    }
+    for title, runs in found.items():
+        middle = spread([statistics.median(one) for one in runs], 1)
+        write(f"API GET {title}: p50 {middle}, p99 {spread(p99[title], 1)} ms ({ROUNDS} runs)")
+    for title in list(CLIENTS)[1:]:
+        slower = statistics.median(a / b for a, b in zip(p99[title], p99[ALONE], strict=True))
+        ratios.note_cost(f"API GET {title}, p99 of alone", slower)
 
 
 def write(line: str) -> None:

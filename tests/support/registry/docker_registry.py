@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,14 +27,15 @@ async def docker_registry(
     tls: Mapping[str, str] | None = None,
     *,
     access_log: bool = False,
+    program: str = "docker-registry",
 ) -> AsyncIterator[str]:
     """Run a registry that keeps its files in `folder`; yields `host:port` when it answers.
 
-    `tls` names its `certificate` and `key`. An access log goes into `registry.log`.
+    `tls` names its `certificate` and `key`. An access log goes into `registry.log`. `program` may
+    be another version of distribution.
     """
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("needs docker-registry: apt install docker-registry")
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program}: apt install docker-registry")
     port = free_port()
     config = {
         "version": "0.1",
@@ -46,7 +48,10 @@ async def docker_registry(
     path.write_text(json.dumps(config))  # JSON is YAML
     with (folder / "registry.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            program, "serve", str(path), stdout=log, stderr=log
+            *(program, "serve", str(path)),
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},  # of 3.0: else it looks for one
         )
     try:
         async with asyncio.timeout(30):
