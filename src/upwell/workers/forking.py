@@ -27,6 +27,7 @@ DESCRIPTORS = 4
 MAX_HEAD = 4096
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 _FAILED = b"1"
+_MOST_SIGNALS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,13 @@ class _Job:
     """A worker that runs."""
 
     pid: int
-    handle: int
-    """Descriptor that is readable at its end: pidfd_open(2)."""
     line: socket.socket
+
+    @property
+    def has_ended(self) -> bool:
+        """True once it is a zombie, which it stays until it is waited for."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
 
     def kill(self) -> None:
         """Kill it and its group; it is a zombie at least, so that both are still its own."""
@@ -64,19 +69,22 @@ class _ForkServer:
         """By process."""
         self._events = selectors.PollSelector()
         self._events.register(control, selectors.EVENT_READ)
+        # A signal says that some worker has ended; not every kernel and container has pidfd_open.
+        self._ends, wakeup = os.pipe2(os.O_NONBLOCK)
+        self._events.register(self._ends, selectors.EVENT_READ)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
         while self._control is not None or self._jobs:
             for key, _ in self._events.select():
                 job: _Job | None = key.data
-                if job is None:
+                if key.fd == self._ends:
+                    self._end_all()
+                elif job is None:
                     self._accept()
-                elif job.pid not in self._jobs:
-                    continue  # it has ended a moment ago
-                elif key.fd == job.handle:
-                    self._end(job)
-                else:
-                    self._events.unregister(job.line)  # closed at the other end
+                elif job.pid in self._jobs:  # its line was closed at the other end
+                    self._events.unregister(job.line)
                     job.kill()
 
     def _accept(self) -> None:
@@ -109,19 +117,20 @@ class _ForkServer:
             return
         if pid == 0:
             _become_worker(asked["task"], files, parent)
-        job = _Job(pid, os.pidfd_open(pid), line)
-        self._jobs[pid] = job
-        for one in (job.handle, line):
-            self._events.register(one, selectors.EVENT_READ, job)
+        self._jobs[pid] = job = _Job(pid, line)
+        self._events.register(line, selectors.EVENT_READ, job)
+
+    def _end_all(self) -> None:
+        os.read(self._ends, _MOST_SIGNALS)
+        for job in [one for one in self._jobs.values() if one.has_ended]:
+            self._end(job)
 
     def _end(self, job: _Job) -> None:
         job.kill()  # what it has left behind in its group
         _, status = os.waitpid(job.pid, 0)
         del self._jobs[job.pid]
-        self._events.unregister(job.handle)
         with suppress(KeyError):  # it was killed by the caller
             self._events.unregister(job.line)
-        os.close(job.handle)
         _end_others(self._jobs)
         with job.line, suppress(OSError):
             job.line.send(str(os.waitstatus_to_exitcode(status)).encode())
@@ -155,6 +164,8 @@ def _become_worker(task: str, files: list[int], parent: int) -> NoReturn:
     code = 1
     try:
         os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         source, output, described = files
         with open(described, "rb", closefd=False) as file:
             settings = {**json.load(file), "parent": parent}

@@ -47,7 +47,7 @@ async def all_done(machine: RebaseMachine, builds: list[Build]) -> None:
         await machine.store.create(build)
     async with machine.building(AT_ONCE):
         for build in builds:
-            await until_ended(machine, build.name)
+            await until_ended(machine, build.name, 30 + COUNT)
     for build in builds:
         assert (await machine.build(build.name)).status.phase is BuildPhase.COMPLETE
 

@@ -89,11 +89,11 @@ class RebaseMachine(BuildMachine):
         )
 
 
-async def until_ended(machine: BuildMachine, name: str) -> None:
+async def until_ended(machine: BuildMachine, name: str, seconds: float = 30) -> None:
     async def has_ended() -> bool:
         return (await machine.build(name)).status.phase.is_terminal
 
-    await until(has_ended)
+    await until(has_ended, seconds)
 
 
 def labels_of(plan: BuildPlan) -> dict[str, str]:
