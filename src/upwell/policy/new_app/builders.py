@@ -150,5 +150,47 @@ _STATIC = LanguageBuilder(
         "exec nginx -c /opt/app-root/nginx/nginx.conf -g 'daemon off;'",
     ),
 )
-BUILDERS: Mapping[str, LanguageBuilder] = {one.language: one for one in (_PYTHON, _NODE, _STATIC)}
+_GO = LanguageBuilder(
+    "golang",
+    ("golang-go", "git"),
+    (
+        "target=.",
+        "if ! grep -qs '^package main' ./*.go; then",
+        "  for folder in cmd/*/; do",
+        '    if [ -d "$folder" ]; then target="./$folder"; break; fi',
+        "  done",
+        "fi",
+        'go build -o /opt/app-root/app "$target"',
+        'rm -rf "$GOCACHE" "$GOMODCACHE"',
+    ),
+    (*_PROCFILE, "exec /opt/app-root/app"),
+    {
+        "CGO_ENABLED": "0",
+        "GOCACHE": f"{_HOME}/go-cache",
+        "GOMODCACHE": f"{_HOME}/go-modules",
+        "GOFLAGS": "-buildvcs=false -modcacherw",
+    },
+)
+_JAVA = LanguageBuilder(
+    "java",
+    ("default-jdk-headless", "maven"),
+    (
+        "if [ -f gradlew ]; then sh gradlew --no-daemon build -x test",
+        "elif [ -f pom.xml ]; then mvn --batch-mode --quiet -DskipTests package",
+        "else echo 'no pom.xml and no gradlew says how it is built' >&2; exit 1",
+        "fi",
+        f"rm -rf {_HOME}/maven",
+    ),
+    (
+        *_PROCFILE,
+        "jar=$(ls -S target/*.jar build/libs/*.jar 2> /dev/null |",
+        "  grep -v -e '-sources[.]jar$' -e '-javadoc[.]jar$' -e '-plain[.]jar$' | head -n 1)",
+        'if [ -z "$jar" ]; then echo "the build has made no jar" >&2; exit 1; fi',
+        'exec java $JAVA_OPTS -jar "$jar"',
+    ),
+    {"SERVER_PORT": str(PORT), "MAVEN_OPTS": f"-Dmaven.repo.local={_HOME}/maven"},
+)
+BUILDERS: Mapping[str, LanguageBuilder] = {
+    one.language: one for one in (_PYTHON, _NODE, _GO, _JAVA, _STATIC)
+}
 """By language."""

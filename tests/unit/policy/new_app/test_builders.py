@@ -61,3 +61,58 @@ def test_a_python_application_is_started_by_what_is_there(
         check=True,
     )
     assert started in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "target"),
+    [
+        ({"main.go": "package main\n"}, "."),
+        ({"lib.go": "package lib\n", "cmd/shop/main.go": "package main\n"}, "./cmd/shop/"),
+    ],
+)
+def test_the_program_of_a_go_module_is_found(
+    files: dict[str, str], target: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    script = BUILDERS["golang"].script("assemble").replace("cp -a /tmp/src/. .", "")
+    assert printed("go", script, tmp_path) == f"go build -o /opt/app-root/app {target}"
+
+
+@pytest.mark.parametrize(
+    ("jars", "started"),
+    [
+        (("target/shop-1.jar", "target/shop-1-sources.jar"), "java -jar target/shop-1.jar"),
+        (("build/libs/shop.jar", "build/libs/shop-plain.jar"), "java -jar build/libs/shop.jar"),
+    ],
+)
+def test_a_java_application_is_started_by_its_jar(
+    jars: tuple[str, ...], started: str, tmp_path: Path
+) -> None:
+    for name in jars:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert printed("java", BUILDERS["java"].script("run"), tmp_path) == started
+
+
+def printed(program: str, script: str, folder: Path) -> str:
+    """Return what a script calls a program with."""
+    fake = folder / "bin" / program
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho {program} "$@"\n')
+    fake.chmod(0o755)
+    environment = {
+        "PATH": f"{fake.parent}:/usr/bin:/bin",
+        "GOCACHE": str(folder / "cache"),
+        "GOMODCACHE": str(folder / "modules"),
+    }
+    run = subprocess.run(
+        ["sh", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.strip()
