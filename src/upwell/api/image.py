@@ -115,7 +115,8 @@ class TagEvent(Model):
 
     created: Time
     docker_image_reference: str
-    image: str
+    image: str = ""
+    """Empty: the tag refers to an image that was not imported (`reference`)."""
     generation: int = 0
     unproven: bool | None = None
     """Upwell's own: True where no registry has given the image to the stream's namespace, so that

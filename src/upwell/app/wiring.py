@@ -214,7 +214,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(clean_exchanges, store, PROCESS_CLOCK),
         *_sign_in(adapters.protection),
         *adapters.subscriptions.loops,
-        *cluster_reports(adapters.cluster, adapters.store),
+        *cluster_reports(adapters.cluster, adapters.cache),
     )
     loops: Sequence[Loop] = (
         adapters.cache.run,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Any, cast
 
 from upwell.api.meta import ObjectKey, Resource
+from upwell.controller.failing import FailingReconciles
 from upwell.controller.watching import list_and_watch
 from upwell.machine.clock import elapsed
 from upwell.store.interface import (
@@ -84,6 +85,8 @@ class ObjectCache:
     def __init__(self, store: Store) -> None:
         self.store = store
         """Store that the cache shows; for a decision that must not rest on an older copy."""
+        self.failing = FailingReconciles()
+        """Record of the controllers that work by the cache."""
         self._kinds: dict[str, _FollowedKind[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
 

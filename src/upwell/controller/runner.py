@@ -127,6 +127,7 @@ class Controller:
             for feed in self._feeds:
                 group.create_task(self._take(feed), name=f"{self.name}:feed")
             await self._cache.ready(*self._kinds)
+            self._cache.failing.forget_all(self.name)
             if self._has_run:
                 for kind, handler in self._handlers:
                     self._cache.replay(kind, handler)
@@ -187,6 +188,7 @@ class Controller:
             self._fail(key, error)
         else:
             self._conflicts.pop(key, None)
+            self._cache.failing.forget(self.name, key)
             self.queue.forget(key)
             if result.requeue_after is not None:
                 self.queue.add_after(key, result.requeue_after)
@@ -203,6 +205,10 @@ class Controller:
         else:
             self._conflicts.pop(key, None)
         level = _level(error)
+        if level >= logging.ERROR:
+            self._cache.failing.note(self.name, key, str(error) or type(error).__name__)
+        else:
+            self._cache.failing.forget(self.name, key)
         delay = self.queue.retry(key, _wanted_delay(error))
         log.log(
             level,

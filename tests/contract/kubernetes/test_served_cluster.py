@@ -1,5 +1,6 @@
 """`upwell serve --on kubernetes` with the rights that an installation gives its account."""
 
+import asyncio
 import base64
 import json
 import os
@@ -16,8 +17,10 @@ import pytest
 import yaml
 from tests.support.cli.command_process import start_upwell
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.mutations.schema_samples import schema_samples
 from tests.support.ports import free_port
 
+from upwell.api.codec import resource_of_kind
 from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.manifests import Manifest, manifests
@@ -134,10 +137,45 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
         events = ("-n", SHOP, "get", "events", "-o", "jsonpath={.items[*].involvedObject.name}")
         until(lambda: granted.kubectl(*events), lambda names: "app" in names.split())
         assert "[+]cluster-kinds ok" in readiness()
-    log = (tmp_path / "log").read_text()
-    refused = [
-        line
-        for line in log.splitlines()
-        if "forbidden" in line and ".build.openshift.io" not in line
-    ]
-    assert refused == []
+        log = (tmp_path / "log").read_text()
+        refused = [
+            line
+            for line in log.splitlines()
+            if "forbidden" in line and ".build.openshift.io" not in line
+        ]
+        assert refused == []
+        nonsense_of_every_kind_keeps_the_server_from_nothing_else(granted, readiness)
+
+
+def nonsense_of_every_kind_keeps_the_server_from_nothing_else(
+    cluster: KitCluster, readiness: Callable[[], str]
+) -> None:
+    samples = schema_samples("nonsense", SHOP)
+    try:
+        asyncio.run(stored_with_status(cluster, samples))
+        told = ("-n", SHOP, "get", "events", "-o")
+        subjects = "jsonpath={range .items[*]}{.reason} {.involvedObject.kind}{'\\n'}{end}"
+        until(lambda: cluster.kubectl(*told, subjects), lambda seen: "Failed ImageStream" in seen)
+        after = {"apiVersion": "image.openshift.io/v1", "kind": "ImageStream"}
+        tag = {"name": "1", "from": {"kind": "DockerImage", "name": "127.0.0.1:9/b:1"}}
+        other = {"name": "2", "reference": True, "from": {"kind": "DockerImage", "name": "b:2"}}
+        spec = {"metadata": {"name": "after", "namespace": SHOP}, "spec": {"tags": [tag, other]}}
+        cluster.kubectl("apply", "-f", "-", given=json.dumps({**after, **spec}))
+        recorded = ("-n", SHOP, "get", "imagestreams.image.openshift.io", "after", "-o")
+        names = "jsonpath={.status.tags[*].items[*].dockerImageReference}"
+        until(lambda: cluster.kubectl(*recorded, names), lambda seen: seen == "b:2")
+        assert "[+]role: leader" in until(readiness, lambda seen: "readyz check passed" in seen)
+    finally:
+        cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(samples))
+
+
+async def stored_with_status(cluster: KitCluster, samples: list[dict[str, Any]]) -> None:
+    async with cluster.client() as store:
+        for sample in samples:
+            kind = resource_of_kind(sample["kind"]).KIND
+            place = f"namespaces/{SHOP}/{kind.plural}" if kind.namespaced else kind.plural
+            path = f"/apis/{kind.api_version}/{place}"
+            made = await store.send_raw("POST", path, sample)
+            if kind.has_status and "status" in sample:
+                whole = {**made, "status": sample["status"]}
+                await store.send_raw("PUT", f"{path}/nonsense/status", whole)

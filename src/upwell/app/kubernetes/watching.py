@@ -2,15 +2,17 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
+from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.core import Event
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.controller import ObjectCache
 from upwell.machine.components import Components
-from upwell.store.interface import AlreadyExistsError, Store, StoreError
+from upwell.store.interface import AlreadyExistsError, StoreError
 from upwell.store.unreadable import UnreadableObject, UnreadableObjects
 
 _LOOK_SECONDS = 1.0
@@ -36,49 +38,96 @@ async def watch_objects(
             kinds.fail("KindRefused", _some(refused))
         else:
             kinds.recover()
+        failing = [f"{one.key}: {one.controller}: {one.why}" for one in cache.failing.all()]
         if broken := [f"{one.key}: {one.fault}" for one in unreadable.all()]:
             objects.fail("ObjectUnreadable", f"mend or delete what is no object: {_some(broken)}")
+        elif failing:
+            objects.fail("ReconcileFailed", f"nothing is decided by what fails: {_some(failing)}")
         else:
             objects.recover()
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def tell_unreadable(
-    unreadable: UnreadableObjects, store: Store, clock: Callable[[], datetime]
+async def tell_undecided(
+    unreadable: UnreadableObjects, cache: ObjectCache, clock: Callable[[], datetime]
 ) -> None:
-    """Tell of each object that cannot be read, once for each version, by an Event of its own."""
+    """Tell of each object by which nothing can be decided, once for each version, by an Event.
+
+    It cannot be read, or a reconcile of it fails.
+    """
     told: set[str] = set()
     while True:
-        present = {_event_name(one): one for one in unreadable.all()}
+        found = [*map(_unreadable, unreadable.all()), *_failing(cache)]
+        present = {one.event_name: one for one in found}
         told &= present.keys()
         for name, one in present.items():
             if name not in told:
                 with suppress(StoreError):  # the log and the component have it too
                     with suppress(AlreadyExistsError):
-                        await store.create(_event(one, name, clock()))
+                        await cache.store.create(one.event(name, clock()))
                     told.add(name)
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _event_name(found: UnreadableObject) -> str:
-    about = f"{found.kind.kind}\n{found.uid}\n{found.resource_version}"
-    return f"{found.key.name[:200]}.{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+@dataclass(frozen=True, slots=True)
+class _Undecided:
+    """An object by which nothing can be decided."""
+
+    subject: ObjectReference
+    version: str
+    reason: str
+    message: str
+
+    @property
+    def event_name(self) -> str:
+        """Name of its Event: one for each version of the object."""
+        of = self.subject
+        about = f"{of.kind}\n{of.uid}\n{self.version}"
+        return f"{of.name[:200]}.{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+
+    def event(self, name: str, now: datetime) -> Event:
+        """Return its Event."""
+        return _event(self, name, now.replace(microsecond=0))
 
 
-def _event(found: UnreadableObject, name: str, now: datetime) -> Event:
-    time = now.replace(microsecond=0)
+def _unreadable(found: UnreadableObject) -> _Undecided:
+    subject = ObjectReference(
+        api_version=found.kind.api_version,
+        kind=found.kind.kind,
+        namespace=found.key.namespace,
+        name=found.key.name,
+        uid=found.uid,
+    )
     message = f"nothing is decided by this version, which is none of its kind: {found.fault}"
+    return _Undecided(subject, found.resource_version, "Unreadable", message)
+
+
+def _failing(cache: ObjectCache) -> Iterator[_Undecided]:
+    for one in cache.failing.all():
+        try:
+            kind = resource_of_kind(one.key.kind)
+            known = cache.get(kind, one.key.namespace, one.key.name)
+        except (UnknownKindError, LookupError):
+            continue  # a key that stands for no single object
+        if known is not None:
+            subject = ObjectReference(
+                api_version=kind.KIND.api_version,
+                kind=kind.KIND.kind,
+                namespace=known.namespace,
+                name=known.name,
+                uid=known.uid,
+            )
+            message = f"{one.controller} cannot decide by this object, and tries again: {one.why}"
+            version = f"generation {known.generation}, {one.controller}"
+            yield _Undecided(subject, version, "ReconcileFailed", message)
+
+
+def _event(found: _Undecided, name: str, time: datetime) -> Event:
     return Event(
-        metadata=ObjectMeta(namespace=found.key.namespace or "default", name=name),
-        involved_object=ObjectReference(
-            api_version=found.kind.api_version,
-            kind=found.kind.kind,
-            namespace=found.key.namespace,
-            name=found.key.name,
-            uid=found.uid,
-        ),
-        reason="Unreadable",
-        message=message[:_MOST_TEXT],
+        metadata=ObjectMeta(namespace=found.subject.namespace or "default", name=name),
+        involved_object=found.subject,
+        reason=found.reason,
+        message=found.message[:_MOST_TEXT],
         type="Warning",
         first_timestamp=time,
         last_timestamp=time,

@@ -10,7 +10,7 @@ from upwell.api.apps import DeploymentConfig
 from upwell.app.kubernetes.admission import MEANING
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
-from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
+from upwell.app.kubernetes.watching import tell_undecided, watch_objects
 from upwell.cluster.kubernetes import KubernetesWorkloads
 from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_pods import KubernetesPods
@@ -32,7 +32,6 @@ from upwell.reconcilers.waves.gate import WaveGate
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
 from upwell.server.metrics.metrics import Gauges
-from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -81,9 +80,9 @@ def cluster_loops(
     )
 
 
-def cluster_reports(cluster: OpenedCluster | None, store: Store) -> Sequence[Loop]:
+def cluster_reports(cluster: OpenedCluster | None, cache: ObjectCache) -> Sequence[Loop]:
     """Return what the leader tells of the cluster's objects."""
-    return () if cluster is None else (partial(tell_unreadable, cluster.unreadable, store, now),)
+    return () if cluster is None else (partial(tell_undecided, cluster.unreadable, cache, now),)
 
 
 def replica_gauges(own: Gauges, election: LeaderElection | None) -> Gauges:

@@ -149,12 +149,15 @@ class ClusterDeploymentConfigs:
         steps: tuple[Step, ...] = ()
         refused: StoreError | None = None
         if record is not None:
-            rollout = rollout_for(config, snapshot, record)
-            steps = next_steps(rollout, [one.replica for one in observed], self._clock())
             try:
+                rollout = rollout_for(config, snapshot, record)
+                steps = next_steps(rollout, [one.replica for one in observed], self._clock())
                 await self._resize(config, snapshot, controllers, observed, steps)
                 snapshot = self._judged(snapshot, steps, observed)
                 snapshot = await self._hooks.run(config, snapshot, steps, pods)
+            except TemplateError as error:
+                # A cluster's schema lets through what no admission of ours was asked about.
+                snapshot = replace(snapshot, obstacle=Obstacle(error.reason, str(error), "False"))
             except StoreError as error:
                 if error.reason not in _REFUSALS:
                     raise

@@ -380,6 +380,20 @@ async def test_custom_strategies_are_refused_with_what_to_do(setup: ConfigSetup,
     assert "use Rolling or Recreate" in condition.message
 
 
+async def test_a_hook_that_no_schema_could_refuse_is_told(setup: ConfigSetup) -> None:
+    await setup.store.create(config())
+    await setup.roll()
+    nonsense = {"type": "Rolling", "rollingParams": {"pre": {**hook(), "failurePolicy": "Maybe"}}}
+    await setup.change(config("app:2", strategy=nonsense))
+
+    found = await setup.roll()
+
+    condition = find(found.status.conditions, "Progressing")
+    assert condition is not None
+    assert "failurePolicy 'Maybe' is none of Abort, Retry, Ignore" in condition.message
+    assert (await setup.sizes())["web-1"] == 3
+
+
 async def test_one_that_came_from_a_machine_may_be_deleted(setup: ConfigSetup) -> None:
     stored = await setup.store.create(config())
     await setup.store.update(stored.with_metadata(finalizers=("upwell.dev/rollout",)))

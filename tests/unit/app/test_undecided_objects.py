@@ -1,0 +1,68 @@
+"""Objects by which nothing can be decided, and how their people learn of it."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from tests.support.builds.memory_builds import until
+
+from upwell.api.core import ConfigMap, Event
+from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.app.kubernetes.watching import tell_undecided
+from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.machine.backoff import Backoff
+from upwell.store.memory import MemoryStore
+from upwell.store.unreadable import UnreadableObjects
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+NONSENSE = ObjectKey("ConfigMap", "shop", "nonsense")
+
+
+class Strict:
+    """Decides by all objects but one, until that is mended."""
+
+    def __init__(self) -> None:
+        self.mended = False
+        self.seen: set[str] = set()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        self.seen.add(key.name)
+        if key == NONSENSE and not self.mended:
+            raise ValueError("not a digest: 'a'")
+        return Result()
+
+
+async def test_one_that_fails_is_told_by_an_event_and_keeps_no_other_from_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("upwell.app.kubernetes.watching._LOOK_SECONDS", 0.01)
+    store = MemoryStore(lambda: NOW)
+    cache, strict = ObjectCache(store), Strict()
+    backoff = Backoff(first=0.01, longest=0.02)
+    controller = Controller("strict", strict, cache, (Watch(ConfigMap),), backoff=backoff)
+    for name in ("nonsense", "sound"):
+        await store.create(ConfigMap(metadata=ObjectMeta(name=name, namespace="shop")))
+
+    async def told() -> bool:
+        return bool((await store.list(Event)).items) and len(strict.seen) > 1
+
+    async def succeeds() -> bool:
+        return not cache.failing.all()
+
+    telling = tell_undecided(UnreadableObjects(), cache, lambda: NOW)
+    tasks = [asyncio.create_task(one) for one in (cache.run(), controller.run(), telling)]
+    try:
+        await until(told)
+        [event] = (await store.list(Event)).items
+        assert strict.seen == {"nonsense", "sound"}
+        assert (event.reason, event.involved_object.name) == ("ReconcileFailed", "nonsense")
+        assert "not a digest: 'a'" in event.message
+        strict.mended = True
+        await until(succeeds)
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    assert len((await store.list(Event)).items) == 1
