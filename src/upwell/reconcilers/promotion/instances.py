@@ -130,6 +130,8 @@ class CheckRuntime:
     instances: StageInstances
     look_again: float = 30.0
     """Seconds after which a Job is looked at although no end of it was seen."""
+    cluster: str = ""
+    """Name of the cluster, for people; empty: the server's own place."""
 
     @classmethod
     def of_server(cls, store: Store, instances: StageInstances) -> "CheckRuntime":

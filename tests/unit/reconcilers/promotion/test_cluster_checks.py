@@ -154,6 +154,7 @@ async def test_a_job_runs_in_the_canary_and_its_end_decides(
     found = await check.advance()
 
     assert found.phase is phase, found.message
+    assert found.message.endswith("in cluster east")
     assert [one.name for one in found.evidence] == ["log.txt"]
     assert await check.jobs("east") == []
     assert (await check.store.list(Job)).items == []

@@ -109,7 +109,8 @@ class ClusterChecks:
         there = _Connection(self._clusters, cluster)
         began = promotion.status.started or self._clock()
         instances = _CheckInstances(there, began)
-        return CheckRuntime(_CheckJobs(there, namespace), instances, _LOOK_AGAIN)
+        name = "" if cluster is None else cluster.name
+        return CheckRuntime(_CheckJobs(there, namespace), instances, _LOOK_AGAIN, name)
 
 
 class _Connection:

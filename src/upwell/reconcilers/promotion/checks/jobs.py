@@ -57,6 +57,11 @@ class JobChecks:
         self._instances = runtime.instances
         self._kept = kept
 
+    @property
+    def _place(self) -> str:
+        """Cluster in which Jobs run, for people: a stage on many is checked in one of them."""
+        return f" in cluster {self._runtime.cluster}" if self._runtime.cluster else ""
+
     async def look(
         self,
         subject: VerifiedRelease,
@@ -80,8 +85,10 @@ class JobChecks:
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
-            return attempt.goes_on(f"Job {name}: {_state(job, instance)}", self._runtime.look_again)
-        verdict = await self._judge(test, attempt, job, instance)
+            why = f"Job {name}{self._place}: {_state(job, instance)}"
+            return attempt.goes_on(why, self._runtime.look_again)
+        found = await self._judge(test, attempt, job, instance)
+        verdict = replace(found, message=f"{found.message}{self._place}")
         began = instance.started_at if instance is not None else attempt.now
         step = attempt.ended(verdict)
         if killed := killed_by_others(_container(job, instance)):
@@ -124,7 +131,7 @@ class JobChecks:
         except NoTestError as error:
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
         await self._jobs.create(job)
-        return attempt.goes_on(f"Job {job.name} is started")
+        return attempt.goes_on(f"Job {job.name}{self._place} is started")
 
     async def _judge(
         self, test: JobCheck, attempt: CheckAttempt, job: Job, instance: Instance | None
