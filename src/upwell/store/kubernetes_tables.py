@@ -25,7 +25,7 @@ _MOST_BYTES = 64 * 1024 * 1024
 _PAGE = 500
 """Rows of a page of a list: none takes the server long."""
 _REFUSALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
-"""What a server answers a request for the objects themselves as well."""
+"""Statuses that a request for the objects themselves is answered with, too."""
 _REFUSAL_BYTES = 1024 * 1024
 
 
