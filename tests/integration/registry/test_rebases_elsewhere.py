@@ -21,7 +21,7 @@ from upwell.oci.rebase.images import LayeredImage
 from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
-from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.errors import RegistryUnavailableError, UnauthorizedError
 from upwell.registry.forwarding import ForwardingRegistry
 from upwell.registry.interface import Credential, Registry
 
@@ -179,6 +179,30 @@ async def test_a_rebase_that_was_cut_off_after_its_tag_is_not_made_again(
     assert second.status.phase is BuildPhase.COMPLETE, second.status
     assert digest(second) == (await machine.tagged()).digest
     assert ends == 1
+
+
+async def test_a_login_that_ends_in_the_middle_leaves_the_tag_and_is_told(
+    machine: ElsewhereMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await machine.update_base(OLD)
+    first = await machine.done(machine.app(1))
+    await machine.update_base(NEW)
+
+    async def refused(_self: RegistryPusher, reference: Reference, *_: Any) -> bool:
+        raise UnauthorizedError(reference.name, "the token has expired")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RegistryPusher, "push_manifest", refused)
+        second = await machine.done(machine.app(2, "rebase"))
+    assert (second.status.phase, second.status.reason) == (
+        BuildPhase.FAILED,
+        "PushImageToRegistryFailed",
+    )
+    assert "the token has expired" in (second.status.message or "")
+    assert (await machine.tagged()).digest == digest(first)
+    third = await machine.done(machine.app(3, "rebase"))
+    assert third.status.phase is BuildPhase.COMPLETE, third.status
+    assert (await machine.tagged()).diff_ids == (Digest.of(NEW), Digest.of(APP))
 
 
 async def test_an_output_of_the_own_registry_without_a_stream_is_built(

@@ -65,7 +65,10 @@ class RebaseMachine(BuildMachine):
             BASE_NAME: plan.base_name,
             BASE_DIGEST: plan.base_digest,
         }
-        made = made_image(*layers, self.own, settings=settings, annotations=annotations)
+        history = [{"created_by": f"COPY {at}"} for at in range(len(layers) + 1)]
+        made = made_image(
+            *layers, self.own, settings=settings, annotations=annotations, history=history
+        )
         assert plan.push is not None
         return await self.push(plan.push, made)
 

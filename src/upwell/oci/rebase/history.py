@@ -29,12 +29,22 @@ def _base_steps(base: LayeredImage) -> Sequence[Step]:
 
 def own_steps(image: LayeredImage, old: LayeredImage) -> Sequence[Step]:
     """Return the steps of an image above its base; made up where it has none that fit."""
+    known = known_steps(image, old)
+    if known is not None:
+        return known
+    return _made_up(len(image.layers) - len(old.layers), "application layer")
+
+
+def known_steps(image: LayeredImage, old: LayeredImage) -> Sequence[Step] | None:
+    """Return the steps of an image above its base; None: it has no history that fits."""
     count = len(image.layers) - len(old.layers)
     steps = image.history
+    if not steps:
+        return None
     if _layers(steps) == count and count < len(image.layers):
         return steps  # a builder that writes no steps of its base
     if _layers(steps) != len(image.layers):
-        return _made_up(count, "application layer")
+        return None
     below = old.history
     if _layers(below) == len(old.layers) and list(steps[: len(below)]) == list(below):
         return steps[len(below) :]

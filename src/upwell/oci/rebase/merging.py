@@ -89,7 +89,7 @@ def _merge_environment(
     new: Mapping[str, Any],
     image: Mapping[str, Any],
 ) -> None:
-    before, after, own = (_environment(each.get("Env")) for each in (old, new, image))
+    before, after, own = (environment(each.get("Env")) for each in (old, new, image))
     made: dict[str, str] = {}
     for key in (*after, *(key for key in own if key not in after)):
         value = own.get(key)
@@ -169,7 +169,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _environment(value: object) -> dict[str, str]:
+def environment(value: object) -> dict[str, str]:
     """Return the variables of `Env` by name; the last of one name counts."""
     entries = value if isinstance(value, list) else ()
     pairs = (entry.partition("=") for entry in entries if isinstance(entry, str))
@@ -182,7 +182,7 @@ class SettingValues:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._fields = settings
         self._maps = {name: _mapping(settings.get(name)) for name in _MAPS}
-        self._maps["Env"] = _environment(settings.get("Env"))
+        self._maps["Env"] = environment(settings.get("Env"))
 
     def value(self, path: str) -> Any:
         """Return the value at a path; None: there is none."""

@@ -13,8 +13,14 @@ _LIBRARY_FOLDERS = re.compile(
     r"(?:usr/|usr/local/)?lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*)?"
 )
 """Folders that a program loader looks into by itself (ld.so(8), and Debian's multiarch)."""
-_LINKED_IN = re.compile(r"\.(?:a|rlib)$|^usr/(?:local|lib|share)/go(?:-[0-9.]+)?/")
-"""Static libraries, those of Rust, and Go's, which is compiled with each program."""
+_LINKED_IN = re.compile(
+    r"\.(?:a|rlib|hpp|hh|hxx|ipp)$|^usr/(?:local/)?include/(?:c\+\+|boost|eigen3)/"
+    r"|^usr/(?:local|lib|share)/go(?:-[0-9.]+)?/"
+)
+"""Static libraries, those of Rust, headers that are C++ code, and Go's library: compilers put them
+into each program."""
+_WHEEL = re.compile(r"(?:.*/)?([^/-]+-[^/-]+)-[^/]+\.whl")
+"""A wheel, by the distribution and version that its name begins with (PEP 427)."""
 _MOST_LOOKUPS = 2_000_000
 """An image of a thousand programs takes some ten thousand."""
 _NAME_LENGTH = 256
@@ -76,6 +82,12 @@ class BaseComparison:
         ).difference(kept)
 
     @cached_property
+    def wheels(self) -> frozenset[str]:
+        """Names and versions of the wheels of the old base that differ."""
+        found = (_WHEEL.fullmatch(path) for path in self.changed if path in self.old.entries)
+        return frozenset(match[1] for match in found if match is not None)
+
+    @cached_property
     def runtimes(self) -> tuple[Mapping[str, frozenset[str]], Mapping[str, frozenset[str]]]:
         """Versions of runtimes in the old and in the new base."""
         return library_versions(self.old), library_versions(self.new)
@@ -131,14 +143,23 @@ class BaseUpdate:
         return self.new.above(self.layers)
 
     def names(self, path: str) -> Iterator[str]:
-        """Yield a path, and the one that it has in the bases if a folder of it is a link there."""
+        """Yield a path, and those that it has if a folder of it is a link."""
         yield path
         folder, _, base = path.rpartition("/")
-        for bottom in (self.old, self.new):
-            if any(_is_link(bottom, above) for above in parents(path)):
-                found = bottom.resolve(folder)
+        for found in self.targets(folder):
+            yield f"{found}/{base}" if found else base
+
+    def targets(self, folder: str) -> Iterator[str]:
+        """Yield where a folder is, if it or one above is a link, in the bases or in the image.
+
+        Whether a layer's path through a link is put where that leads to, or in its place, is for
+        each runtime to say (image-spec, layer.md has no word on it): both count.
+        """
+        for files in (self.old, self.new, self.before):
+            if any(_is_link(files, above) for above in (*parents(folder), folder)):
+                found = files.resolve(folder)
                 if found is not None:
-                    yield f"{found}/{base}" if found else base
+                    yield found
 
     def loses(self, path: str) -> bool:
         """Return True if the image has a path now, and would not have it on its new base."""

@@ -1,6 +1,5 @@
-"""Findings about files: what an image replaces, removes or copies of what a base update changes."""
+"""Findings about files: what an image replaces or removes of what a base update changes."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -18,17 +17,13 @@ _DATABASES = (
     "usr/share/rpm/",
     "var/lib/pacman/",
 )
-_COMPILED = re.compile(
-    r"(?P<folder>.*/|)__pycache__/(?P<name>[^/]+?)\.[a-z]+-\d+(?:\.opt-\d)?\.pyc"
-)
 
 
 def file_findings(update: BaseUpdate) -> Iterator[RebaseFinding]:
     """Yield what is wrong with the files of the image's own layers."""
     found: dict[tuple[RebaseFault, str], list[str]] = defaultdict(list)
-    copies = update.bases.outdated
     for path, entry in update.own.entries.items():
-        if (problem := _problem(update, path, entry, copies)) is not None:
+        if (problem := _problem(update, path, entry)) is not None:
             found[problem].append(path)
     for path in sorted(_removed(update)):
         why = "the image removes what the base update changes"
@@ -42,9 +37,7 @@ def file_findings(update: BaseUpdate) -> Iterator[RebaseFinding]:
         yield RebaseFinding(fault, why, tuple(sorted(paths)))
 
 
-def _problem(
-    update: BaseUpdate, path: str, entry: LayerEntry, copies: frozenset[str]
-) -> tuple[RebaseFault, str] | None:
+def _problem(update: BaseUpdate, path: str, entry: LayerEntry) -> tuple[RebaseFault, str] | None:
     if any(_overlaps(update, name, entry) for name in update.names(path)):
         if path.startswith(_DATABASES):
             why = "it would list the packages of the old base, not those that are there"
@@ -52,11 +45,13 @@ def _problem(
         return RebaseFault.FILE_OVERLAP, "the base update changes what the image has of its own"
     if any(_leads_elsewhere(update, folder) for folder in parents(path)):
         return RebaseFault.FILE_OVERLAP, "a folder above it is a link in one of the bases alone"
-    if entry.kind is EntryKind.HARD_LINK and entry.content in update.changed:
+    if entry.kind is EntryKind.HARD_LINK and any(
+        name in update.changed for name in update.names(entry.content)
+    ):
         return RebaseFault.FILE_OVERLAP, "it is a hard link to what the base update changes"
     if lost := _lost(update, path, entry):
         return RebaseFault.MISSING_FILE, lost
-    return _copied(update, path, entry, copies)
+    return None
 
 
 def _lost(update: BaseUpdate, path: str, entry: LayerEntry) -> str:
@@ -66,17 +61,6 @@ def _lost(update: BaseUpdate, path: str, entry: LayerEntry) -> str:
     if entry.kind is EntryKind.SYMLINK and update.loses(path):
         return "it is a link to what the new base has not"
     return ""
-
-
-def _copied(
-    update: BaseUpdate, path: str, entry: LayerEntry, copies: frozenset[str]
-) -> tuple[RebaseFault, str] | None:
-    if entry.kind is EntryKind.FILE and entry.content in copies:
-        return RebaseFault.BASE_COPY, "it is a copy of what the base update replaces"
-    compiled = _COMPILED.fullmatch(path)
-    if compiled is not None and f"{compiled['folder']}{compiled['name']}.py" in update.changed:
-        return RebaseFault.BASE_COPY, "it was compiled of what the base update replaces"
-    return None
 
 
 def _overlaps(update: BaseUpdate, path: str, entry: LayerEntry) -> bool:
@@ -138,7 +122,8 @@ def _removed(update: BaseUpdate) -> Iterator[str]:
             if any(_hides(update, name) for name in update.names(path)):
                 yield path
         for folder in layer.opaque:
-            if folder in update.changed_folders and _has(update, folder):
+            names = (*update.names(folder), *update.targets(folder))
+            if any(name in update.changed_folders and _has(update, name) for name in names):
                 yield folder
 
 

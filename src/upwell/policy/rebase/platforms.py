@@ -150,11 +150,12 @@ def _ids_by_name(text: str | None) -> Mapping[str, str]:
 
 
 def _ids(text: str | None, name: str) -> str:
-    """Return the ids of a user (passwd(5)) or group (group(5)) by its name."""
+    """Return the ids of a user and their home (passwd(5)), or that of a group (group(5))."""
     for line in (text or "").splitlines():
         fields = line.split(":")
         if fields[0] == name:
-            return ":".join(fields[2:4] if len(fields) > 4 else fields[2:3])  # noqa: PLR2004
+            own = [*fields[2:4], *fields[5:6]] if len(fields) > 4 else fields[2:3]  # noqa: PLR2004
+            return ":".join(own)
     return ""
 
 

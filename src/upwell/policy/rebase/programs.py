@@ -19,6 +19,9 @@ from upwell.policy.rebase.layered_files import LayeredFiles
 type _Problem = tuple[RebaseFault, str]
 
 _ENV = "/env"
+_NGINX = frozenset({"usr/sbin/nginx", "usr/local/nginx/sbin/nginx", "usr/bin/nginx"})
+_NGINX_MODULE = re.compile(r"(?:^|/)nginx/(?:[^/]+/)?modules/[^/]+\.so$")
+"""Dynamic modules: nginx refuses to start with one that was built for another version."""
 _PATHS = re.compile(r"(?:^|(?<=[\s;&|(\"']))/[\w.+/-]+")
 _SHOWN = 5
 _MAX_NAME = 80
@@ -37,6 +40,10 @@ def program_findings(update: BaseUpdate, settings: Mapping[str, Any]) -> Iterato
             found[RebaseFault.MISSING_FILE, f"the new base has no {name}, which runs it"].append(
                 path
             )
+    if modules := [path for path in update.own.elf if _NGINX_MODULE.search(path)]:
+        for name in sorted(_NGINX & update.changed):
+            why = f"the base update changes /{name}, which loads modules of its very version alone"
+            found[RebaseFault.RUNTIME_VERSION, why].extend(modules)
     if update.own.elf and (changed := update.bases.linked_in):
         why = f"it may have been linked with what the base update replaces (/{min(changed)})"
         found[RebaseFault.BASE_COPY, why].extend(update.own.elf)

@@ -11,6 +11,7 @@ _RUNTIMES = {
     "Ruby": re.compile(r"(?:^|/)lib(?:64)?/ruby/(\d+\.\d+)\.\d+/"),
     "Perl": re.compile(r"(?:^|/)perl/(\d+\.\d+)(?:\.\d+)?/"),
     "PHP": re.compile(r"(?:^|/)php/(?:extensions/[a-z-]+)?(\d{8})/"),
+    "Erlang": re.compile(r"(?:^|/)erlang/releases/(\d+)/"),
     ".NET": re.compile(r"(?:^|/)Microsoft\.NETCore\.App/(\d+\.\d+)\.[^/]+/"),
 }
 _NODE_LIBRARY = re.compile(r"(?:^|/)libnode\.so\.(\d+)$")

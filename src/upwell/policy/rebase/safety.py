@@ -9,7 +9,6 @@ from typing import Any
 
 from upwell.formats.s2i.contract import SCRIPTS_LABEL, image_path
 from upwell.oci.rebase.documents import RebasedImage
-from upwell.oci.rebase.history import own_steps
 from upwell.oci.rebase.merging import SettingValues, shown
 from upwell.oci.rebase.records import (
     BASE_DIGEST,
@@ -19,21 +18,14 @@ from upwell.oci.rebase.records import (
     REBASABLE,
 )
 from upwell.policy.rebase.comparison import BaseUpdate, TooMuchToCompareError
+from upwell.policy.rebase.copies import copy_findings
 from upwell.policy.rebase.files import file_findings
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.layered_files import parents
 from upwell.policy.rebase.platforms import platform_findings
 from upwell.policy.rebase.programs import program_findings
+from upwell.policy.rebase.steps import changed_variables, step_findings
 
-_INSTRUCTIONS = {
-    "Labels": "LABEL",
-    "ExposedPorts": "EXPOSE",
-    "Volumes": "VOLUME",
-    "WorkingDir": "WORKDIR",
-}
-"""Instructions of a Dockerfile that set a field, where they are not called as it is."""
-_NO_COMMAND = "/bin/sh -c #(nop)"
-"""Begins the steps of Docker's classic builder, and of Buildah, that run nothing."""
 _MADE_OF_VARIABLES = (
     "WorkingDir",
     "User",
@@ -47,8 +39,6 @@ _MADE_OF_VARIABLES = (
 _MOST_LOOKED_THROUGH = 20_000_000
 """Characters: less than a second."""
 _RECORDS = frozenset({BASE_NAME, BASE_DIGEST, BASE_MANIFEST, BUILDPACKS})
-_WORD = re.compile(r"[^\s=\"'\[\],]+")
-_STEPS_DEPEND_ON = ("User", "WorkingDir", "Shell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +60,7 @@ def rebase_findings(
     found = document_findings(image)
     try:
         found += file_findings(update)
+        found += copy_findings(update)
         found += _covered(image, update)
         found += program_findings(update, image.merged.settings)
         found += platform_findings(update, old, new, image.merged.settings)
@@ -103,8 +94,7 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
         *_opt_outs(image),
         *_on_build(old.settings, "old"),
         *_on_build(new.settings, "new"),
-        *_build_settings(image),
-        *_set_again(image),
+        *step_findings(image),
         *_derived(image),
         *_uncovered(image),
         *(
@@ -112,31 +102,6 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
             for conflict in image.merged.conflicts
         ),
     ]
-
-
-def _build_settings(image: RebasedImage) -> Iterator[RebaseFinding]:
-    """Yield the defaults by which a build runs its steps, and which the base update changes."""
-    old, new = image.old.image.settings, image.new.image.settings
-    for name in _STEPS_DEPEND_ON:
-        was, now = old.get(name) or None, new.get(name) or None
-        if image.own_layers and was != now:
-            built = f"{shown(was)} in the old base, in which it was built"
-            why = f"{name} was {built}, and is {shown(now)}"
-            yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
-
-
-def _set_again(image: RebasedImage) -> Iterator[RebaseFinding]:
-    """Yield values that the image sets, though its old base has the same: a build keeps them."""
-    words = _words_by_instruction(own_steps(image.source, image.old.image))
-    below = SettingValues(image.old.image.settings)
-    for change in image.merged.changes:
-        name, _, key = change.path.partition(".")
-        if change.before is None or below.value(change.path) != change.before:
-            continue
-        found = words.get(_INSTRUCTIONS.get(name, name.upper()))
-        if found is not None and (not key or not found.isdisjoint((key, key.removesuffix("/tcp")))):
-            why = f"a step of the image sets {change.path}, to the value that its old base has too"
-            yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why)
 
 
 def _derived(image: RebasedImage) -> Iterator[RebaseFinding]:
@@ -188,16 +153,6 @@ def _uncovered(image: RebasedImage) -> Iterator[RebaseFinding]:
             yield RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{why} keep what its steps write")
 
 
-def _words_by_instruction(steps: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Return the words that follow the instructions of steps, keys and values alike."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for step in steps:
-        text = str(step.get("created_by")).removeprefix(_NO_COMMAND).lstrip()
-        instruction, _, rest = text.partition(" ")
-        found[instruction.upper()].update(_WORD.findall(rest))
-    return found
-
-
 def _covered(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
     """Yield the volumes of the new base that would cover files of the image."""
     declared = [
@@ -227,6 +182,9 @@ def _scripts(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]
     if changed:
         why = "a build would run other scripts of its builder image"
         yield RebaseFinding(RebaseFault.BUILD_SCRIPT, why, tuple(changed))
+    if variables := sorted(changed_variables(image)):
+        why = f"a build's scripts may read {variables[0]}, which the base update changes"
+        yield RebaseFinding(RebaseFault.BUILD_SCRIPT, why)
 
 
 def _opt_outs(image: RebasedImage) -> Iterator[RebaseFinding]:

@@ -77,7 +77,8 @@ class RebaseSetup:
             BASE_NAME: f"{self.host}/base:1",
             BASE_DIGEST: str(base.manifest.digest),
         }
-        image = made_image(OLD, *own, annotations=annotations, **options)
+        steps = [{"created_by": "ADD base"}, *({"created_by": "COPY own"} for _ in own)]
+        image = made_image(OLD, *own, annotations=annotations, history=steps, **options)
         await push_made(self.pusher, f"{self.host}/{tag}", image)
         return image
 

@@ -1,0 +1,84 @@
+"""Steps of an image, as its history tells them: what would they do on the new base?"""
+
+from typing import Any
+
+import pytest
+from tests.unit.policy.rebase.test_rebase_safety import NEW, OLD, Settings, faults, findings
+
+from upwell.policy.rebase.findings import RebaseFault
+
+VERSION: Settings = ({"Env": ["V=1"]}, {"Env": ["V=2"]}, {"Env": ["V=1"]})
+
+
+def steps(*own: str) -> list[dict[str, Any]]:
+    """Return a history whose last step has made the one layer of the image."""
+    *empty, last = own
+    return [
+        {"created_by": "base"},
+        *({"created_by": text, "empty_layer": True} for text in empty),
+        {"created_by": last},
+    ]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "/bin/sh -c pip install tool==$V",
+        "RUN /bin/sh -c pip install tool==${V:-1} # buildkit",
+        "RUN |1 ARCH=amd64 /bin/sh -c printenv V > /v",
+        "RUN |1 WANTED=1 /bin/sh -c install $WANTED",
+        "/bin/sh -c #(nop) COPY file:1 in /opt/$V",
+        "ARG WANTED=$V",
+    ],
+)
+def test_a_step_that_reads_what_the_base_update_changes_is_a_fault(step: str) -> None:
+    found = findings(OLD, NEW, settings=VERSION, history=steps(step))
+    assert [one.fault for one in found] == [RebaseFault.BUILD_SETTING]
+    assert "a step reads V, which the base update changes" in found[0].why
+    same: Settings = (VERSION[0], VERSION[0], VERSION[0])
+    assert findings(OLD, NEW, settings=same, history=steps(step)) == []
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ("RUN /bin/sh -c make VERSION=1 OF=$OTHER # buildkit",),
+        ('CMD ["sh", "-c", "echo $V"]', "COPY . /srv"),
+        ("LABEL V=kept", "COPY . /srv"),
+    ],
+)
+def test_what_a_container_reads_or_nobody_is_safe(own: tuple[str, ...]) -> None:
+    assert findings(OLD, NEW, settings=VERSION, history=steps(*own)) == []
+
+
+@pytest.mark.parametrize(("old", "new"), [({}, VERSION[1]), (VERSION[0], {})])
+def test_a_variable_that_comes_or_goes_changes_too(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    history = steps("RUN /bin/sh -c echo ${V:-none} > /v")
+    assert faults(OLD, NEW, settings=(old, new, old), history=history) == {
+        RebaseFault.BUILD_SETTING
+    }
+
+
+def test_a_variable_is_the_images_own_once_a_step_has_set_it() -> None:
+    own: Settings = (*VERSION[:2], {"Env": ["V=mine"]})
+    read = "RUN /bin/sh -c echo $V"
+    assert findings(OLD, NEW, settings=own, history=steps("ENV V=mine", read)) == []
+    before = [{"created_by": "base"}, {"created_by": read}, *steps("ENV V=mine")[1:]]
+    before[-1]["empty_layer"] = True
+    assert faults(OLD, NEW, settings=own, history=before) == {RebaseFault.BUILD_SETTING}
+    path: Settings = ({"Env": ["P=/a"]}, {"Env": ["P=/b"]}, {"Env": ["P=/srv:/a"]})
+    history = steps("ENV P=/srv:/a", "RUN /bin/sh -c echo $P")
+    assert faults(OLD, NEW, settings=path, history=history) == {RebaseFault.BUILD_SETTING}
+
+
+@pytest.mark.parametrize("history", [[], [{}, {}], [{"created_by": "ADD"}] * 3])
+def test_without_a_history_nobody_knows_who_has_set_a_value(history: list[dict[str, Any]]) -> None:
+    found = findings(OLD, NEW, settings=VERSION, history=history)
+    assert [one.fault for one in found] == [RebaseFault.UNKNOWN]
+    own: Settings = (*VERSION[:2], {"Env": ["V=mine"]})
+    assert findings(OLD, NEW, settings=own, history=history) == [], "another value is its own"
+    label = {"Labels": {"io.buildpacks.lifecycle.metadata": "{}"}}
+    packs: Settings = (*VERSION[:2], {**VERSION[2], **label})
+    assert findings(OLD, NEW, settings=packs, history=history) == []
