@@ -42,9 +42,11 @@ def pull_spec(stream: str, mark: str) -> str:
 class BuildNamespace:
     """A namespace of streams, BuildConfigs and builds that end when a test says so."""
 
+    store_type: type[MemoryStore] = MemoryStore
+
     def __init__(self, approvals: ApprovalRules = NO_APPROVALS) -> None:
         self.clock = MemoryClock()
-        self.store = MemoryStore(self.clock)
+        self.store = self.store_type(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache, approvals=approvals)
         self.configs = BuildConfigs(self.index, clock=self.clock)

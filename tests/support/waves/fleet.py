@@ -52,6 +52,11 @@ class Fleet(BuildNamespace):
         self.workload_index = WorkloadIndex(self.cache)
         self.start()
 
+    def ask_for_approval(self) -> None:
+        """Start the server anew, with the approvals of `rules`."""
+        self.index = BuildIndex(self.cache, approvals=self.rules.approvals)
+        self.start()
+
     def start(self) -> None:
         """Start the server, or start it again: what is not in the store is forgotten."""
         canaries = bool(self.rules.canary.share)
@@ -150,7 +155,7 @@ class Fleet(BuildNamespace):
     async def rolls_out(self, namespace: str, name: str, phase: str = "Complete") -> None:
         """End the rollout of what the template has; one that fails leaves the last one serving."""
         found = await self.get_workload(namespace, name)
-        image = template_of(found).spec.containers[0].image
+        containers = template_of(found).spec.containers
         number = len(found.status.revisions) + 1
         record = RevisionRecord(
             revision=number,
@@ -159,7 +164,7 @@ class Fleet(BuildNamespace):
             created=self.clock(),
             phase=phase,
             message="" if phase == "Complete" else f"{name} does not start",
-            images={"app": image},
+            images={one.name: one.image for one in containers},
             completed_at=self.clock() if phase == "Complete" else None,
         )
         status = found.status.model_copy(

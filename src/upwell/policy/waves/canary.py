@@ -13,10 +13,13 @@ from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave, WaveCanary, WaveObject
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.rollouts import Placed, RolledOut, workload_rollout
 from upwell.policy.promotion.stages import upstream
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas
+from upwell.policy.waves.approval import NO_APPROVALS, asks_for_approval, waiting_changes
+from upwell.policy.waves.gate import needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 from upwell.policy.waves.tenants import are_of_several
 
@@ -79,11 +82,14 @@ def canary_of(
     `blocked` are the objects that a failed build keeps the image from. Those go first whose images
     are there first, as the others wait for the last of them: with `ends`, the expected times of the
     steps, those are foretold. Who was chosen stays so; others are added while those that count are
-    too few: some may go, be held, or run nothing.
+    too few: some may go, be held, or run nothing. Nobody is chosen of those that wait for an
+    approval: another would be in their place, and go first beside them when it is given.
     """
     before = wave.status.canary
     if not rules.share:
         return None
+    if needs_approval(wave):
+        return before
     if before is not None and before.state is CanaryState.PASSED and not before.apart:
         return before
     candidates = {one.key: one for one in _candidates(wave, impact, snapshot, blocked, now, ends)}
@@ -193,7 +199,8 @@ def _candidates(
         rollout = workload_rollout(Placed(workload, {}))
         health = _health(step, workload, rollout.state, wave)
         text = rollout.message
-        if step.node in blocked and not step.done:
+        is_blocked = step.node in blocked and not step.done
+        if is_blocked or _waits_for_stream(step, impact, snapshot, wave):
             health = _Health.OUT
         elif health is _Health.PENDING and (late := _late(wave, workload, now)):
             health, text = _Health.FAILING, late
@@ -221,6 +228,29 @@ def _health(step: PlannedStep, workload: Workload, rollout: RolledOut, wave: Wav
     if step.done and rollout is RolledOut.COMPLETE:
         return _Health.HEALTHY
     return _Health.PENDING
+
+
+def _waits_for_stream(step: PlannedStep, impact: Impact, snapshot: Snapshot, wave: Wave) -> bool:
+    """Return True if the owner of a stream that a workload follows has not approved the change."""
+    tags = _tags_above(step, impact)
+    found = (snapshot.streams.get(name) for name in {tag.stream_name for tag in tags})
+    return any(
+        change.tag in tags and change.move.is_of(wave)
+        for stream in found
+        if stream is not None and asks_for_approval(stream)
+        for change in waiting_changes(stream, lambda _: (wave,), NO_APPROVALS)
+    )
+
+
+def _tags_above(step: PlannedStep, impact: Impact) -> set[StreamTag]:
+    """Return the tags that a workload follows, and those that they take their image from."""
+    found: set[StreamTag] = set()
+    waiting = [step]
+    for one in waiting:  # grows meanwhile
+        tags = {edge.source for edge in one.edges if isinstance(edge.source, StreamTag)} - found
+        found |= tags
+        waiting += [impact.steps[tag] for tag in tags if tag in impact.steps]
+    return found
 
 
 def _late(wave: Wave, workload: Workload, now: datetime) -> str:

@@ -23,12 +23,13 @@ from upwell.policy.rollouts.triggers import (
     IMAGE_TRIGGERED,
     KEPT_BACK,
     Mode,
+    Reason,
     followers_of,
     hold_end,
     hold_text,
 )
 from upwell.policy.waves.approval import NO_APPROVALS, asks_for_approval, waiting_changes
-from upwell.policy.waves.gate import closed_gate
+from upwell.policy.waves.gate import closed_gate, needs_approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class PlanObstacles:
             if place is not None:
                 yield from self._at_stage(place)
             else:
-                yield from _at_workload(workload, edges)
+                yield from self._at_workload(workload, edges)
 
     def _at_config(
         self, config: BuildConfig, edges: Sequence[Edge], expected: BaseForecast
@@ -122,6 +123,27 @@ class PlanObstacles:
         yield from self._of_waves()
         for tag in {tag for edge in edges for tag in self._above(edge.source)}:
             yield from self._of_stream(tag)
+
+    def _at_workload(self, workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+        yield from _of_trigger(workload, edges)
+        triggered = find(workload.status.conditions, IMAGE_TRIGGERED)
+        if triggered is None or triggered.reason not in KEPT_BACK:
+            return
+        passes = KEPT_BACK[triggered.reason]
+        if triggered.reason == Reason.WAVE_APPROVAL:
+            passes = self._is_approved(edges)
+        yield PlanObstacle(triggered.message, passes=passes)
+
+    def _is_approved(self, edges: Sequence[Edge]) -> bool:
+        """Return True if nobody's approval is missing, though a workload has still to take it in.
+
+        It may wait for another change, of which this is not the plan.
+        """
+        own = [one for one in self._waves if self._digest and one.spec.digest == self._digest]
+        if not own or any(map(needs_approval, own)):
+            return False
+        tags = {tag for edge in edges for tag in self._above(edge.source)}
+        return not any(True for tag in tags for _ in self._of_stream(tag))
 
     def _of_waves(self) -> Iterator[PlanObstacle]:
         """Yield what keeps the change back everywhere."""
@@ -197,7 +219,7 @@ def _at_tag(tag: StreamTag, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
     yield PlanObstacle(f"it was imported once and is not scheduled: {command} imports it again")
 
 
-def _at_workload(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+def _of_trigger(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
     what = f"{workload.KIND.singular}/{workload.name} -n {workload.namespace}"
     if not any(edge.automatic for edge in edges):
         modes = {one.mode for one in followers_of(workload).entries}
@@ -216,6 +238,3 @@ def _at_workload(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObst
         yield PlanObstacle(f"it is held: {hold}; `upwell resume` lifts it", hold_end(workload))
     if is_paused(workload):
         yield PlanObstacle(f"it is paused: `upwell rollout resume {what}`")
-    triggered = find(workload.status.conditions, IMAGE_TRIGGERED)
-    if triggered is not None and triggered.reason in KEPT_BACK:
-        yield PlanObstacle(triggered.message, passes=KEPT_BACK[triggered.reason])

@@ -55,6 +55,7 @@ class RolloutTurns:
         self._running: dict[ObjectKey, QueuedBuild] = {}
         self._beginning: set[ObjectKey] = set()
         """Those that have their turn, and whose images are being written."""
+        self._has_read = False
         self._places: tuple[datetime | None, Mapping[ObjectKey, int]] = (None, {})
 
     def take(self, workload: Resource) -> str:
@@ -117,7 +118,10 @@ class RolloutTurns:
             if key not in under_way and key not in unseen and key not in self._beginning:
                 del self._running[key]
                 self._queue.finish(key)
-        for key in under_way:
+        # A server that ended in between has written images whose rollouts nothing tells of yet.
+        begun = under_way if self._has_read else under_way | unseen
+        self._has_read = True
+        for key in begun:
             if key not in self._running:
                 self._begin(QueuedBuild(key, key, self._clock()))
 

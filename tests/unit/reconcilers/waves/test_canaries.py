@@ -1,21 +1,34 @@
 """Workloads that go first in a Wave, and the others, which wait until these are healthy."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.support.builds.build_namespace import NAMESPACE
 from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.image import ImageStream
 from upwell.api.values.author import with_author
-from upwell.api.waves.wave import CanaryState, Wave, WavePhase
+from upwell.api.waves.wave import (
+    APPROVAL_ANNOTATION,
+    CanaryState,
+    StreamApproval,
+    Wave,
+    WaveDecision,
+    WavePhase,
+)
 from upwell.policy.rollouts.image_ownership import keep_triggered_images
 from upwell.policy.rollouts.requests import NothingToDoError
 from upwell.policy.rollouts.settings import template_of
 from upwell.policy.rollouts.triggers import with_images
+from upwell.policy.waves.approval import ApprovalRules
 from upwell.policy.waves.canary import CanaryRules, share_of
+from upwell.policy.waves.decisions import approved as wave_approved
+from upwell.policy.waves.decisions import stream_approved
 from upwell.policy.waves.progress import WaveRules
 
 SOAK = timedelta(minutes=5)
@@ -80,6 +93,38 @@ async def test_one_goes_first_and_the_others_when_it_has_been_healthy(fleet: Fle
     fleet.clock.advance(1)
     assert await fleet.canary() is CanaryState.PASSED
     assert len(await fleet.follow()) == len(PLACES)
+
+
+@pytest.mark.parametrize("asks", ["the server", "the stream"])
+async def test_nobody_is_chosen_of_those_that_wait_for_an_approval(asks: str) -> None:
+    fleet = await fleet_of()
+    approval = {"by": "ada", "at": fleet.clock()}
+    if asks == "the server":
+        fleet.rules = replace(fleet.rules, approvals=ApprovalRules(all_images=True))
+        fleet.ask_for_approval()
+    else:
+        stream = await fleet.store.get(ImageStream, NAMESPACE, "debian")
+        manual = stream.with_metadata(annotations={APPROVAL_ANNOTATION: "manual"})
+        await fleet.store.update(manual)
+    await fleet.imports("new")
+    for namespace, name in PLACES:
+        await fleet.triggers.reconcile((await fleet.get_workload(namespace, name)).key)
+        await fleet.look()
+    assert await fleet.set_now() == []
+    wave = await fleet.wave()
+    assert wave.status.canary is None or not wave.status.canary.workloads
+
+    if asks == "the server":
+        wave = wave_approved(wave, WaveDecision.model_validate(approval))
+    else:
+        where = {"namespace": NAMESPACE, "stream": "debian"}
+        given = StreamApproval.model_validate({**approval, **where})
+        wave = stream_approved(wave, given)
+    await fleet.store.update_status(wave)
+    for namespace, name in PLACES:
+        await fleet.triggers.reconcile((await fleet.get_workload(namespace, name)).key)
+        await fleet.look()
+    assert len(await fleet.follow()) == 1
 
 
 async def test_the_share_is_spread_over_namespaces_and_the_same_each_time() -> None:
