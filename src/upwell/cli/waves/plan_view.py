@@ -21,6 +21,9 @@ _DONE = {
     StepAction.PROMOTE: "runs it",
 }
 
+_ENTITIES = {one: f"#{ord(one)};" for one in '#"<>&%`'}
+"""Characters by which a label would end, be a directive (`%%{init: …}%%`), or have markup."""
+
 
 def plan_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     """Yield the tree: each object with what is done to it, and when, or what stops it."""
@@ -130,8 +133,7 @@ def mermaid_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     numbers, labels = _numbers(plan), _labels(plan)
     for name, number in numbers.items():
         label = _line(labels[name])
-        for character, entity in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
-            label = label.replace(character, entity)
+        label = "".join(_ENTITIES.get(character, character) for character in label)
         yield f'  n{number}["{label}"]'
     for source, target, comes in _arrows(plan):
         yield f"  n{numbers[source]} {'-->' if comes else '-.->'} n{numbers[target]}"

@@ -57,7 +57,11 @@ def test_plan_as_graphs(upwell: Upwell) -> None:
 def test_a_name_ends_no_statement_of_a_graph() -> None:
     plan = ImpactPlanStatus(images=('a"]\n  n9 --> n0<b>',))
     assert list(dot_lines(plan))[2:-1] == ['  n0 [label="a\\"] n9 --> n0<b>"];']
-    assert list(mermaid_lines(plan))[1:] == ['  n0["a#quot;] n9 --#gt; n0#lt;b#gt;"]']
+    assert list(mermaid_lines(plan))[1:] == ['  n0["a#34;] n9 --#62; n0#60;b#62;"]']
+    directive = ImpactPlanStatus(images=("`a`%%{init: {}}%%&lt;",))
+    assert list(mermaid_lines(directive))[1:] == [
+        '  n0["#96;a#96;#37;#37;{init: {}}#37;#37;#38;lt;"]'
+    ]
 
 
 def test_plan_as_data(upwell: Upwell) -> None:
