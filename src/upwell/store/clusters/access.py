@@ -46,11 +46,12 @@ class ClusterAccess:
 def service_account_access(
     environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT
 ) -> ClusterAccess:
-    """Return the access of a Pod; raises ClusterAccessError where this is none."""
+    """Return the access of a Pod; raises ClusterAccessError where this is none.
+
+    By the variables of client-go (`rest.InClusterConfig`), which people set to name another way.
+    """
     host = environment.get("KUBERNETES_SERVICE_HOST", "")
-    port = environment.get("KUBERNETES_SERVICE_PORT_HTTPS") or environment.get(
-        "KUBERNETES_SERVICE_PORT", "443"
-    )
+    port = environment.get("KUBERNETES_SERVICE_PORT") or "443"
     if not host:
         raise ClusterAccessError(
             "this is no Pod of a cluster (KUBERNETES_SERVICE_HOST is not set): name a kubeconfig"

@@ -120,11 +120,15 @@ def test_a_pod_has_its_service_account(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(made.authority.read_bytes())
     (tmp_path / "token").write_text("of the account")
     (tmp_path / "namespace").write_text("upwell-system")
-    environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    environment = {
+        "KUBERNETES_SERVICE_HOST": "fd00::1",
+        "KUBERNETES_SERVICE_PORT": "6443",  # set by whoever names another way to the API server
+        "KUBERNETES_SERVICE_PORT_HTTPS": "443",
+    }
 
     access = service_account_access(environment, tmp_path)
 
-    assert access.server.base_url == "https://[fd00::1]:443"
+    assert access.server.base_url == "https://[fd00::1]:6443"
     assert access.server.bearer_token == "of the account"
     assert access.namespace == "upwell-system"
 
