@@ -79,7 +79,7 @@ def observe(
     detail = _detail(workload, troubled)
     end = None if isinstance(workload, Deployment | CronJob) else since + DEADLINE
     stuck = ""
-    if isinstance(workload, Deployment) and _is_stuck(workload):
+    if isinstance(workload, Deployment) and is_stuck(workload):
         stuck = f"no progress for {workload.spec.progress_deadline_seconds} s"
     elif end is not None and now >= end:
         stuck = f"not rolled out within {DEADLINE.total_seconds():.0f} s"
@@ -116,6 +116,17 @@ def keeps_completion(workload: NativeWorkload) -> bool:
 
 
 def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
+    if isinstance(workload, CronJob):
+        last = workload.status.last_successful_time
+        return last is not None and note.since is not None and last > note.since
+    return is_rolled_out(workload)
+
+
+def is_rolled_out(workload: Deployment | StatefulSet | DaemonSet) -> bool:
+    """Return True if the cluster has rolled the newest template out; later crashes change nothing.
+
+    A DaemonSet alone tells of that no more once a Pod of it is not available.
+    """
     match workload:
         case Deployment():
             found = find(workload.status.conditions, "Progressing")
@@ -129,9 +140,6 @@ def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
             wanted = status.desired_number_scheduled
             updated = status.updated_number_scheduled >= wanted <= status.number_available
             return _is_seen(workload) and updated
-        case CronJob():
-            last = workload.status.last_successful_time
-            return last is not None and note.since is not None and last > note.since
 
 
 def _is_available(progressing: Condition | None) -> bool:
@@ -230,6 +238,7 @@ def _progress(workload: NativeWorkload) -> str:
             return f"{workload.status.updated_replicas} of {workload.spec.replicas} updated"
 
 
-def _is_stuck(workload: Deployment) -> bool:
+def is_stuck(workload: Deployment) -> bool:
+    """Return True if the cluster says that its `progressDeadlineSeconds` are over."""
     found = find(workload.status.conditions, "Progressing")
     return _is_seen(workload) and found is not None and found.reason == _STUCK

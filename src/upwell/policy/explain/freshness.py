@@ -28,6 +28,7 @@ from upwell.policy.builds.backlog import (
 )
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, stage_by_note
@@ -95,7 +96,7 @@ class Snapshot:
             item.key: item for item in known if isinstance(item, BuildConfig)
         }
         self.workloads: Mapping[ObjectKey, Workload] = {
-            item.key: item for item in known if isinstance(item, WORKLOADS)
+            item.key: as_rolled_out(item) for item in known if isinstance(item, WORKLOADS)
         }
         self.services: Mapping[ObjectKey, Service] = {
             item.key: item for item in known if isinstance(item, Service)
