@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import pty
+import select
+import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +101,71 @@ def test_bash_completes_what_is_told(tmp_path: Path) -> None:
         timeout=60,
     )
     assert run.stdout.split() == ["deployment/shop", "deployment/site"]
+
+
+def test_zsh_completes_what_is_told(tmp_path: Path) -> None:
+    """Type at a terminal, as zsh completes nowhere else."""
+    completing_shell("zsh", tmp_path, "plain", "deployment/shop", "_")
+    (tmp_path / ".zshrc").write_text(
+        "PS1='ready> '; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D\n"
+        "source ./script\nprint rc is read\n"
+    )
+    leader, follower = pty.openpty()
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ZDOTDIR": str(tmp_path)}
+    shell = subprocess.Popen(
+        ["zsh", "--interactive", "--no-global-rcs"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=tmp_path,
+        env={**environment, "TERM": "dumb"},
+        start_new_session=True,
+    )
+    try:
+        shown = read_until(leader, "ready> ")
+        assert "rc is read" in shown
+        os.write(leader, b"upwell get deployment/s\t")
+        read_until(leader, "deployment/shop")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(leader)
+        os.close(follower)
+
+
+def read_until(terminal: int, expected: str) -> str:
+    """Return what a terminal shows once that is there; fails after a minute."""
+    shown, end = "", time.monotonic() + 60
+    while expected not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"only {shown!r}"
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown
+
+
+def test_fish_completes_what_is_told(tmp_path: Path) -> None:
+    completing_shell("fish", tmp_path, "plain,deployment/shop\tserves", "plain,deployment/site")
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "source script; complete -C 'upwell get deployment/s'"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == ["deployment/shop\tserves", "deployment/site"]
+
+
+def completing_shell(shell: str, folder: Path, *answer: str) -> None:
+    """Put a program that answers into a folder, and a shell's script, in the file `script`."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}: apt install {shell}")
+    program = folder / "upwell"
+    lines = "".join(f"{line}\n" for line in answer)
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
+    program.chmod(0o755)
+    (folder / "script").write_text(CliRunner().invoke(main, ["completion", shell]).stdout)
 
 
 @pytest.mark.parametrize(
