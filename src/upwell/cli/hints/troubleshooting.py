@@ -8,7 +8,7 @@ SECTIONS: Mapping[str, str] = {
     "no-server": r"is `upwell serve` running",
     "tokens": r"no token was sent|token is unknown|has expired|token .* may not|needs role",
     "full-disk": r"disk is full|disk or is full|no space left|DiskPressure",
-    "ports": r"already in use|in use by process|is taken|is held by the older",
+    "ports": r"already in use|in use by process|is in use: stop|is taken|is held by the older",
     "manifests": r"not YAML|unknown field|unknown kind|no objects found in",
     "images": r"no manifest|cannot be pulled|is not available|HTTP response to HTTPS client",
     "builds": r"Dockerfile|remote ref|no builder for|cannot look into|assemble",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from upwell.cli.core.addresses import join_address, parse_address
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.loading import uncollected
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.access import access_options
@@ -233,5 +234,4 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         )
         serve_until_stopped(settings, lambda: _say_where(settings))
     except (SettingsError, ServeError) as error:
-        echo(f"error: {error}", err=True)
-        sys.exit(1)
+        raise CommandError(str(error)) from error
