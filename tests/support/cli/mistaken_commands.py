@@ -49,6 +49,21 @@ OBJECTS: Sequence[Mapping[str, Any]] = (
         "metadata": {"name": "shop", "namespace": "default"},
     },
     {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {
+            "name": "vendor",
+            "namespace": "default",
+            "labels": {"com.docker.compose.project": "blog"},
+        },
+        "spec": {
+            "tags": [
+                {"name": tag, "from": {"kind": "DockerImage", "name": f"registry.test/v:{tag}"}}
+                for tag in ("1", "2")
+            ]
+        },
+    },
+    {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "shop", "namespace": "default"},
@@ -139,6 +154,7 @@ GROUPS: Sequence[Group] = (
             Mistake("no name after the slash", "get deployment/"),
             Mistake("a kind without a name", "delete deployment"),
             Mistake("a stream that does not exist", "import-image shpo"),
+            Mistake("a tag forgotten", "import-image vendor"),
             Mistake("a container that does not exist", "set image deployment/shop wbe=a:1"),
             Mistake("a kind that has no log", "logs service/shop"),
             Mistake("what cannot be scaled", "scale service/shop --replicas 2"),
@@ -257,6 +273,19 @@ GROUPS: Sequence[Group] = (
         "Applications",
         (
             Mistake("a compose file", "new-app compose.yaml", {"compose.yaml": "services: {}\n"}),
+            Mistake(
+                "a compose file of another project",
+                "apply -f compose.yaml",
+                {"compose.yaml": "name: shop\nservices: {vendor: {image: a.test/v:1}}\n"},
+            ),
+            Mistake(
+                "a compose file with what no instance gets",
+                "apply -f compose.yaml",
+                {
+                    "compose.yaml": "services:\n  dns:\n    image: a.test/dns:1\n"
+                    "    ports: ['53:53/udp']\n    devices: [/dev/dri]\n    restart: 'no'\n"
+                },
+            ),
             Mistake("a repository that is not there", "new-app http://FREE/shop.git"),
             Mistake(
                 "a password in the address of a repository", "new-app https://me:pw@git.test/s"

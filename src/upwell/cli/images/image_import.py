@@ -195,7 +195,10 @@ def _wanted(
     if stream is not None and _is_implied(stream, named.tag):
         return
     if old is None or not old.imports:
-        message = f"{named} imports from no registry; name an image with --from and --confirm"
+        others = sorted(one.name for one in declared.values() if one.imports)
+        tags = ", ".join(others)
+        step = f"; its tags that do: {tags}, as `{named.stream}:{others[0]}`" if others else ""
+        message = f"{named} imports from no registry; name an image with --from and --confirm{step}"
         raise CommandError(message, Exit.USAGE)
     yield _declaration(old, request)
 

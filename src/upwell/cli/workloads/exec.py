@@ -5,11 +5,16 @@ import sys
 import click
 
 from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_entered
 from upwell.cli.core.terminal import echo
 from upwell.cli.workloads.conversations import ENTERED, Place, interact
 from upwell.store.interface import ApiClient
+
+_NOT_FOUND = 127
+"""Exit code of engines and shells for a program that is not there."""
+_SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
 
 
 @click.command(
@@ -63,4 +68,19 @@ def exec_command(
             codes.append(await interact(conversation, stdin=stdin, tty=tty))
 
     session.run(work)
+    if codes[0] == _NOT_FOUND and (len(command) == 1 or command[0] not in _SHELLS):
+        raise NoProgramError(place, command[0])
     sys.exit(codes[0])
+
+
+class NoProgramError(CommandError):
+    """A container has no program of this name; the exit code is that of shells, 127."""
+
+    def __init__(self, place: Place, program: str) -> None:
+        other = "" if program in {"sh", "/bin/sh"} else f"try `upwell exec {place} -- sh`; "
+        super().__init__(
+            f"{place}: exit code {_NOT_FOUND}, so its container probably has no program"
+            f" {program!r}: {other}`upwell debug {place} --image=debian` brings a shell where the"
+            " image has none"
+        )
+        self.exit_code = _NOT_FOUND  # type: ignore[misc] # click declares it for the class only

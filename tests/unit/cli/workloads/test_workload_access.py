@@ -46,6 +46,28 @@ def test_exec_prints_the_output_and_ends_as_the_command(
     assert client.calls[-1] == ("v5.channel.k8s.io", "deployments/shop/exec", wanted)
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            ("bash",),
+            "has no program 'bash': try `upwell exec deployment/shop -- sh`; `upwell debug",
+        ),
+        (("sh",), "has no program 'sh': `upwell debug deployment/shop --image=debian` brings"),
+        (("psql", "-l"), "has no program 'psql'"),
+        (("sh", "-c", "none"), ""),
+    ],
+)
+def test_exec_says_what_to_do_without_a_program(
+    upwell: Upwell, client: "FakeClient", command: tuple[str, ...], told: str
+) -> None:
+    client.conversations["deployments/shop/exec"] = ScriptedConversation(b"\x02why\n", ended(127))
+    result = upwell("exec", "deploy/shop", "--", *command)
+    assert result.exit_code == 127
+    assert told in result.stderr
+    assert ("error" in result.stderr) is bool(told)
+
+
 def test_exec_in_a_pod_goes_on_without_a_terminal(upwell: Upwell, client: "FakeClient") -> None:
     client.conversations["pods/shop-1/exec"] = ScriptedConversation(b"\x01ok\n", ended(0))
 
