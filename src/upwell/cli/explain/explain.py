@@ -37,6 +37,7 @@ from upwell.cli.images.packages import (
     package_data,
     package_lines,
 )
+from upwell.cli.presentation.states import echo_states
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.builds.triggers import digest_of
@@ -109,7 +110,7 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
             return
         echo(full_name(asked))
         for line in _lines(statements, changes, limit=None if packages == "all" else _FEW):
-            echo(line)
+            echo_states(line)
 
     session.run(work)
 

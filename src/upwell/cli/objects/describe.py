@@ -16,6 +16,7 @@ from upwell.cli.core.targets import TargetOptions, parse_targets, target_options
 from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.objects.descriptions import DescriptionContext, describe, render
+from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
@@ -55,7 +56,7 @@ def describe_command(ctx: click.Context, what: tuple[str, ...], output: str) -> 
             if at:
                 echo("\n")
             for line in render(describe(resource, context)):
-                echo(line)
+                echo_states(line)
 
     session.run(work)
 

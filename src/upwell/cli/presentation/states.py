@@ -13,7 +13,7 @@ from upwell.cli.core.terminal import echo
 _COLOURS: Mapping[str, Sequence[str]] = {
     "green": (
         *("Active", "Available", "Bound", "Complete", "Completed", "Ready", "Running"),
-        *("Succeeded", "Verified", "current", "passed", "verified"),
+        *("Succeeded", "Verified", "current", "passed", "serves", "verified"),
     ),
     "red": (
         *("CrashLoopBackOff", "Degraded", "ErrImagePull", "Error", "Evicted", "Failed"),
@@ -21,7 +21,7 @@ _COLOURS: Mapping[str, Sequence[str]] = {
     ),
     "yellow": (
         *("Cancelled", "ContainerCreating", "New", "Paused", "Pending", "Progressing"),
-        *("Terminating", "Unknown", "Verifying", "Waiting", "held", "outdated", "paused"),
+        *("Terminating", "Unknown", "Verifying", "Waiting", "behind", "held", "outdated", "paused"),
     ),
 }
 _COLOUR_OF = {word: colour for colour, words in _COLOURS.items() for word in words}

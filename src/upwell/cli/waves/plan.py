@@ -8,6 +8,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
+from upwell.cli.presentation.states import echo_states
 from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.plan_view import (
     dot_lines,
@@ -86,7 +87,7 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
                 write_report("ImpactPlan", plan_data(found), output)
                 return
         for line in lines:
-            echo(line)
+            echo_states(line)
         for line in hidden_lines(found):
             echo(line, err=True)
 

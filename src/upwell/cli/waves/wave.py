@@ -24,6 +24,7 @@ from upwell.cli.core.output import (
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
 from upwell.cli.images.packages import compared_packages, package_lines
+from upwell.cli.presentation.states import echo_states
 from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.decisions import approve, cancel, retry
 from upwell.cli.waves.plan_view import hidden_lines, plan_data, plan_lines
@@ -105,7 +106,7 @@ def _show_all(waves: Iterable[Wave], output: str) -> None:
         return
     head = ("NAME", "PHASE", "AGE", "ENDS", "MESSAGE")
     for line in aligned([head, *_rows(found, clock.now())]):
-        echo(line)
+        echo_states(line)
     if not found:
         echo("no Waves found: no imported image has changed under anything yet", err=True)
 
@@ -174,16 +175,16 @@ async def _describe(
         write_report("WaveDescription", {"wave": found.name, **plan_data(plan)}, output)
         return
     for line in _head(found, clock.now()):
-        echo(line)
+        echo_states(line)
     if packages != "none":
         changes = await compared_packages(client, found.spec.previous, found.spec.digest)
         for line in package_lines(changes, None if packages == "all" else _FEW):
-            echo(f"  {line}")
+            echo_states(f"  {line}")
     echo("")
     if not plan.images:
         echo("nothing here stands on the image any more")
     for line in plan_lines(plan):
-        echo(line)
+        echo_states(line)
     for line in hidden_lines(plan):
         echo(line, err=True)
 

@@ -115,6 +115,13 @@ async def test_status_calls_nothing_current_that_has_never_served(
     assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
 
 
+@pytest.mark.parametrize("command", ["status", "describe", "explain"])
+async def test_words_of_states_have_colours(upwell: Upwell, command: str) -> None:
+    name = () if command == "status" else ("deployment/shop",)
+    told = await asyncio.to_thread(upwell, "--color", "always", command, *name)
+    assert "\x1b[3" in told.stdout, told.stdout
+
+
 async def test_status_says_how_far_what_is_only_told_of_is_behind(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
