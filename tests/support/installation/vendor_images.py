@@ -37,7 +37,7 @@ async def publish(registry: str, name: str, version: str, *, token: str = "") ->
 
     `token` is for a registry that wants one: Upwell's own.
     """
-    layers = [_busybox_layer(), _version_layer(version)]
+    layers = [busybox_layer(), _version_layer(version)]
     return await push(registry, name, layers, ["/bin/sh"], token=token)
 
 
@@ -87,7 +87,7 @@ async def publish_script(
 ) -> Digest:
     """Push an image that runs a shell script; `more` are further fields of its configuration."""
     command = ["/bin/sh", "-c", script]
-    return await push(registry, name, [_busybox_layer()], command, token="", **more)
+    return await push(registry, name, [busybox_layer()], command, token="", **more)
 
 
 async def _push_blob(session: aiohttp.ClientSession, base: str, content: bytes) -> None:
@@ -108,7 +108,7 @@ def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
 
 
 @cache
-def _busybox_layer() -> bytes:
+def busybox_layer() -> bytes:
     program = shutil.which("busybox") or "busybox"
     applets = subprocess.run([program, "--list"], check=True, capture_output=True, text=True)
     files = {
