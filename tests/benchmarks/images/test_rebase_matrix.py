@@ -46,6 +46,10 @@ Maintainer: Shop <shop@example.test>
 Description: a package of the application's own
 """,
     "shop.py": 'import json, sqlite3, ssl\nNAME = json.dumps("ran")\n',
+    "nginx.conf": """\
+events {}
+http { server { listen 127.0.0.1:8080; root /srv/site; } }
+""",
     "linked.c": """\
 #include <math.h>
 #include <netinet/in.h>
@@ -145,6 +149,36 @@ APPLICATIONS = {
         ("cat", "/srv/own/file"),
         "own",
     ),
+    "configuration": SampleApplication(
+        "alpine:3.10",
+        """
+        FROM HOST/alpine:3.10
+        COPY nginx.conf /etc/nginx/nginx.conf
+        COPY content /srv/site/index.html
+        EXPOSE 8080
+        STOPSIGNAL SIGQUIT
+        """,
+        ("cat", "/srv/site/index.html"),
+        "content",
+    ),
+    "stages": SampleApplication(
+        "alpine:3.10",
+        """
+        FROM HOST/alpine:3.10 AS made
+        RUN mkdir -p /srv/venv/bin && echo 'version = 3.9.2' > /srv/venv/pyvenv.cfg
+        RUN ln -s /usr/bin/env /srv/venv/bin/python3
+        FROM HOST/alpine:3.10
+        COPY --from=made /srv/venv /srv/venv
+        ENV PATH=/srv/venv/bin:$PATH
+        """,
+        ("cat", "/srv/venv/pyvenv.cfg"),
+        "version",
+    ),
+    "reads-variable": SampleApplication(
+        "alpine:3.10",
+        "FROM HOST/alpine:3.10\nRUN echo ${BASE_UPDATE:-none} > /own",
+        faults=frozenset({"BuildSetting"}),
+    ),
     "platforms": SampleApplication(
         "multi:11",
         "FROM HOST/multi:11\nCOPY content /srv/content\nENV KIND=content",
@@ -207,23 +241,25 @@ async def publish_bases(setup: BuildSetup, archive: Archive, *, fixed: bool) -> 
             tar = await base.made(setup.folder, archive, fixed=fixed)
             entry = name if len(platforms) == 1 else f"{name}-{base.architecture}"
             entries.append(entry)
-            await publish_base(setup, entry, tar, base.architecture)
+            await publish_base(setup, entry, tar, base.architecture, fixed=fixed)
             tar.unlink()
         if len(entries) > 1:
             await setup.index(name, entries)
     tar = SHARED / f"data/images/alpine-minirootfs-{ALPINES[fixed]}-x86_64.tar.gz"
-    await publish_base(setup, "alpine:3.10", tar, "amd64")
+    await publish_base(setup, "alpine:3.10", tar, "amd64", fixed=fixed)
 
 
-async def publish_base(setup: BuildSetup, name: str, tar: Path, architecture: str) -> None:
-    """Push an image with one layer, as Buildah makes it of a root file system."""
+async def publish_base(
+    setup: BuildSetup, name: str, tar: Path, architecture: str, *, fixed: bool
+) -> None:
+    """Push an image with one layer, as Buildah makes it, and a variable that the update changes."""
     context = setup.folder / "base"
     context.mkdir(exist_ok=True)
     shutil.copy(tar, context / tar.name)
     await setup.build(
         "base",
         name.replace(":", "-"),
-        f'FROM scratch\nADD {tar.name} /\nENV {PATHS}\nCMD ["/bin/sh"]',
+        f'FROM scratch\nADD {tar.name} /\nENV {PATHS} BASE_UPDATE={int(fixed)}\nCMD ["/bin/sh"]',
         f"--platform=linux/{architecture}",
         image=name,
     )
