@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +29,7 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
 from upwell.server.http.streaming import OpenStreams
-from upwell.store.interface import Selector, Store
+from upwell.store.interface import Selector, Store, StoreError
 
 _KEPT_SECONDS = 5.0
 """Seconds for which gauges count while nothing changes: what has not ended yet takes longer."""
@@ -37,6 +37,8 @@ _MAX_TOKENS = 1000
 """Tokens that have a metric."""
 _MAX_LIMITS = 1000
 """Limits of namespaces that have a metric."""
+_FORBIDDEN = "Forbidden"
+"""Reason of a StoreError (meta/v1 StatusReason)."""
 _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
 
 
@@ -79,10 +81,21 @@ class StateGauges:
         began, version = asyncio.get_running_loop().time(), await self._version()
         kinds = [kind for kind in RESOURCES if kind.KIND.is_stored]
         async with asyncio.TaskGroup() as tasks:
-            lists = [tasks.create_task(self._store.list(kind)) for kind in kinds]
-        objects = [item for task in lists for item in task.result().items]
-        gauges = await asyncio.to_thread(_gauges_of, objects, self._clock())
+            lists = [tasks.create_task(self._listed(kind)) for kind in kinds]
+        found = [task.result() for task in lists]
+        unknown = {kind for kind, items in zip(kinds, found, strict=True) if items is None}
+        objects = [item for items in found for item in items or ()]
+        gauges = await asyncio.to_thread(_gauges_of, objects, unknown, self._clock())
         return _Made(gauges, version, began)
+
+    async def _listed(self, kind: type[Resource]) -> Sequence[Resource] | None:
+        """Return the objects of a kind; None of one that a cluster does not let the server list."""
+        try:
+            return (await self._store.list(kind)).items
+        except StoreError as error:
+            if error.reason != _FORBIDDEN:
+                raise
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +107,13 @@ class _Made:
     """Time of the loop."""
 
 
-def _gauges_of(objects: Sequence[Resource], now: datetime) -> Sequence[Metric]:
+def _gauges_of(
+    objects: Sequence[Resource], unknown: Collection[type[Resource]], now: datetime
+) -> Sequence[Metric]:
     snapshot = Snapshot(objects)
+    kinds = [kind for kind in RESOURCES if kind not in unknown]
     return [
-        labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
+        labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects, kinds)),
         *_builds([item for item in objects if isinstance(item, Build)]),
         *_backlog(snapshot.backlog(now)),
         *_rollouts(snapshot),
@@ -107,9 +123,9 @@ def _gauges_of(objects: Sequence[Resource], now: datetime) -> Sequence[Metric]:
     ]
 
 
-def _counted(objects: Iterable[Resource]) -> dict[str, float]:
+def _counted(objects: Iterable[Resource], kinds: Iterable[type[Resource]]) -> dict[str, float]:
     counts = Counter(item.KIND.kind for item in objects)
-    return {str(kind.KIND.kind): counts[kind.KIND.kind] for kind in RESOURCES}
+    return {str(kind.KIND.kind): counts[kind.KIND.kind] for kind in kinds}
 
 
 def _builds(builds: Sequence[Build]) -> list[Metric]:

@@ -14,12 +14,15 @@ from upwell.api.build import (
     BuildPhase,
     BuildStatus,
 )
-from upwell.api.meta import ObjectMeta
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.policy.builds import backlog
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.explain import freshness
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.metrics.gauges import StateGauges
+from upwell.store.interface import EVERYTHING, Listing, Selector
+from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -79,3 +82,23 @@ async def test_builds_are_looked_at_once_for_all_who_ask_until_something_changes
     await store.create(build(MANY))
     assert value_of(await gauges(), "upwell_objects", kind="Build") == MANY + 1
     assert looks <= 4 * MANY + 2
+
+
+class PartOfACluster(MemoryStore):
+    """A cluster whose rights are those of an installation: some kinds are not to be listed."""
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        if kind is NetworkPolicy:
+            raise StoreForbiddenError("networkpolicies is forbidden")
+        return await super().list(kind, selector)
+
+
+async def test_kinds_that_the_server_may_not_list_are_left_out() -> None:
+    store = PartOfACluster(lambda: NOW)
+    await store.create(build(1))
+
+    found = await StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)()
+
+    assert value_of(found, "upwell_objects", kind="Build") == 1
+    kinds = {one.labels.get("kind") for family in found for one in family.samples}
+    assert "NetworkPolicy" not in kinds
