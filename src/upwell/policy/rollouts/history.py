@@ -52,7 +52,7 @@ def wanted_revision(workload: Workload) -> str:
     declared = template_hash(template)
     if requested is not None and requested.template == declared:
         return requested.revision
-    known = newest_alike(workload.status.revisions, template)
+    known = _newest_called(workload.status.revisions, declared)
     if known is None:
         return declared
     if requested is not None and known.hash in {requested.template, requested.revision}:
@@ -120,8 +120,17 @@ def rollback_reason(record: RevisionRecord) -> str:
 
 def newest_alike(records: Records, template: PodTemplate) -> RevisionRecord | None:
     """Return the newest revision whose template means the same."""
-    declared = template_hash(template)
-    alike = (one for one in records if declared in {one.hash, template_hash(one.template)})
+    return _newest_called(records, template_hash(template))
+
+
+def _newest_called(records: Records, declared: str) -> RevisionRecord | None:
+    """Return the newest revision whose template has this hash, whatever the revision is called."""
+    alike = (
+        one
+        for one in records
+        # Most often it is called so: then no template of the history has to be hashed.
+        if one.hash == declared or template_hash(one.template) == declared
+    )
     return next(alike, None)
 
 
