@@ -5,10 +5,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from statistics import quantiles
+from statistics import median, quantiles
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.bare_work import bare_answers, percentile_99
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import installation
 
 pytestmark = pytest.mark.benchmark
@@ -19,6 +21,8 @@ WRITERS = 32
 WRITES = 3000
 PATH = "/api/v1/namespaces/default/configmaps"
 SECONDS = 300
+BARE_ANSWERS = 300
+"""Of a server that does nothing, which the times are compared with."""
 
 
 @pytest.fixture
@@ -64,12 +68,21 @@ async def latencies(work: Callable[[], Awaitable[object]], times: int) -> tuple[
     return cuts[49], cuts[98]
 
 
-async def test_reads_and_watches_among_many_objects(api: aiohttp.ClientSession) -> None:
+async def test_reads_and_watches_among_many_objects(
+    api: aiohttp.ClientSession, ratios: Ratios
+) -> None:
     print(f"\n{await fill(api, OBJECTS):,.0f} creations/s by {WRITERS} clients")  # noqa: T201
 
     async def read(query: str) -> None:
         async with api.get(f"{PATH}{query}") as answer:
             await answer.read()
+
+    bare = await bare_answers(BARE_ANSWERS)
+
+    def note(name: str, half: float, most: float) -> None:
+        print(f"{name}: p50 {half:.1f} ms, p99 {most:.1f} ms")  # noqa: T201
+        ratios.note_cost(f"API, {name}, p50 of bare answers", half / median(bare))
+        ratios.note_cost(f"API, {name}, p99 of bare answers", most / percentile_99(bare))
 
     for name, query, times in (
         ("get", "/item-05000", 300),
@@ -78,7 +91,7 @@ async def test_reads_and_watches_among_many_objects(api: aiohttp.ClientSession) 
         ("list all", "", 10),
     ):
         half, most = await latencies(lambda query=query: read(query), times)  # type: ignore[misc]
-        print(f"{name}: p50 {half:.1f} ms, p99 {most:.1f} ms")  # noqa: T201
+        note(name, half, most)
     async with api.get(f"{PATH}?limit=1") as answer:
         version = (await answer.json())["metadata"]["resourceVersion"]
     async with api.get(f"{PATH}?watch=true&resourceVersion={version}") as stream:
@@ -91,11 +104,11 @@ async def test_reads_and_watches_among_many_objects(api: aiohttp.ClientSession) 
             await stream.content.readline()
 
         half, most = await latencies(change, 300)
-    print(f"write to event: p50 {half:.1f} ms, p99 {most:.1f} ms")  # noqa: T201
+    note("write to event", half, most)
     assert half < 1000
 
 
-async def test_many_watches_miss_nothing(api: aiohttp.ClientSession) -> None:
+async def test_many_watches_miss_nothing(api: aiohttp.ClientSession, ratios: Ratios) -> None:
     async with api.get(f"{PATH}?limit=1") as answer:
         version = (await answer.json())["metadata"]["resourceVersion"]
     seen = [0] * WATCHES
@@ -117,6 +130,10 @@ async def test_many_watches_miss_nothing(api: aiohttp.ClientSession) -> None:
             started = time.perf_counter()
             rate = await fill(api, WRITES)
         taken = time.perf_counter() - started
+    bare = median(await bare_answers(BARE_ANSWERS)) / 1e3
+    ratios.note_cost("API, a write with 100 watches, bare answers", 1 / rate / bare)
+    event = taken / (WRITES * WATCHES)
+    ratios.note_cost("API, an event to one of 100 watches, bare answers", event / bare)
     print(  # noqa: T201
         f"\n{rate:,.0f} writes/s with {WATCHES} watches;"
         f" {WRITES * WATCHES / taken:,.0f} events/s, none missed"

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.applications import base_stream
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.vendor_images import publish_script
@@ -74,7 +75,7 @@ class JudgedSide:
         return (await self.client.get(Deployment, "default", name)).status.ready_replicas
 
 
-async def test_a_policy_costs_little_of_an_import_and_a_rollout() -> None:
+async def test_a_policy_costs_little_of_an_import_and_a_rollout(ratios: Ratios) -> None:
     sides = []
     async with AsyncExitStack() as stack:
         for _ in range(2):
@@ -94,3 +95,4 @@ async def test_a_policy_costs_little_of_an_import_and_a_rollout() -> None:
         with_policy, without = (statistics.median(getattr(side, what)) for side in (judged, free))
         ratio = with_policy / without
         print(f"{what}: {with_policy:.3f} s, without {without:.3f} s: {ratio:.3f}")  # noqa: T201
+        ratios.note_cost(f"{what} that a policy judges, time of those without", ratio)

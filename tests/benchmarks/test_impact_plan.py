@@ -14,6 +14,8 @@ from statistics import median
 from typing import Any
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 
 from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
@@ -91,7 +93,7 @@ def seconds(work: Callable[[], object]) -> float:
     return median(found)
 
 
-def test_a_plan_among_a_hundred_thousand_images() -> None:
+def test_a_plan_among_a_hundred_thousand_images(ratios: Ratios) -> None:
     known = list(objects())
     gc.collect()
     tracemalloc.start()
@@ -110,6 +112,9 @@ def test_a_plan_among_a_hundred_thousand_images() -> None:
     timed = seconds(lambda: estimate(impact, snapshot, NOW, at_once=2))
     print(f"one base: {len(impact.steps)} steps planned in {one * 1000:.0f} ms")  # noqa: T201
     print(f"its estimate: {timed * 1000:.0f} ms")  # noqa: T201
+    bare = loop_seconds()
+    ratios.note_cost("plan of a base, bare loop", one / bare)
+    ratios.note_cost("estimate of a plan, bare loop", timed / bare)
 
     roots = [
         roots_of(snapshot, f"vendor.test/base{number}:1", "bases")[0] for number in range(BASES)
@@ -121,7 +126,7 @@ def test_a_plan_among_a_hundred_thousand_images() -> None:
     assert len(whole.of(StepAction.ROLL_OUT)) == WORKLOADS
 
 
-async def test_a_plan_as_the_server_answers_it() -> None:
+async def test_a_plan_as_the_server_answers_it(ratios: Ratios) -> None:
     """Of one base with all that stands on it, and of three times as much that does not."""
     others = range(3)
     store = MemoryStore(lambda: NOW)
@@ -152,11 +157,12 @@ async def test_a_plan_as_the_server_answers_it() -> None:
         found.append(time.process_time() - began)
     told = f"{median(found) * 1000:.0f} ms, at least {min(found) * 1000:.0f}"
     print(f"\nthe answer, {len(text)} bytes: {told}")  # noqa: T201
+    ratios.note_cost("answer with a plan, bare loop", median(found) / loop_seconds())
     following.cancel()
     await asyncio.wait([following])
 
 
-def test_the_graph_of_a_hundred_thousand_images_follows_a_change() -> None:
+def test_the_graph_of_a_hundred_thousand_images_follows_a_change(ratios: Ratios) -> None:
     known = {item.key: item for item in objects()}
     gc.collect()
     tracemalloc.start()
@@ -180,12 +186,17 @@ def test_the_graph_of_a_hundred_thousand_images_follows_a_change() -> None:
                 live.move(old, new)
                 times.append(time.process_time() - began)
         print(f"{name}: {median(times) * 1e6:.0f} us, at most {max(times) * 1e6:.0f}")  # noqa: T201
+        turn = loop_seconds() / 1e3
+        ratios.note_cost(f"graph, {name}, turns of a bare loop", median(times) / turn)
 
 
-def test_status_takes_as_long_as_there_is_to_show() -> None:
+def test_status_takes_as_long_as_there_is_to_show(ratios: Ratios) -> None:
     for number in (1_000, 2_000, 4_000):
         found = [*map(base, range(20)), *map(config, range(number)), *map(workload, range(number))]
         snapshot = Snapshot(found)
         began = time.process_time()
         lines = sum(1 for _ in StatusTree(snapshot, NOW).lines())
-        print(f"\n{lines} lines of status: {time.process_time() - began:.2f} s")  # noqa: T201
+        took = time.process_time() - began
+        print(f"\n{lines} lines of status: {took:.2f} s")  # noqa: T201
+        turn = loop_seconds() / 1e3
+        ratios.note_cost(f"a line of status of {number}, turns of a bare loop", took / lines / turn)

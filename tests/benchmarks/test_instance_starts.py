@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
 from upwell.workload.interface import EmptyDir, InstanceMount, InstanceUsers, VolumeClaim
@@ -33,7 +34,7 @@ def stored(home: PodmanHome) -> int:
     return sum(one.lstat().st_blocks * 512 for one in (home.root / "storage").rglob("*"))
 
 
-async def test_own_ids_cost_little(home: PodmanHome) -> None:
+async def test_own_ids_cost_little(home: PodmanHome, ratios: Ratios) -> None:
     settings = PodmanSettings(
         data_dir=home.root / "instances",
         instance_id="benchmark",
@@ -74,4 +75,6 @@ async def test_own_ids_cost_little(home: PodmanHome) -> None:
         print(f"{users:>8} {step:>5}: median {median:6.1f} ms, worst {worst:6.1f} ms")  # noqa: T201
     print(f"storage grew by {grown / 1024:.0f} KiB")  # noqa: T201
     for step in STEPS:
+        ratio = medians[InstanceUsers.OWN, step] / medians[InstanceUsers.HOST, step]
+        ratios.note_cost(f"{step} of an instance with its own ids, time of the machine's", ratio)
         assert medians[InstanceUsers.OWN, step] < 1.5 * medians[InstanceUsers.HOST, step]

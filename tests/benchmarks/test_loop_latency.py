@@ -1,5 +1,7 @@
 """Latency that Upwell adds between a push and the start of a build; requests that rollouts lose.
 
+Beside each way, a bare server of Python answers as often: what it takes is the machine's part.
+
 Run with `pytest -m benchmark -s tests/benchmarks/test_loop_latency.py`.
 """
 
@@ -11,6 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.benchmarks.bare_work import bare_answers, percentile_99
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.base_images import serve_registry
 from tests.support.installation.applications import (
     base_stream,
@@ -32,6 +36,7 @@ from upwell.store.interface import ApiClient, Change
 pytestmark = pytest.mark.benchmark
 
 PUSHES = 40
+BARE_ANSWERS, BARE_PAUSE_SECONDS = 200, 0.02
 CHECKED, TAGS = 100, 10
 """Streams, and scheduled tags of each, that are checked all the time beside webhooks."""
 CHECK_SECONDS = 10
@@ -48,14 +53,22 @@ class Latencies:
     title: str
     whole: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    """Milliseconds of a bare server's answers, right after."""
+
+    def note(self, ratios: Ratios) -> None:
+        """Note Upwell's own part as one of bare answers."""
+        half = statistics.median(self.own) / statistics.median(self.bare)
+        most = percentile_99(self.own) / percentile_99(self.bare)
+        ratios.note_cost(f"push to build, {self.title}, p50 of bare answers", half)
+        ratios.note_cost(f"push to build, {self.title}, p99 of bare answers", most)
 
     def __str__(self) -> str:
         return f"{self.title:<32} {_row(self.whole)}   {_row(self.own)}"
 
 
 def _row(times: list[float]) -> str:
-    p99 = statistics.quantiles(times, n=100)[98]
-    return f"{statistics.median(times):7.0f} {p99:7.0f}"
+    return f"{statistics.median(times):7.0f} {percentile_99(times):7.0f}"
 
 
 class Started:
@@ -104,6 +117,7 @@ async def measure(
             latencies.whole.append((at - pushed) * 1000)
             latencies.own.append((at - since) * 1000)
             await _complete(client, number)
+        latencies.bare = await bare_answers(BARE_ANSWERS, BARE_PAUSE_SECONDS)
     return latencies
 
 
@@ -123,11 +137,13 @@ async def last_look(client: ApiClient) -> float:
     return history.latest.created.timestamp()
 
 
-async def test_from_a_push_to_the_start_of_a_build() -> None:
+async def test_from_a_push_to_the_start_of_a_build(ratios: Ratios) -> None:
     rows = [await inside(), await by_webhook(), await by_webhook(CHECKED), await by_poll()]
     print(f"\n{PUSHES} pushes each, milliseconds; Upwell's own part begins when it looks")  # noqa: T201
     print(f"{'':<32} {'whole p50':>7}     p99   {'own p50':>7}     p99")  # noqa: T201
     print("\n".join(str(row) for row in rows))  # noqa: T201 - the result
+    for row in rows:
+        row.note(ratios)
     assert max(statistics.median(row.own) for row in rows) < 1000
 
 

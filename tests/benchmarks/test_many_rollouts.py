@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload import waiting
 from tests.support.workload.waiting import eventually
@@ -46,7 +47,8 @@ def second_version(real_rollouts: RealRollouts, number: int) -> Callable[[Deploy
 class ListCounter:
     """Counts how often Podman is asked for its containers."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ratios: Ratios) -> None:
+        self._ratios = ratios
         self.count = 0
         ask = PodmanApi.containers
 
@@ -57,11 +59,13 @@ class ListCounter:
         monkeypatch.setattr(PodmanApi, "containers", counted)
 
     @contextmanager
-    def told(self, what: str) -> Iterator[None]:
+    def told(self, what: str, deployments: int) -> Iterator[None]:
         began, before = time.monotonic(), self.count
         yield
         seconds, lists = time.monotonic() - began, self.count - before
         print(f"\n{what}: {seconds:.1f} s, {lists} lists of containers")  # noqa: T201 - the result
+        title = f"{what}, lists of containers for each"
+        self._ratios.note_cost(title, lists / deployments)
 
 
 async def until_complete(real_rollouts: RealRollouts, wanted: int, revision: int) -> None:
@@ -74,10 +78,10 @@ async def until_complete(real_rollouts: RealRollouts, wanted: int, revision: int
 
 
 async def test_thirty_deployments(
-    real_rollouts: RealRollouts, monkeypatch: pytest.MonkeyPatch
+    real_rollouts: RealRollouts, monkeypatch: pytest.MonkeyPatch, ratios: Ratios
 ) -> None:
     monkeypatch.setattr(waiting, "DEADLINE_SECONDS", 300)
-    lists = ListCounter(monkeypatch)
+    lists = ListCounter(monkeypatch, ratios)
 
     async def change(numbers: Sequence[int], done: int) -> None:
         for number in numbers:
@@ -88,11 +92,11 @@ async def test_thirty_deployments(
         await eventually(runtime.instances, lambda found: len(found) == DEPLOYMENTS)
 
     async with real_rollouts.serve() as runtime:
-        with lists.told(f"{DEPLOYMENTS} Deployments begin"):
+        with lists.told(f"{DEPLOYMENTS} Deployments begin", DEPLOYMENTS):
             for number in range(DEPLOYMENTS):
                 await real_rollouts.store.create(deployment(real_rollouts, number, 1))
             await until_complete(real_rollouts, DEPLOYMENTS, 1)
-        with lists.told("one is changed"):
+        with lists.told("one is changed", 1):
             await change([0], 1)
-        with lists.told("all others are changed at once"):
+        with lists.told("all others are changed at once", DEPLOYMENTS - 1):
             await change(range(1, DEPLOYMENTS), DEPLOYMENTS)

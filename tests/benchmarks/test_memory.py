@@ -12,7 +12,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.bare_work import empty_program_seconds
 from tests.support.benchmarks.measured_server import SECONDS, MeasuredServer
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import Installation, installation
 
 pytestmark = pytest.mark.benchmark
@@ -83,10 +85,12 @@ async def watches(server: Installation) -> dict[str, int]:
     return {kind: int(count) for kind, count in found}
 
 
-async def measure(running: Installation) -> None:
+async def measure(running: Installation, ratios: Ratios) -> None:
     """Print what a server takes, empty, filled, and started again."""
     server = MeasuredServer(running)
     await server.quiet()
+    empty, bare = server.memory, empty_program_seconds()
+    ratios.note_cost("start of a server, processor of an empty program", server.processor / bare)
     print(f"\nempty: {server.memory:.0f} MiB, {server.processor:.1f} s of processor")  # noqa: T201
     used = server.processor
     took = await fill(running)
@@ -96,9 +100,13 @@ async def measure(running: Installation) -> None:
         f" {server.processor - used:.1f} s of processor until all is done,"
         f" {server.memory:.0f} MiB"
     )
+    documents = sum(len(body) for _, body in requests()) / 2**20
+    ratios.note_cost("memory of 10,000 objects, their JSON", (server.memory - empty) / documents)
     for _ in range(3):
         took, used = await server.restart()
         await server.quiet()
+        title = "start with 10,000 objects, processor of an empty program"
+        ratios.note_cost(title, server.processor / bare)
         print(  # noqa: T201
             f"started again: ready after {took:.2f} s ({used:.1f} s of processor),"
             f" {server.processor:.1f} s of processor until all is looked at,"
@@ -106,9 +114,9 @@ async def measure(running: Installation) -> None:
         )
 
 
-async def test_ten_thousand_objects_in_a_running_server() -> None:
+async def test_ten_thousand_objects_in_a_running_server(ratios: Ratios) -> None:
     async with installation() as running:
-        await measure(running)
+        await measure(running, ratios)
         found = await watches(running)
     print(f"{sum(found.values())} watches: {found}")  # noqa: T201
     assert set(found.values()) == {1}, "each kind is followed once, whoever is told"

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from statistics import median
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.promotion.reconciled_pipeline import ReconciledPipeline
 
 from upwell.api.apps import Deployment
@@ -98,16 +100,18 @@ async def _alone(pipelines: int) -> float:
         return median([(await setup.promote(["app0"]))[1] for _ in range(TIMES)])
 
 
-async def test_one_release_costs_the_same_among_many_pipelines() -> None:
+async def test_one_release_costs_the_same_among_many_pipelines(ratios: Ratios) -> None:
     few, many = await _alone(FEW), await _alone(MANY)
     print(  # noqa: T201
         f"\none Release through {len(STAGES)} stages: {1000 * few:.1f} ms among {FEW} Pipelines,"
         f" {1000 * many:.1f} ms among {MANY}: ratio {many / few:.2f}"
     )
+    ratios.note_cost("a Release among 1,000 Pipelines and among 10", many / few)
+    ratios.note_cost("a Release through three stages, bare loop", few / loop_seconds())
     assert many / few < 3, "a promotion must cost what it concerns, not what there is"
 
 
-async def test_one_base_change_goes_through_all_pipelines() -> None:
+async def test_one_base_change_goes_through_all_pipelines(ratios: Ratios) -> None:
     costs = {}
     for pipelines in (FEW, MANY):
         setup = PipelinesAtScale(pipelines)
@@ -119,4 +123,5 @@ async def test_one_base_change_goes_through_all_pipelines() -> None:
             f"\n{pipelines} Releases, {count} promotions: {seconds:.1f} s,"
             f" {1000 * processor / count:.2f} ms of processor for each promotion"
         )
+    ratios.note_cost("promotions of a base, of 1,000 Pipelines and of 10", costs[MANY] / costs[FEW])
     assert costs[MANY] / costs[FEW] < 3, "a promotion must cost what it concerns"

@@ -2,6 +2,8 @@
 
 Each begins with a new Route, so that the router's process is replaced meanwhile.
 
+It notes no ratio: what it measures are requests that are lost, and it fails for one. How long a
+rollout takes is the drain of the long requests, which are 20 s by themselves.
 Run with `pytest -m benchmark -s tests/benchmarks/test_rollouts_under_load.py`.
 """
 

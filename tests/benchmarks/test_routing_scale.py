@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from statistics import median
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
@@ -64,10 +66,12 @@ def _cost(count: int) -> float:
     return median(taken) / count
 
 
-def test_a_service_costs_the_same_among_many() -> None:
+def test_a_service_costs_the_same_among_many(ratios: Ratios) -> None:
     few, many = _cost(FEW), _cost(MANY)
     print(  # noqa: T201
         f"\none table: {1e6 * few:.0f} us for each of {FEW} Services,"
         f" {1e6 * many:.0f} us for each of {MANY}: ratio {many / few:.2f}"
     )
+    ratios.note_cost("routing table, a Service among 10,000 and among 1,000", many / few)
+    ratios.note_cost("routing table, a thousand Services, bare loop", 1000 * few / loop_seconds())
     assert many / few < 5, "a table must grow with the Services, not with their square"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import Installation, installation
 from tests.support.registry.docker_registry import push_blob, push_image
 
@@ -250,7 +251,7 @@ WORK = {
 }
 
 
-async def test_what_security_costs(tmp_path: Path) -> None:
+async def test_what_security_costs(tmp_path: Path, ratios: Ratios) -> None:
     async with serving(tmp_path) as side:
         for _ in range(ROUNDS + 1):  # the first warms up
             for what, work in WORK.items():
@@ -261,6 +262,7 @@ async def test_what_security_costs(tmp_path: Path) -> None:
         line = f"{what:20} {whole:6.2f} ms"
         for name, cost in zip(PARTS, parts, strict=True):
             ratio = whole / (whole - cost)
+            ratios.note_cost(f"{what}, processor of the same without {name}", ratio)
             line += f" | {name} {1e3 * cost:4.0f} us, {ratio:.3f}"
             if ratio > MOST:
                 over.append(f"{name} of: {what}: {ratio:.3f}")

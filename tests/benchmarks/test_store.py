@@ -1,15 +1,22 @@
-"""Cost of the store of one machine: run with `pytest -m benchmark -s tests/benchmarks`."""
+"""Cost of the store of one machine: run with `pytest -m benchmark -s tests/benchmarks`.
+
+Beside it, in the same run: rows of the same size that sqlite3 alone writes, each to the disk, and a
+bare loop of Python.
+"""
 
 import asyncio
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta
@@ -70,15 +77,31 @@ async def _latencies(work: Callable[[], Awaitable[object]], times: int) -> tuple
     return cuts[49], cuts[98]
 
 
+def _bare_writes_per_second(folder: Path, count: int = 300) -> float:
+    """Return how many rows of the size of an object sqlite3 commits in a second, one by one."""
+    with closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as bare:
+        bare.execute("PRAGMA journal_mode = WAL")
+        bare.execute("PRAGMA synchronous = FULL")
+        bare.execute("CREATE TABLE item (name TEXT PRIMARY KEY, document TEXT)")
+        started = time.perf_counter()
+        for number in range(count):
+            bare.execute("INSERT INTO item VALUES (?, ?)", (str(number), "x" * 1000))
+        return count / (time.perf_counter() - started)
+
+
 @pytest.mark.parametrize("writers", [1, 16, 128])
-async def test_writes_per_second(store: Store, writers: int) -> None:
+async def test_writes_per_second(
+    store: Store, writers: int, tmp_path: Path, ratios: Ratios
+) -> None:
     rate = await _fill(store, writers, 300 if writers == 1 else 3000)
 
     print(f"\n{type(store).__name__}: {rate:,.0f} writes/s by {writers} writers")  # noqa: T201
+    bare = _bare_writes_per_second(tmp_path)
+    ratios.note_speed(f"{type(store).__name__}, {writers} writers, rate of sqlite3", rate / bare)
     assert rate > 20
 
 
-async def test_reads_among_many_objects(store: Store) -> None:
+async def test_reads_among_many_objects(store: Store, ratios: Ratios) -> None:
     await _fill(store, 256, OBJECTS)
     selector = Selector("bench", {"tens": "500"})
 
@@ -88,10 +111,12 @@ async def test_reads_among_many_objects(store: Store) -> None:
 
     for name, (half, most) in (("get", one), ("list 10", ten), ("list all", every)):
         print(f"\n{type(store).__name__}: {name} p50 {half:,.0f} us, p99 {most:,.0f} us")  # noqa: T201
+        bare = loop_seconds() * 1e3  # microseconds of one turn
+        ratios.note_cost(f"{type(store).__name__}, {name}, p50 of a bare loop's turn", half / bare)
     assert one[0] < 1000
 
 
-async def test_fan_out_to_many_watches(store: Store) -> None:
+async def test_fan_out_to_many_watches(store: Store, ratios: Ratios) -> None:
     changes = 200
     listening = asyncio.Semaphore(0)
 
@@ -116,6 +141,8 @@ async def test_fan_out_to_many_watches(store: Store) -> None:
         f"\n{type(store).__name__}: {rate:,.0f} events/s to {WATCHES} watches,"
         f" the last {1000 * (seen - written):.1f} ms after its write"
     )
+    turns = 1e3 / loop_seconds()
+    ratios.note_speed(f"{type(store).__name__}, events of a bare loop's turns", rate / turns)
     assert rate > 1000
 
 
@@ -140,7 +167,9 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("objects", [OBJECTS, 10 * OBJECTS])
-async def test_opening_a_file_with_many_objects(tmp_path: Path, objects: int) -> None:
+async def test_opening_a_file_with_many_objects(
+    tmp_path: Path, objects: int, ratios: Ratios
+) -> None:
     path = tmp_path / "bench.db"
     store = await SqliteStore.open(path, clock=_now)
     await _fill(store, 256, objects)
@@ -155,4 +184,6 @@ async def test_opening_a_file_with_many_objects(tmp_path: Path, objects: int) ->
         f"\nopened {objects:,} objects of 1 kB in {taken:.2f} s, {busy:.2f} s of CPU;"
         f" {megabytes * OBJECTS / objects:.0f} MiB for each {OBJECTS:,}"
     )
+    title = f"opening {objects:,} objects, each of a bare loop's turn"
+    ratios.note_cost(title, busy / objects / (loop_seconds() / 1e3))
     assert busy < 30

@@ -77,3 +77,10 @@ def test_a_run_that_measured_nothing_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_record_of_the_project_can_be_read() -> None:
     assert all(ratio > 0 for ratio in Ratios.of(RECORDED).recorded.values())
+
+
+def test_each_benchmark_notes_a_ratio_or_says_why_it_does_not() -> None:
+    files = {file: file.read_text() for file in RECORDED.parent.rglob("test_*.py")}
+    silent = [file.name for file, text in files.items() if "ratios.note_" not in text]
+    told = [file.name for file, text in files.items() if "It notes no ratio: " in text]
+    assert sorted(silent) == sorted(told)

@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import started_cluster
 from tests.support.kubernetes.server_replicas import ServerReplica
 
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
+from upwell.controller.leader import LeaseTimes
 from upwell.store.kubernetes import KubernetesStore
 
 pytestmark = pytest.mark.benchmark
@@ -93,9 +95,14 @@ async def replicas(tmp_path: Path) -> AsyncIterator[FailoverReplicas]:
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
-async def test_another_replica_takes_over(replicas: FailoverReplicas, *, killed: bool) -> None:
+async def test_another_replica_takes_over(
+    replicas: FailoverReplicas, ratios: Ratios, *, killed: bool
+) -> None:
     found = [await replicas.changed(killed=killed) for _ in range(ROUNDS)]
 
     for what, seconds in zip(("leads", "decides"), zip(*found, strict=True), strict=True):
         each = ", ".join(f"{one:.1f}" for one in seconds)
         print(f"\n{what} after {statistics.median(seconds):.1f} s (median of {each})")  # noqa: T201
+        title = f"another replica {what} after {'a kill' if killed else 'a stop'}"
+        lease = LeaseTimes().duration
+        ratios.note_cost(f"{title}, of the lease's duration", statistics.median(seconds) / lease)

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.fleet.images import FleetShape, made_fleet
 from tests.support.fleet.registries import SimulatedHost, StormingHost, drawn, thirty_registries
 from tests.support.fleet.simulation import DayReport, DayShape, GlibcDay
@@ -21,6 +23,13 @@ pytestmark = pytest.mark.benchmark
 SIZES = [int(size) for size in os.environ.get("FLEET_SIZES", "1000,10000,100000").split(",")]
 SHARES = (0.5, 0.9, 0.99, 1.0)
 HOURS = 6 * 3600.0
+
+
+def note(ratios: Ratios, title: str, report: DayReport) -> None:
+    """Note the hours of the day, which is virtual: no machine makes them longer."""
+    for share in (0.9, 1.0):
+        hours = report.until(share, report.images) / 3600
+        ratios.note_cost(f"day, {title}, hours to {share:.0%}", hours)
 
 
 def play(
@@ -52,8 +61,13 @@ def play(
 
 @pytest.mark.parametrize("images", SIZES)
 @pytest.mark.parametrize("builders", [2, 100])
-def test_time_by_size(images: int, builders: int) -> None:
+def test_time_by_size(images: int, builders: int, ratios: Ratios) -> None:
+    began = time.process_time()
     report = play(FleetShape(images=images), DayShape(builders=builders))
+    used = (time.process_time() - began) / loop_seconds()
+    title = f"{images} images, {builders} builders"
+    note(ratios, title, report)
+    ratios.note_cost(f"day, {title}, an image in turns of a bare loop", 1000 * used / images)
 
     for registry in report.registries[:10]:
         _tell(
@@ -64,8 +78,9 @@ def test_time_by_size(images: int, builders: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
-def test_time_by_share_of_rebases(share: float) -> None:
+def test_time_by_share_of_rebases(share: float, ratios: Ratios) -> None:
     report = play(FleetShape(images=10_000, rebased=share), DayShape(builders=20))
+    note(ratios, f"{share:.0%} rebased", report)
     assert report.rebases >= 0.8 * share * 10_000
 
 

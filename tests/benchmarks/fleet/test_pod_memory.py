@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.benchmarks.bare_work import loop_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.clocks import TickingClock
 from tests.support.cluster.images import digest, stream
 from tests.support.registry.memory import RegistryInMemory
@@ -84,7 +86,7 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-async def test_memory_of_a_hundred_thousand_pods() -> None:
+async def test_memory_of_a_hundred_thousand_pods(ratios: Ratios) -> None:
     api = PagesOfPods(ServerAccess("http://127.0.0.1:9"))
     index = PodIndex(KubernetesPods(api, page=PAGE))
     gc.collect()
@@ -113,5 +115,8 @@ async def test_memory_of_a_hundred_thousand_pods() -> None:
         f" names {named * 1000:.0f} ms, a page of"
         f" {len(found)} {page * 1000:.0f} ms"
     )
+    document = len(json.dumps(pod(0)))
+    ratios.note_cost("memory of a Pod, its JSON", kept / len(index) / document)
+    ratios.note_cost("a page of what runs, bare loop", page / loop_seconds())
     assert len(index) == WORKLOADS * REPLICAS
     assert all(any(image.behind for image in one.status.images) for one in found)

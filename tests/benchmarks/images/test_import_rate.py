@@ -13,14 +13,18 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, Self
 
 import aiohttp
 import pytest
+from tests.benchmarks.images.test_registry_client import with_sockets
 from tests.support.benchmarks.measured_server import MeasuredServer
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.registry.docker_registry import CONFIG, docker_registry, push_image
+
+from upwell.oci import Reference
 
 pytestmark = pytest.mark.benchmark
 
@@ -70,6 +74,7 @@ class ImportMeter:
     """Requests, writes and processor time of one server, which imports from one registry."""
 
     def __init__(self, server: Installation, session: aiohttp.ClientSession, log: Path) -> None:
+        self.host = server.vendor
         self._server = MeasuredServer(server)
         self._session = session
         self._log = log
@@ -97,15 +102,19 @@ class ImportMeter:
             f" {seen.blobs} blobs, {self._server.processor - used:.2f} s of processor with a round"
         )
 
-    async def steady(self) -> str:
-        """Measure some rounds, in which nobody asks the server for anything."""
+    async def steady(self) -> list[float]:
+        """Measure some rounds, in which nobody asks the server for anything.
+
+        Return the processor seconds for 1,000 HEADs of each.
+        """
         version, rounds = await self.version(), [await self._round() for _ in range(ROUNDS)]
         writes = await self.version() - version
-        low, median, high = quantiles(rounds, n=4)
-        return (
-            f"without news: {median:.2f} s of processor for 1,000 HEADs, median of {ROUNDS} rounds"
+        low, middle, high = quantiles(rounds, n=4)
+        print(  # noqa: T201
+            f"without news: {middle:.2f} s of processor for 1,000 HEADs, median of {ROUNDS} rounds"
             f" (quartiles {low:.2f} to {high:.2f}), {writes} writes"
         )
+        return rounds
 
     async def _round(self) -> float:
         before, used = await self.requests(), self._server.processor
@@ -114,7 +123,7 @@ class ImportMeter:
         return (self._server.processor - used) / asked * 1000
 
 
-async def test_a_running_server_imports_a_thousand_tags(tmp_path: Path) -> None:
+async def test_a_running_server_imports_a_thousand_tags(tmp_path: Path, ratios: Ratios) -> None:
     async with AsyncExitStack() as stack:
 
         async def measured(at: int, program: str) -> ImportMeter:
@@ -139,8 +148,21 @@ async def test_a_running_server_imports_a_thousand_tags(tmp_path: Path) -> None:
 
         meters = [await measured(at, program) for at, program in enumerate(PROGRAMS)]
         found = await asyncio.gather(*(meter.steady() for meter in meters))
-        for program, line in zip(PROGRAMS, found, strict=True):
-            print(f"{program}: {line}")  # noqa: T201
+        bare = [await bare_heads(meter.host) for meter in meters[:1] for _ in range(ROUNDS)]
+    used = median(found[0])
+    print(f"bare sockets: {median(bare):.2f} s of processor for 1,000 HEADs")  # noqa: T201
+    ratios.note_cost("1,000 tags without news, processor of bare HEADs", used / median(bare))
+    for other in found[1:]:
+        ratio = median(ours / theirs for ours, theirs in zip(found[0], other, strict=True))
+        print(f"of the other version's: {ratio:.2f}")  # noqa: T201
+
+
+async def bare_heads(host: str) -> float:
+    """Return the processor seconds of as many HEADs by bare sockets of Python."""
+    names = [f"{host}/team/app{n}:t{tag}" for n in range(STREAMS) for tag in range(TAGS)]
+    used = time.process_time()
+    await with_sockets([*map(Reference.parse, names)])
+    return time.process_time() - used
 
 
 def connected(server: Installation) -> aiohttp.ClientSession:

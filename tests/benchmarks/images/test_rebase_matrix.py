@@ -1,6 +1,7 @@
 """Rebases over real updates of Debian 11 and Alpine: safe ones equal a build, traps are told.
 
-Takes ten minutes and a gigabyte. Run with
+It notes no ratio: it measures whether files are equal, and fails where they are not; what rebases
+cost is measured by `test_rebase.py`. Takes ten minutes and a gigabyte. Run with
 `pytest -m benchmark -s tests/benchmarks/images/test_rebase_matrix.py`.
 """
 

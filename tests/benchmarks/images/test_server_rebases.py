@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.images.test_rebase import CRANE, by_crane
 from tests.support.benchmarks.processor_time import process_seconds, tree_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.memory_builds import docker_build, image_stream
 from tests.support.builds.rebased_builds import FROM_BASE, NEW, OLD, RebaseMachine, until_ended
 from tests.support.registry.docker_registry import docker_registry
@@ -52,8 +53,11 @@ async def all_done(machine: RebaseMachine, builds: list[Build]) -> None:
         assert (await machine.build(build.name)).status.phase is BuildPhase.COMPLETE
 
 
-async def sampled(title: str, work: Awaitable[None]) -> None:
-    """Print what the work takes; of processes that others have forked, too."""
+async def sampled(title: str, work: Awaitable[None]) -> tuple[float, float]:
+    """Print what the work takes; of processes that others have forked, too.
+
+    Return the milliseconds of an image by the clock, and of the processor.
+    """
 
     def used() -> tuple[float, float]:
         return process_seconds(os.getpid()), tree_seconds(os.getpid())
@@ -68,9 +72,10 @@ async def sampled(title: str, work: Awaitable[None]) -> None:
         f"{title}: {took:.0f} ms, {whole:.0f} ms of processor for an image,"
         f" {whole - own:.0f} of these in processes that were started"
     )
+    return took, whole
 
 
-async def test_rebases_of_a_wave(tmp_path: Path) -> None:
+async def test_rebases_of_a_wave(tmp_path: Path, ratios: Ratios) -> None:
     machine = RebaseMachine(tmp_path, tmp_path / "layers")
     await machine.update_base(OLD)
     for config in range(COUNT):
@@ -79,7 +84,7 @@ async def test_rebases_of_a_wave(tmp_path: Path) -> None:
     await machine.update_base(NEW)
     print()  # noqa: T201
     again = [built(2, config, "rebase") for config in range(COUNT)]
-    await sampled("the server", all_done(machine, again))
+    took, used = await sampled("the server", all_done(machine, again))
     assert len(machine.builder.plans) == COUNT, "none was built again"
     if CRANE is None:
         return
@@ -93,4 +98,7 @@ async def test_rebases_of_a_wave(tmp_path: Path) -> None:
         for number, name in enumerate(names):
             own = tar_of({"srv/app": str(number).encode()})
             await push_made(pusher, name, made_image(OLD, own))
-        await sampled("crane with its registry", by_crane(host, names, "rebased"))
+        of_crane = await sampled("crane with its registry", by_crane(host, names, "rebased"))
+    ratios.note_cost("rebases by the server's builds, time of crane", took / of_crane[0])
+    title = "rebases by the server's builds, processor of crane with its registry"
+    ratios.note_cost(title, used / of_crane[1])

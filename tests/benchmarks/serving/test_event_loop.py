@@ -20,6 +20,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.support.benchmarks.processor_time import process_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.applications import docker_build, stream
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.registry.docker_registry import push_image
@@ -192,7 +193,7 @@ MEASURES = {
 }
 
 
-async def test_the_event_loop_of_the_running_server() -> None:
+async def test_the_event_loop_of_the_running_server(ratios: Ratios) -> None:
     if find_spec("uvloop") is None:
         pytest.skip("needs uvloop: run with `uv run --with uvloop`")
     async with served() as own, served(sys.executable, "-c", _ON_UVLOOP) as other:
@@ -213,4 +214,8 @@ async def test_the_event_loop_of_the_running_server() -> None:
         ratio = statistics.median(map(float.__truediv__, of_loop["uvloop"], of_loop["asyncio"]))
         medians = ", ".join(f"{loop} {statistics.median(of_loop[loop]):.2f}" for loop in loops)
         print(f"\n{name}, {unit}: {medians}, ratio {ratio:.2f}", end="")  # noqa: T201
+        if unit.endswith("/s"):
+            ratios.note_speed(f"asyncio, {name}, {unit} of uvloop", 1 / ratio)
+        else:
+            ratios.note_cost(f"asyncio, {name}, {unit} of uvloop", 1 / ratio)
     assert all(len(values) == ROUNDS for of_loop in figures.values() for values in of_loop.values())

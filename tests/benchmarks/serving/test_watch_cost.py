@@ -15,7 +15,9 @@ from statistics import median
 import aiohttp
 import pytest
 from tests.benchmarks.test_api import PATH, WATCHES, item
+from tests.support.benchmarks.bare_work import empty_program_seconds, loop_seconds
 from tests.support.benchmarks.measured_server import MeasuredServer
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import Installation, installation, until
 
 pytestmark = pytest.mark.benchmark
@@ -81,7 +83,7 @@ async def started(stack: AsyncExitStack, program: str) -> WatchedServer:
         return WatchedServer(program, MeasuredServer(made), api)
 
 
-async def test_events_and_idle_servers_take_little_of_the_processor() -> None:
+async def test_events_and_idle_servers_take_little_of_the_processor(ratios: Ratios) -> None:
     async with AsyncExitStack() as stack:
         servers = [await started(stack, program) for program in PROGRAMS]
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -93,10 +95,15 @@ async def test_events_and_idle_servers_take_little_of_the_processor() -> None:
         turns = [[await one.write() for one in servers] for _ in range(TURNS)]
         for task in watches:
             task.cancel()
+    turn_seconds, empty = loop_seconds() / 1e3, empty_program_seconds()
     for at, one in enumerate(servers):
         event = (median(turn[at] for turn in turns) - plain[at]) / (WRITES * WATCHES)
         print(  # noqa: T201
             f"\n{one.program}: {event * 1e6:.0f} us for each event to a watch,"
             f" {idle[at] * 60 / IDLE_SECONDS:.2f} s in a minute without work"
         )
+        if not at:
+            ratios.note_cost("an event to a watch, turns of a bare loop", event / turn_seconds)
+            minute = idle[at] * 60 / IDLE_SECONDS
+            ratios.note_cost("an idle minute, processor of an empty program", minute / empty)
         assert 0 < event < 0.01
