@@ -1,4 +1,7 @@
-"""Three services, as docs/five-minutes.md has them: followed, rolled back, told of, and back."""
+"""Three services, as docs/five-minutes.md has them: followed, rolled back, told of, and back.
+
+On demand, since it takes two minutes: `pytest -m benchmark tests/acceptance/everyday`.
+"""
 
 import asyncio
 import json
@@ -106,6 +109,7 @@ async def three(tmp_path: Path) -> AsyncIterator[ThreeServices]:
             yield ThreeServices(made, vendor, chat)
 
 
+@pytest.mark.benchmark
 @pytest.mark.timeout(600)
 async def test_three_services_are_followed_rolled_back_told_of_and_back_after_a_power_cut(
     three: ThreeServices,
