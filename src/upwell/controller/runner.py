@@ -172,6 +172,9 @@ class Controller:
 
     async def _work(self) -> None:
         while True:
+            # Neither the queue nor a reconcile with nothing to do waits for anything: thousands in
+            # a row would keep the event loop from all others, and from renewing the lease.
+            await asyncio.sleep(0)
             key = await self.queue.get()
             try:
                 await self._reconcile(key)

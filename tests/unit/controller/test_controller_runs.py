@@ -408,6 +408,31 @@ async def test_a_result_may_ask_to_come_again() -> None:
         await recorder.until(lambda seen: seen == ["a", "a"])
 
 
+async def test_work_that_waits_for_nothing_lets_others_go_on() -> None:
+    class WaitsForNothing:
+        done = 0
+
+        async def reconcile(self, key: ObjectKey) -> Result:
+            del key
+            self.done += 1
+            return Result()
+
+    store, reconciler = MemoryStore(_now), WaitsForNothing()
+    for number in range(100):
+        await store.create(item(f"item{number}"))
+    cache = ObjectCache(store)
+    controller = Controller("at once", reconciler, cache, [Watch(ConfigMap)], workers=4)
+    work = asyncio.create_task(controller.run())
+    most = 0
+    while reconciler.done < 100:
+        before = reconciler.done
+        await asyncio.sleep(0)
+        most = max(most, reconciler.done - before)
+    work.cancel()
+    await asyncio.wait({work})
+    assert most == 4  # one of each worker
+
+
 async def test_one_key_is_never_worked_on_twice_at_a_time() -> None:
     store, recorder = MemoryStore(_now), Recorder()
     made = await store.create(item("a"))
