@@ -30,12 +30,14 @@ def forking(source, argument):
         time.sleep(600)
 
 def escaping(source, argument):
-    # Twice, in sessions of their own: nothing leads from it to the one that stays.
+    # Twice, in sessions of their own: nothing leads from it to those that stay, one below another.
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.setsid()
             os.write(1, str(os.getpid()).encode())
+            if os.fork() == 0:
+                os.setsid()
             time.sleep(600)
         os._exit(0)
     os.wait()

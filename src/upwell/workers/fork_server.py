@@ -32,13 +32,40 @@ BOOTSTRAP = (
 _OPTIONS = ("-I", "-S", "-X", "utf8")
 _MOST_JOBS = 256
 _IDLE_SECONDS = 60.0
+_END_SECONDS = 30.0
+"""For the end of a worker that is to be killed; what takes longer hangs, or was stopped."""
 _NO_CRASH = {signal.SIGKILL, signal.SIGXCPU}
+
+
+class _Process:
+    """The fork server's own process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._lock = threading.Lock()
+        """Guards the process's number, which is another's after the process was waited for."""
+        self._is_gone = False
+        # By a thread, not by an event loop, which may end before it.
+        threading.Thread(target=self._reap, daemon=True).start()
+
+    def kill(self) -> None:
+        """Kill it, and so its workers, unless it has ended."""
+        with self._lock:
+            if not self._is_gone:
+                os.kill(self._pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            self._is_gone = True
+            os.waitpid(self._pid, 0)
 
 
 class Worker:
     """Worker that runs: what it writes, and how it ends."""
 
-    def __init__(self, line: socket.socket, output: socket.socket) -> None:
+    def __init__(self, process: _Process, line: socket.socket, output: socket.socket) -> None:
+        self._process = process
         self._line = line
         self._output = output
         self._code: int | None = None
@@ -65,10 +92,18 @@ class Worker:
         return self._code is not None and self._code < 0 and -self._code not in _NO_CRASH
 
     async def end(self) -> None:
-        """Kill it and what it has started, unless it has ended; return after it has."""
+        """Kill it and what it has started, unless it has ended; return after it has.
+
+        A fork server that does not kill it in time is killed itself.
+        """
         with self._line, self._output, suppress(OSError, WorkerFailedError):
             self._line.shutdown(socket.SHUT_WR)
-            await self.wait()
+            try:
+                async with asyncio.timeout(_END_SECONDS):
+                    await self.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self.wait()
 
 
 class ForkServer:
@@ -78,7 +113,8 @@ class ForkServer:
         self._bootstrap = bootstrap
         self._lock = threading.Lock()
         """Guards what follows: event loops of several threads may want workers."""
-        self._control: socket.socket | None = None
+        self._current: tuple[socket.socket, _Process] | None = None
+        """How to ask the one that runs, and its process."""
         self._asked = 0
         self._running = 0
         self._idle: asyncio.TimerHandle | None = None
@@ -114,25 +150,29 @@ class ForkServer:
             described.write(json.dumps(settings).encode())
             described.seek(0)
             files = theirs.enter_context(line_end), source, theirs.enter_context(output_end)
-            self._ask(head, [one.fileno() for one in (*files, described)])
+            process = self._ask(head, [one.fileno() for one in (*files, described)])
             ours.pop_all()
-        return Worker(line, output)
+        return Worker(process, line, output)
 
-    def _ask(self, head: bytes, files: Sequence[int]) -> None:
+    def _ask(self, head: bytes, files: Sequence[int]) -> _Process:
+        """Ask for a worker, and return the process that forks it."""
         with self._lock:
             if self._asked >= _MOST_JOBS:
                 self._leave()
+            control, process = self._current or self._start()
             try:
-                socket.send_fds(self._control or self._start(), [head], files)
+                socket.send_fds(control, [head], files)
             except ConnectionError:  # it was killed
                 self._leave()
-                socket.send_fds(self._start(), [head], files)
+                control, process = self._start()
+                socket.send_fds(control, [head], files)
             self._asked += 1
             self._running += 1
             if self._idle is not None:
                 self._idle.cancel()
+            return process
 
-    def _start(self) -> socket.socket:
+    def _start(self) -> tuple[socket.socket, _Process]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         nowhere = os.POSIX_SPAWN_OPEN, os.devnull, os.O_WRONLY, 0
         with theirs:
@@ -150,16 +190,14 @@ class ForkServer:
             except OSError:
                 ours.close()
                 raise
-        # By a thread, not by an event loop, which may end before it.
-        threading.Thread(target=os.waitpid, args=(pid, 0), daemon=True).start()
         ours.settimeout(0)
-        self._control, self._asked = ours, 0
-        return ours
+        self._current, self._asked = (ours, _Process(pid)), 0
+        return self._current
 
     def _leave(self) -> None:
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        if self._current is not None:
+            self._current[0].close()
+            self._current = None
 
     async def _ended(self, worker: Worker) -> None:
         try:

@@ -179,9 +179,13 @@ def _become_worker(task: str, files: list[int], parent: int) -> NoReturn:
 
 
 def _end_others(known: Container[int]) -> None:
-    """Kill every child of this process but the workers: what one of those has left behind."""
+    """Kill every child of this process but the workers: what one of those has left behind.
+
+    Whoever was started by one of them becomes a child of this process then, and is killed next.
+    """
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
     with suppress(OSError):  # a kernel that tells of no children
-        for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
-            if pid not in known:
+        while others := [pid for pid in map(int, children.read_text().split()) if pid not in known]:
+            for pid in others:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

@@ -15,7 +15,7 @@ from tests.support.workers import LIMITS, grandchildren, work
 from upwell.machine.processes import is_running, process_state
 from upwell.workers import fork_server as module
 from upwell.workers.fork_server import ForkServer
-from upwell.workers.interface import RefusedInputError, WorkerFailedError
+from upwell.workers.interface import RefusedInputError, WorkerFailedError, WorkerLimits
 from upwell.workers.runner import run_worker
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up so much")
@@ -112,6 +112,16 @@ async def test_one_that_was_killed_is_started_again(source: IO[bytes]) -> None:
     with pytest.raises(WorkerFailedError, match="killed"):
         await waiting
     assert grandchildren() == set()
+    assert await work(source, "parents") != parent
+
+
+async def test_one_that_hangs_is_killed(source: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_END_SECONDS", 0.1)
+    parent = await work(source, "parents")
+    os.kill(parent, signal.SIGSTOP)
+    with pytest.raises(WorkerFailedError, match="was not parsed within"):
+        await run_worker("a_task", source, {"what": "echo"}, WorkerLimits(wall_seconds=0.1))
+    await until_gone(parent)
     assert await work(source, "parents") != parent
 
 
