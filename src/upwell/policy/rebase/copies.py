@@ -17,7 +17,7 @@ _UNPACKED = re.compile(r"(?:.*/)?([^/-]+-[^/]+)\.dist-info/[^/]+")
 """A file that a wheel's distribution has when it is installed (PEP 376)."""
 _MADE_OF = (
     (
-        re.compile(r"etc/(?:ssl|pki)/.*"),
+        re.compile(r"etc/(?:ssl|pki)/(?!(?:tls/)?(?:private/|openssl\.cnf$)|rpm-gpg/).*"),
         re.compile(r"usr/(?:local/)?share/(?:ca-certificates|pki)/"),
     ),
     (re.compile(r"usr/lib/locale/.*"), re.compile(r"usr/share/i18n/")),
@@ -25,8 +25,15 @@ _MADE_OF = (
     (re.compile(r"usr/share/mime/mime\.cache"), re.compile(r"usr/share/mime/packages/")),
     (re.compile(r".*/loaders\.cache"), re.compile(r".*/gdk-pixbuf-2\.0/")),
     (re.compile(r".*/giomodule\.cache"), re.compile(r".*/gio/modules/")),
+    (re.compile(r".*/gconv-modules\.cache"), re.compile(r".*/gconv/")),
+    (re.compile(r".*/gschemas\.compiled"), re.compile(r".*/glib-2\.0/schemas/")),
+    (re.compile(r".*/icon-theme\.cache"), re.compile(r"usr/(?:local/)?share/icons/")),
+    (re.compile(r"var/cache/man/.*"), re.compile(r"usr/(?:local/)?share/man/")),
+    (re.compile(r"etc/pam\.d/common-.*"), re.compile(r"usr/share/pam-configs/")),
+    (re.compile(r".*\.jsa"), re.compile(r".*/lib/modules$")),
 )
-"""Files -> those of which tools make them: update-ca-certificates(8), localedef(1) and the like."""
+"""Files -> those of which tools make them: update-ca-certificates(8), localedef(1), java(1) with
+`-Xshare:dump`, and the like."""
 _LEAST_COPIED = 2
 """Files of a folder: who has copied one alone has not copied the folder."""
 
@@ -56,7 +63,10 @@ class _Origins:
         if entry.kind is EntryKind.FILE and entry.content in bases.outdated:
             return "it is a copy of what the base update replaces"
         compiled = _COMPILED.fullmatch(path)
-        if compiled is not None and f"{compiled['folder']}{compiled['name']}.py" in bases.changed:
+        script = (
+            f"{compiled['folder']}{compiled['name']}.py" if compiled else path.removesuffix("c")
+        )
+        if path.endswith(".pyc") and script in bases.changed:
             return "it was compiled of what the base update replaces"
         unpacked = _UNPACKED.fullmatch(path)
         if unpacked is not None and unpacked[1] in bases.wheels:

@@ -59,6 +59,12 @@ def test_a_venv_stays_with_another_patch_version_of_python() -> None:
         ("usr/lib/locale/locale-archive", "usr/share/i18n/locales/de_DE"),
         ("var/cache/fontconfig/a.cache-7", "usr/share/fonts/a.ttf"),
         ("usr/share/mime/mime.cache", "usr/share/mime/packages/a.xml"),
+        (f"{LIB}/gconv/gconv-modules.cache", f"{LIB}/gconv/UTF-7.so"),
+        ("usr/share/glib-2.0/schemas/gschemas.compiled", "usr/share/glib-2.0/schemas/a.xml"),
+        ("usr/share/icons/hicolor/icon-theme.cache", "usr/share/icons/hicolor/apps/a.png"),
+        ("var/cache/man/index.db", "usr/share/man/man1/a.1.gz"),
+        ("etc/pam.d/common-auth", "usr/share/pam-configs/unix"),
+        ("app/shop.jsa", "opt/java/lib/modules"),
     ],
 )
 def test_what_a_tool_made_of_what_changes_is_a_fault(made: str, source: str) -> None:
@@ -69,6 +75,21 @@ def test_what_a_tool_made_of_what_changes_is_a_fault(made: str, source: str) -> 
     assert findings(old, old, layer({made: file("own")})) == []
     folders = layer(dict.fromkeys((made.rpartition("/")[0], "etc/ssl/own"), FOLDER))
     assert findings(old, new, folders) == []
+
+
+@pytest.mark.parametrize(
+    "own", ["etc/ssl/private/a.key", "etc/pki/tls/private/a.key", "etc/pki/rpm-gpg/KEY"]
+)
+def test_keys_are_made_of_no_certificate(own: str) -> None:
+    old, new = (layer({"usr/share/ca-certificates/A.crt": file(text)}) for text in "12")
+    assert findings(old, new, layer({own: file("own")})) == []
+
+
+@pytest.mark.parametrize("made", ["__pycache__/a.cpython-39.pyc", "a.pyc"])
+def test_what_was_compiled_of_what_changes_is_a_fault(made: str) -> None:
+    old, new = (layer({"usr/lib/shop/a.py": file(text)}) for text in "12")
+    own = layer({f"usr/lib/shop/{made}": file("compiled")})
+    assert faults(old, new, own) == {RebaseFault.BASE_COPY}
 
 
 def test_a_copy_of_a_folder_would_have_what_the_base_update_adds() -> None:
