@@ -27,8 +27,11 @@ async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
 async def together[T](work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Do all of `work`, and return the results in its order.
 
-    The first error ends the rest, and is raised as it is.
+    The first error ends the rest, and is raised as it is. One alone is done without a task.
     """
+    work = list(work)
+    if len(work) == 1:
+        return [await work[0]]
     async with side_by_side() as group:
         tasks = [group.create_task(each) for each in work]
     return [task.result() for task in tasks]

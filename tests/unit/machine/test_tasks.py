@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 
-from upwell.machine.tasks import let_go
+from upwell.machine.tasks import let_go, together
 
 
 class Large:
@@ -35,3 +35,12 @@ async def test_what_a_cancelled_task_had_in_hand_goes_at_once() -> None:
         assert seen[0]() is None
     finally:
         gc.enable()
+
+
+async def test_work_that_is_alone_is_done_without_a_task() -> None:
+    async def task() -> asyncio.Task[object] | None:
+        return asyncio.current_task()
+
+    assert await together([task()]) == [asyncio.current_task()]
+    assert asyncio.current_task() not in await together([task(), task()])
+    assert await together([]) == []

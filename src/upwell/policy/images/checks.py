@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Self
 
-from upwell.api.image import ImageStream, ImportState, RepositoryImport
+from upwell.api.image import ImageStream, ImportState, NamedTagEventList, RepositoryImport
 
 WHOLE_REPOSITORY = ""
 """Stands for a repository's list of tags among the names of tags."""
+
+type Seconds = float | None
+"""Of an interval; None: nothing is scheduled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class ImportCheck:
     generation: int
     last: datetime
     following: datetime | None
-    interval: float | None
+    interval: Seconds
     """Seconds that the following one was planned with."""
 
     @classmethod
@@ -30,6 +33,28 @@ class ImportCheck:
         if last is None:
             return None
         return cls(state.source, state.generation, last, state.next_check_time, state.interval)
+
+    @classmethod
+    def without_news(
+        cls,
+        history: NamedTagEventList,
+        now: datetime,
+        following: datetime | None,
+        interval: Seconds,
+    ) -> Self | None:
+        """Return a check at `now` that found what the tag has; None if it says more than its time.
+
+        It was made as the stored state asks for it, and upstream named the digest of that again.
+        """
+        stored, latest = history.import_state, history.latest
+        if stored is None or latest is None or history.conditions or stored.failures:
+            return None
+        if latest.image != stored.imported_digest or stored.requested_by:
+            return None
+        last = stored.last_check_time
+        if last is None or last >= now or stored.interval != interval:
+            return None
+        return cls(stored.source, stored.generation, now, following, interval)
 
     def counts_for(self, stored: ImportState | RepositoryImport) -> bool:
         """Return True if it is of a state as it is stored, and newer."""

@@ -1,8 +1,9 @@
 """Plan of an ImageStream's imports, and what the answers make of its status."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Self
 from zlib import crc32
 
 from upwell.api.image import (
@@ -67,6 +68,13 @@ class StreamPlan:
         """Return True if the repository's list of tags is due."""
         return self.listing is not None and self.listing <= now
 
+    def after(self, checks: ImportChecks) -> Self:
+        """Return the plan of the same stream after these checks, which have brought nothing new."""
+        due = {name: one.following for name, one in checks.items() if one.following is not None}
+        once = checks.keys() - due.keys()
+        kept = {name: time for name, time in self.due.items() if name not in once}
+        return replace(self, due={**kept, **due})
+
     @property
     def next_due(self) -> datetime | None:
         """Time at which something is due next; None: not until something changes."""
@@ -92,6 +100,21 @@ class StreamAnswers:
 
     outcomes: Sequence[TagOutcome] = ()
     repository: RepositoryImport | None = None
+    checks: ImportChecks = NO_CHECKS
+    """Of the tags where upstream has what they have: nothing of them is written."""
+
+    @property
+    def has_outcomes(self) -> bool:
+        """True unless all of them are checks without news."""
+        return bool(self.outcomes) or self.repository is not None
+
+    def are_news(self, status: ImageStreamStatus) -> bool:
+        """Return True if they change more of a status than the times of checks."""
+        known = status.repository
+        if self.repository is not None and (known is None or is_news(known, self.repository)):
+            return True
+        histories = status.by_tag() if self.outcomes else {}
+        return any(outcome.is_news(histories.get(outcome.tag)) for outcome in self.outcomes)
 
 
 def plan_stream(
@@ -163,7 +186,7 @@ def checks_without_news(
         stored, asked = entry.import_state, outcomes.get(entry.tag)
         if stored is None:
             continue
-        kept = before.get(entry.tag)
+        kept = answers.checks.get(entry.tag) or before.get(entry.tag)
         if asked is not None:
             kept = None if is_news(stored, asked) else ImportCheck.of(asked)
         if kept is not None and kept.counts_for(stored):

@@ -8,14 +8,15 @@ from datetime import datetime
 from functools import partial
 from random import random
 
-from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
+from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
 from upwell.formats.attachment_tags import image_of_tag
-from upwell.machine.tasks import side_by_side
+from upwell.machine.tasks import together
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.checks import NO_CHECKS, ImportCheck, with_checks
 from upwell.policy.images.import_request import request_of
+from upwell.policy.images.outcome import TagOutcome
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.schedule import ImportSchedule
@@ -27,7 +28,7 @@ from upwell.policy.images.stream_plan import (
     plan_stream,
 )
 from upwell.policy.images.streams import take_push
-from upwell.policy.images.tracking import TrackingRefusal, follows_other_namespaces
+from upwell.policy.images.tracking import TrackingRefusal, follows_other_namespaces, sources_of
 from upwell.reconcilers.authority import (
     ASK_AGAIN_SECONDS,
     MISSING_RIGHT,
@@ -91,6 +92,8 @@ class ImageStreams:
         self._clock = clock
         self._jitter = jitter
         self._checks: dict[ObjectKey, dict[str, ImportCheck]] = {}
+        self._settled: dict[ObjectKey, tuple[str, str]] = {}
+        """Versions of the streams of which nothing was to be written."""
         self._started = clock()
         self._hints = ImportHints()
         self._left: set[ObjectKey] = set()
@@ -142,12 +145,14 @@ class ImageStreams:
         hints = self._hints.take(key, now)
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            answers = await self._ask(stream, hints, now)
+            plan = self._plan(stream)
+            answers = await self._ask(stream, plan, hints, now)
             async with self._pushes.taken(stream) as pushed:
                 written = await self._write(key, answers, pushed, now)
             await self._hosted.record(written)
         except NotFoundError:
             self._checks.pop(key, None)
+            self._settled.pop(key, None)
             self._left.discard(key)
             self._hosted.forget(key)
             self._pushes.forget(key)
@@ -157,7 +162,11 @@ class ImageStreams:
             raise
         self._hints.repeat_unseen(written, hints, now)
         self._note_checks(written, answers)
-        return Result(requeue_after=self._pause(written))
+        if answers.has_outcomes or _version(written) != _version(stream):
+            plan = self._plan(written)
+        else:
+            plan = plan.after(answers.checks)
+        return Result(requeue_after=self._pause(written, plan))
 
     def as_checked(self, stream: ImageStream) -> ImageStream:
         """Return a stream with the times of the checks since it was written.
@@ -179,8 +188,8 @@ class ImageStreams:
         checks = self._checks.get(stream.key, NO_CHECKS)
         return plan_stream(stream, self._schedule, prefix, self._started, now, checks)
 
-    def _pause(self, stream: ImageStream) -> float | None:
-        times = (self._plan(stream).next_due, self._hints.next_due(stream.key))
+    def _pause(self, stream: ImageStream, plan: StreamPlan) -> float | None:
+        times = (plan.next_due, self._hints.next_due(stream.key))
         pauses = [max((due - self._clock()).total_seconds(), 0) for due in times if due is not None]
         conditions = (one for tag in stream.status.tags for one in tag.conditions)
         if any(one.reason == MISSING_RIGHT for one in conditions):
@@ -188,14 +197,13 @@ class ImageStreams:
         return min(pauses, default=None)
 
     async def _ask(
-        self, stream: ImageStream, hints: Container[str], now: datetime
+        self, stream: ImageStream, plan: StreamPlan, hints: Container[str], now: datetime
     ) -> StreamAnswers:
         """Ask upstream for all that is due, at once: the registry's budget spaces it.
 
         What is hinted at is asked for alone, and does not wait for the rest: that comes next, even
         if there is another hint by then.
         """
-        plan = self._plan(stream)
         due, lists = plan.imports(now, hints), plan.lists(now)
         hinted = [tag for tag in due if tag.name in hints]
         if hinted and stream.key not in self._left:
@@ -210,13 +218,16 @@ class ImageStreams:
         logins = RememberedCredentials(await self._secrets.of_namespace(stream.namespace))
         histories = stream.status.by_tag()
         turn = ImportTurn(logins, now, self._jitter(), histories, urgent=bool(hinted))
-        repository = None
-        async with side_by_side() as group:
-            asked = (self._importer.ask(stream, tag, turn) for tag in due)
-            tasks = [group.create_task(question) for question in asked]
-            if lists:
-                repository = await self._repositories.ask(stream, turn)
-        return StreamAnswers([task.result() for task in tasks], repository)
+        listing = [self._repositories.ask(stream, turn)] if lists else []
+        found = await together([*(self._importer.ask(stream, tag, turn) for tag in due), *listing])
+        checks = {
+            tag.name: one
+            for tag, one in zip(due, found, strict=False)
+            if isinstance(one, ImportCheck)
+        }
+        outcomes = [one for one in found if isinstance(one, TagOutcome)]
+        repository = next((one for one in found if isinstance(one, RepositoryImport)), None)
+        return StreamAnswers(outcomes, repository, checks)
 
     async def _write(
         self, key: ObjectKey, answers: StreamAnswers, pushed: PushedTags, now: datetime
@@ -225,6 +236,8 @@ class ImageStreams:
 
         async def folded() -> tuple[ImageStream, ImageStreamStatus]:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
+            if self._is_settled(stream) and not pushed and not answers.are_news(stream.status):
+                return stream, stream.status
             status = fold_answers(stream, answers, self._schedule, now)
             status = self._take_pushes(stream, status, pushed, now)
             sources = await self.tracking.sources(stream)
@@ -236,10 +249,18 @@ class ImageStreams:
         async def write(new: tuple[ImageStream, ImageStreamStatus]) -> ImageStream:
             stream, status = new
             if status == stream.status:
+                self._settled[key] = _version(stream)
                 return stream  # an API server would be asked for nothing
             return await self._store.update_status(stream.with_status(status))
 
         return await update_with_retry(folded, write)
+
+    def _is_settled(self, stream: ImageStream) -> bool:
+        """Return True if nothing was to be written of it as it is stored, nor may be by now.
+
+        What a stream that follows others has to write depends on these, and on rights.
+        """
+        return self._settled.get(stream.key) == _version(stream) and not any(sources_of(stream))
 
     async def _refusal(self, stream: ImageStream) -> TrackingRefusal | None:
         """Say why the stream may not follow other namespaces: its author has lost a right."""
@@ -271,6 +292,10 @@ def _repositories(stream: ImageStream) -> Iterator[str]:
         source = _source(tag)
         if source is not None:
             yield source.repository
+
+
+def _version(stream: ImageStream) -> tuple[str, str]:
+    return stream.uid, stream.resource_version
 
 
 def _source(tag: TagReference) -> Reference | None:

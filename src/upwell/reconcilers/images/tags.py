@@ -20,6 +20,7 @@ from upwell.api.image import (
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, MediaType, Reference
 from upwell.policy.access.people.import_requesters import requester_of
+from upwell.policy.images.checks import ImportCheck
 from upwell.policy.images.import_request import ImportRequest, request_of
 from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
 from upwell.policy.images.relevance import irrelevance
@@ -113,9 +114,12 @@ class TagImporter:
         self._images = images
         self._schedule = schedule
 
-    async def ask(self, stream: ImageStream, tag: TagReference, turn: ImportTurn) -> TagOutcome:
+    async def ask(
+        self, stream: ImageStream, tag: TagReference, turn: ImportTurn
+    ) -> TagOutcome | ImportCheck:
         """Ask for one tag: a HEAD, and a GET only for a digest that is not yet known.
 
+        Where upstream has what the tag has, that is a check without news.
         A registry's failure is an outcome; raises StoreError alone.
         """
         request = request_of(tag) or ImportRequest("")
@@ -135,15 +139,21 @@ class TagImporter:
 
     async def _answer(
         self, stream: ImageStream, tag: TagReference, question: _Question, state: ImportState
-    ) -> TagOutcome:
-        now = question.turn.now
+    ) -> TagOutcome | ImportCheck:
+        now, history = question.turn.now, question.history
+        interval = self._schedule.interval_of(stream, tag) if tag.scheduled else None
         source = reference = question.reference
         if question.request.selection:
             state = await self._select(question, state)
             reference = reference.with_tag(state.selected)
         found = await self._upstream.resolve(reference, question.access)
-        pinned = reference.with_digest(found.digest)
         changed = str(found.digest) != state.upstream_digest
+        if history is not None and state is history.import_state and not changed:
+            following = self._again(interval, question.turn)
+            seconds = interval.total_seconds() if interval is not None else None
+            if check := ImportCheck.without_news(history, now, following, seconds):
+                return check
+        pinned = reference.with_digest(found.digest)
         again = question.sure_at if changed and question.may_be_outdated(found.digest) else None
         changed = changed and again is None
         if changed or (state.unproven and _is_asked_anew(question.history, tag)):
@@ -173,14 +183,17 @@ class TagImporter:
             "interval": None,
             "requested_by": None,
         }
-        if tag.scheduled:
-            interval = self._schedule.interval_of(stream, tag)
-            times["next_check_time"] = again or self._schedule.after_success(
-                interval, now, question.turn.chance
-            )
+        if interval is not None:
+            times["next_check_time"] = again or self._again(interval, question.turn)
             times["interval"] = interval.total_seconds()
         result = event if state.ignored is None else None
         return TagOutcome(tag.name, state.model_copy(update=times), result)
+
+    def _again(self, interval: timedelta | None, turn: ImportTurn) -> datetime | None:
+        """Return the next check after one that was answered; None: it is not scheduled."""
+        if interval is None:
+            return None
+        return self._schedule.after_success(interval, turn.now, turn.chance)
 
     async def _require(
         self, stream: ImageStream, question: _Question, found: Reference, digest: str

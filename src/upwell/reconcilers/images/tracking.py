@@ -66,10 +66,11 @@ def take_sources(
     have become, until nothing changes.
     """
     own = StreamName(stream.namespace, stream.name)
-    for _ in stream.spec.tags:
+    following = [tag for tag in stream.spec.tags if tag.copies]
+    for _ in following:
         before = status
         current = stream.with_status(status)
-        for tag in stream.spec.tags:
+        for tag in following:
             asked_by = requester_of(stream, tag)
             outcome = track(
                 current, tag, {**streams, own: current}, now, refusal, asked_by=asked_by

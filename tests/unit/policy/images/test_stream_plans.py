@@ -1,5 +1,6 @@
 """Plans of streams: requests to upstream, and the status that the answers make."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,10 +13,11 @@ from upwell.api.image import (
     ImportState,
     NamedTagEventList,
     RepositoryImport,
+    TagEvent,
     TagReference,
 )
-from upwell.api.meta import ObjectMeta, ObjectReference
-from upwell.policy.images.checks import ImportCheck, with_checks
+from upwell.api.meta import Condition, ObjectMeta, ObjectReference
+from upwell.policy.images.checks import ImportCheck, is_news, with_checks
 from upwell.policy.images.schedule import AT_ONCE, INTERVAL_ANNOTATION, ImportSchedule
 from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
 
@@ -89,6 +91,64 @@ def test_a_check_that_was_not_written_moves_the_next_one_of_the_same_source_alon
     assert asked.due == {"11": later, "12": overdue}
     checked = with_checks(found, checks)
     assert plan(checked) == asked
+
+
+def test_a_plan_after_checks_without_news_is_that_of_another_look() -> None:
+    planned = NOW - timedelta(minutes=1)
+    status = ImageStreamStatus(tags=(imported("a", planned), imported("b", planned)))
+    found = stream(tag("a"), tag("b"), status=status)
+    seconds = SCHEDULE.interval.total_seconds()
+    check = ImportCheck(f"{SOURCE}:a", 0, NOW, NOW + SCHEDULE.interval, seconds)
+    started = NOW - timedelta(days=1)
+    again = plan_stream(found, SCHEDULE, HOST, started, NOW, {"a": check})
+    after = plan(found).after({"a": check})
+    assert (after.due, after.next_due) == (again.due, again.next_due)
+    unscheduled = plan(found).after({"a": replace(check, following=None, interval=None)})
+    assert unscheduled.due == {"b": planned}
+
+
+STATE = ImportState(
+    source=f"{SOURCE}:a",
+    upstream_digest="sha256:index",
+    imported_digest="sha256:child",
+    last_check_time=NOW - timedelta(minutes=15),
+    interval=900,
+)
+EVENT = TagEvent(created=NOW, docker_image_reference=SOURCE, image="sha256:child")
+KNOWN = NamedTagEventList(tag="a", items=(EVENT,), import_state=STATE)
+
+
+def checked(**changes: object) -> NamedTagEventList:
+    return KNOWN.model_copy(update={"import_state": STATE.model_copy(update=changes)})
+
+
+def test_a_check_that_found_what_a_tag_has_is_no_news() -> None:
+    following = NOW + SCHEDULE.interval
+    check = ImportCheck.without_news(KNOWN, NOW, following, 900)
+    assert check == ImportCheck(STATE.source, 0, NOW, following, 900)
+    times = {"last_check_time": NOW, "next_check_time": following}
+    assert not is_news(STATE, STATE.model_copy(update=times))
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        pytest.param(checked(failures=1), id="the check before failed"),
+        pytest.param(checked(requested_by="ada"), id="somebody asked for it"),
+        pytest.param(checked(interval=60), id="another interval"),
+        pytest.param(checked(last_check_time=None), id="its time is not known"),
+        pytest.param(checked(last_check_time=NOW), id="the clock stands, or was ahead"),
+        pytest.param(checked(imported_digest="sha256:other"), id="another image is in force"),
+        pytest.param(KNOWN.model_copy(update={"items": ()}), id="it has no image"),
+        pytest.param(KNOWN.model_copy(update={"import_state": None}), id="it was not imported"),
+        pytest.param(
+            KNOWN.model_copy(update={"conditions": (Condition(type="a", status="False"),)}),
+            id="a fault is told of it",
+        ),
+    ],
+)
+def test_a_check_changes_more_than_its_time_where(history: NamedTagEventList) -> None:
+    assert ImportCheck.without_news(history, NOW, None, 900) is None
 
 
 def test_a_hint_makes_an_import_due_but_not_that_of_a_tag_without_source() -> None:

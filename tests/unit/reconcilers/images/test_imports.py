@@ -112,6 +112,21 @@ async def test_a_known_digest_costs_one_head_and_no_write_and_its_time_is_told(
     assert told == stored.model_copy(update={"import_state": state})
 
 
+async def test_what_another_writes_into_a_status_at_rest_is_made_good(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    machine.clock.advance(60)
+    await streams.reconcile(KEY)
+    rested = await machine.stream("debian")
+    status = rested.status.model_copy(update={"docker_image_repository": "elsewhere"})
+    await machine.store.update_status(rested.with_status(status))
+    machine.clock.advance(60)
+    await streams.reconcile(KEY)
+    assert (await machine.stream("debian")).status == rested.status
+
+
 async def test_after_checks_without_news_a_fault_and_its_end_are_written(
     machine: BuildMachine, streams: ImageStreams
 ) -> None:
