@@ -13,6 +13,7 @@ from upwell.policy.builds.requests import (
     requested_build,
     requested_clone,
     require_effect,
+    told_already,
 )
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -50,6 +51,8 @@ class BuildActions:
     ) -> Build:
         """Start a build of a BuildConfig; without a client, its author stands for all of it.
 
+        A webhook gets the newest build if that is what it asks for (`told_already`).
+
         None starts on an image that waits for an approval: to ask for a build is not to approve it.
         """
         config = await self._store.get(BuildConfig, namespace, name)
@@ -64,7 +67,9 @@ class BuildActions:
             if waits := context.unapproved(config):
                 raise BuildRefusedError(f"{key} is not built now: {'; '.join(waits)}")
             images = context.followed(config)
-            return requested_build(config, context.streams, context.earlier(key), images, asked)
+            earlier = context.earlier(key)
+            made = requested_build(config, context.streams, earlier, images, asked)
+            return told_already(config, made, earlier) or made
 
         client = client if asked.decided_by else None
         return await self._create(key, make, client, dry_run=dry_run)
@@ -136,6 +141,8 @@ class BuildActions:
             return build
 
         async def create(build: Build) -> Build:
+            if build.metadata.resource_version:
+                return build  # it is there already
             if dry_run:
                 return build.with_status(Build.first_status())
             try:

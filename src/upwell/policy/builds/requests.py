@@ -7,9 +7,11 @@ from upwell.api.build import (
     PAUSED_ANNOTATION,
     Build,
     BuildConfig,
+    BuildPhase,
     BuildRequest,
     BuildTriggerCause,
 )
+from upwell.policy.builds.commits.following import look_of
 from upwell.policy.builds.new_build import (
     BuildStart,
     Earlier,
@@ -18,7 +20,11 @@ from upwell.policy.builds.new_build import (
     new_build,
     unsupported_options,
 )
+from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import MANUAL, FollowedTag, Streams
+
+_DIFFERS = {"revision", "triggered_by", "forced", "on_base_change"}
+"""Fields of a Build's spec that may differ between two builds of equal inputs."""
 
 
 class BuildRefusedError(Exception):
@@ -48,6 +54,25 @@ def requested_build(
         return new_build(config, streams, earlier, images, _start(asked))
     except UnresolvedInputError as error:
         raise BuildRefusedError(f"{config.key} cannot be built: {error}") from error
+
+
+def told_already(config: BuildConfig, asked: Build, earlier: Earlier) -> Build | None:
+    """Return the newest build if a webhook asks by `asked` for the same again; None: it does not.
+
+    A look at the repository may have found the commit before the webhook came. One that failed is
+    built again.
+    """
+    last = newest(earlier.builds)
+    commit = asked.revision.commit
+    if last is None or not commit or look_of(config) is None:
+        return None
+    phase = last.status.phase
+    if not any(map(_is_webhook, asked.spec.triggered_by)) or last.revision.commit != commit:
+        return None
+    if phase.is_terminal and phase is not BuildPhase.COMPLETE:
+        return None
+    inputs = [one.spec.model_dump(exclude=_DIFFERS) for one in (last, asked)]
+    return last if inputs[0] == inputs[1] else None
 
 
 def requested_clone(

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import pytest
 from tests.support.server.api_server import Api, ApiAnswer
 
-from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig
+from upwell.api.build import (
+    PAUSED_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildPhase,
+    BuildStrategy,
+    DockerBuildStrategy,
+)
+from upwell.policy.builds.commits.following import COMMITS_ANNOTATION, NEW_COMMIT
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 PUSH = {"ref": "refs/heads/master", "head_commit": {"id": "abc", "message": "fix"}}
@@ -62,6 +70,58 @@ async def test_a_push_starts_a_build_of_its_commit_and_answers_with_it(hooked: A
     assert cause.message == "GitHub WebHook"
     assert cause.github_web_hook is not None
     assert cause.github_web_hook.secret == "<secret>"
+
+
+async def polled_build(api: Api) -> Build:
+    """Have the repository followed, and return the build of the commit that a look has found."""
+    config = await api.store.get(BuildConfig, "shop", "app")
+    await api.store.update(config.with_metadata(annotations={COMMITS_ANNOTATION: "true"}))
+    request = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildRequest",
+        "metadata": {"name": "app"},
+        "revision": {"type": "Git", "git": {"commit": "abc"}},
+        "triggeredBy": [{"message": NEW_COMMIT}],
+        "unlessBuilt": True,
+    }
+    answer = await api.send("POST", f"{CONFIGS}/app/instantiate", request)
+    assert answer.status == 201, answer.text
+    return await api.store.get(Build, "shop", "app-1")
+
+
+async def test_a_push_after_a_look_at_the_repository_gets_the_build_of_its_commit(
+    hooked: Api,
+) -> None:
+    await polled_build(hooked)
+
+    answer = await push(hooked, "app", "plain", "github")
+
+    assert (answer.status, answer.json["metadata"]["name"]) == (200, "app-1")
+    assert [build.name for build in await builds(hooked)] == ["app-1"]
+
+
+async def test_a_push_of_a_commit_whose_build_failed_builds_it_again(hooked: Api) -> None:
+    polled = await polled_build(hooked)
+    failed = polled.status.model_copy(update={"phase": BuildPhase.FAILED})
+    await hooked.store.update_status(polled.with_status(failed))
+
+    answer = await push(hooked, "app", "plain", "github")
+
+    assert (answer.status, answer.json["metadata"]["name"]) == (200, "app-2")
+
+
+async def test_a_push_after_a_change_of_the_configuration_builds_its_commit_again(
+    hooked: Api,
+) -> None:
+    await polled_build(hooked)
+    config = await hooked.store.get(BuildConfig, "shop", "app")
+    strategy = BuildStrategy(docker_strategy=DockerBuildStrategy(no_cache=True))
+    spec = config.spec.model_copy(update={"strategy": strategy})
+    await hooked.store.update(config.model_copy(update={"spec": spec}))
+
+    answer = await push(hooked, "app", "plain", "github")
+
+    assert (answer.status, answer.json["metadata"]["name"]) == (200, "app-2")
 
 
 async def test_a_build_of_openshift_3s_address_is_the_same(hooked: Api) -> None:
