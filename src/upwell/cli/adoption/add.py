@@ -9,7 +9,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.api.pipeline import Window
-from upwell.cli.adoption.following_options import notify_option, snapshot_option
+from upwell.cli.adoption.following_options import snapshot_option
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import check_documents
@@ -19,6 +19,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
+from upwell.cli.notifications.options import notify_option
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.cli.objects.running import should_wait, wait_until_running
 from upwell.formats.compose.model import (

@@ -10,7 +10,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.cli.adoption.engines import PODMAN, Engine, engines
-from upwell.cli.adoption.following_options import notify_option, snapshot_option
+from upwell.cli.adoption.following_options import snapshot_option
 from upwell.cli.adoption.quadlets import stopped_quadlets
 from upwell.cli.adoption.takeover import TakeoverPlace, take_over
 from upwell.cli.adoption.upstream import upstream_images
@@ -22,6 +22,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.output import Format, aligned, output_option, write_data
 from upwell.cli.core.terminal import echo
+from upwell.cli.notifications.options import notify_option
 from upwell.cli.objects.creation import apply_all, refuse_existing
 from upwell.cli.serve.options import data_dir_option
 from upwell.formats.compose.inspected import InspectedContainer

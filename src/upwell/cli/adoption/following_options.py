@@ -6,18 +6,6 @@ from typing import Any
 from upwell.cli.core.kept_options import keep_option
 
 
-def notify_option(kind: type[Any]) -> Callable[[Any], Any]:
-    """Return a decorator that adds `--notify`, kept in the field `notify` of `kind`."""
-    return keep_option(
-        kind,
-        "notify",
-        "--notify",
-        multiple=True,
-        metavar="URL",
-        help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
-    )
-
-
 def snapshot_option(kind: type[Any]) -> Callable[[Any], Any]:
     """Return a decorator that adds `--snapshot`, kept in the field `snapshot` of `kind`."""
     return keep_option(

@@ -18,6 +18,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
 from upwell.cli.images.registry_settings import client_settings, error_text, registry_options
+from upwell.cli.presentation.progress import ProgressLine
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.errors import ManifestUnknownError, RegistryError
@@ -134,10 +135,12 @@ async def _mirror(
 ) -> int:
     """Copy all images; return the number of failures. Raises RegistryError to stop."""
     failed = 0
-    async with open_copier(settings, _report, platforms) as copier:
+    line = ProgressLine()
+    pieces = CopyReport(line)
+    async with open_copier(settings, pieces.report, platforms) as copier:
         async for source, target in _pairs(mappings, copier):
             try:
-                await _one(copier, source, target, behaviour)
+                await _one(copier, source, target, behaviour, line)
             except ManifestUnknownError as error:
                 if not behaviour.skip_missing:
                     failed += _handled(error, behaviour)
@@ -160,14 +163,20 @@ async def _pairs(
 
 
 async def _one(
-    copier: ImageCopier, source: Reference, target: Reference, behaviour: _MirrorOptions
+    copier: ImageCopier,
+    source: Reference,
+    target: Reference,
+    behaviour: _MirrorOptions,
+    line: ProgressLine,
 ) -> None:
     if behaviour.dry_run:
         missing = await copier.plan(source, target)
         size = sum(piece.size for piece in missing)
         echo(f"{source} -> {target}: {len(missing)} blobs and manifests to copy, {size} bytes")
         return
-    copied = await copier.copy(source, target)
+    with line:
+        line.show(f"{source} -> {target}")
+        copied = await copier.copy(source, target)
     counts = Counter({step: count for step, count in copied.counts.items() if count})
     summary = ", ".join(
         f"{count} {step}" for step, count in counts.items() if step is not CopyStep.TAGGED
@@ -184,7 +193,22 @@ def _handled(error: RegistryError, behaviour: _MirrorOptions) -> int:
     return 1
 
 
-def _report(progress: CopyProgress) -> None:
-    if progress.step in {CopyStep.COPIED, CopyStep.MOUNTED}:
+class CopyReport:
+    """What has been copied: a progress line on a terminal, and elsewhere a line for each piece."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._line = line
+        self._pieces = self._bytes = 0
+
+    def report(self, progress: CopyProgress) -> None:
+        """Show one more step."""
+        if progress.step not in {CopyStep.COPIED, CopyStep.MOUNTED}:
+            return
         piece = progress.piece
-        echo(f"  {progress.step} {piece.digest.short} ({piece.size} bytes)", err=True)
+        self._pieces += 1
+        self._bytes += piece.size
+        if self._line.is_shown:
+            what = f"{progress.target.repository}: {self._pieces} blobs and manifests"
+            self._line.show_bytes(what, self._bytes)
+        else:
+            echo(f"  {progress.step} {piece.digest.short} ({piece.size} bytes)", err=True)

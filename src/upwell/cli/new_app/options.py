@@ -9,6 +9,7 @@ import click
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.kept_options import keep_option, kept
+from upwell.cli.notifications.options import notify_option
 from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportOptions
 
@@ -50,6 +51,7 @@ class NewAppOptions:
     test: str = ""
     approve: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
     follow_commits: bool = True
     scheduled: bool = True
     insecure: bool = False
@@ -188,6 +190,7 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             help="Path of the containers that is kept in a claim, of which one instance at a time"
             " has hold; repeatable.",
         ),
+        ("notify", notify_option(NewAppOptions)),
         _option(
             "follow_commits",
             "--follow-commits/--no-follow-commits",

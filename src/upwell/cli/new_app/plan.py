@@ -52,7 +52,8 @@ from upwell.policy.new_app.components import (
 )
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
 from upwell.policy.new_app.images import FollowedImage, follow, names_tag
-from upwell.policy.new_app.objects import application_objects, webhook_secret_name
+from upwell.policy.new_app.objects import application_objects, told_subjects, webhook_secret_name
+from upwell.policy.notifications.addresses import address_subscriptions
 from upwell.policy.rollouts.volumes.written import about_declared, declared_volumes
 from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
@@ -99,13 +100,9 @@ class NewAppPlanner:
         own_source = self._options.binary or bool(self._options.dockerfile)
         if parts == 0 and not own_source:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
-        for option, given in (("--test", self._options.test), ("--approve", self._options.approve)):
-            if given and not self._options.stages:
-                raise NewAppError(f"{option} needs stages: name them with --stages")
-        if self._options.stages and (templates or self._options.templates):
-            raise NewAppError(
-                "--stages does not apply to templates: put a Pipeline into the template"
-            )
+        self._require_stages()
+        if templates or self._options.templates:
+            self._refuse_with_templates()
         if parts > 1 and self._options.name:
             raise NewAppError("--name needs a single application: create several one after another")
         listing = await self._client.list(ImageStream, Selector(self._namespace))
@@ -179,6 +176,21 @@ class NewAppPlanner:
                     ) from error
                 self._plan.notes.append(about)
             await self._add_build(component, clone)
+
+    def _require_stages(self) -> None:
+        for option, given in (("--test", self._options.test), ("--approve", self._options.approve)):
+            if given and not self._options.stages:
+                raise NewAppError(f"{option} needs stages: name them with --stages")
+
+    def _refuse_with_templates(self) -> None:
+        for option, given, kind in (
+            ("--stages", self._options.stages, "Pipeline"),
+            ("--notify", self._options.notify, "Subscription"),
+        ):
+            if given:
+                raise NewAppError(
+                    f"{option} does not apply to templates: put a {kind} into the template"
+                )
 
     async def _template(self, name: str) -> Template | None:
         if any(character in name for character in ":/@"):
@@ -282,7 +294,8 @@ class NewAppPlanner:
         if not self._options.build_only:
             self._note_volumes(name, volumes)
         app = _with_port(replace(self._application(name, followed), build=build), port)
-        waits = f" once {followed.stream_tag} is imported" if followed is not None else ""
+        comes = "built" if made else "imported"
+        waits = f" once {followed.stream_tag} is {comes}" if followed is not None else ""
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
         )
@@ -399,6 +412,9 @@ class NewAppPlanner:
             self._plan.notes.append(about_port(app))
         self._plan.namespaces.update(stage.namespace for stage in app.stages)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]
+        subjects = told_subjects(self._namespace, app.name)
+        told = address_subscriptions(app.name, self._options.notify, subjects, app.metadata.labels)
+        self._plan.documents += [encode(resource) for resource in told]
         if app.stages:
             self._plan.next_steps += about_stages(app)
         elif app.expose:

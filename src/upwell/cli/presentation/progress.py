@@ -35,6 +35,11 @@ class ProgressLine:
         self._monotonic = monotonic
         self._last, self._since = "", float("-inf")
 
+    @property
+    def is_shown(self) -> bool:
+        """True on a terminal; elsewhere what is worth keeping is written in lines."""
+        return self._is_shown
+
     def __enter__(self) -> Self:
         return self
 

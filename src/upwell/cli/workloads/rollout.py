@@ -23,6 +23,7 @@ from upwell.cli.core.output import (
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
+from upwell.cli.presentation.progress import ProgressLine
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
@@ -77,24 +78,29 @@ def status(
 ) -> None:
     """Wait until a rollout has ended; exit 1 if it failed, 5 after the time limit."""
     named = _parse_workload(what)
-    last = [""]
+    line, last = ProgressLine(), [""]
 
     def report(workload: Workload) -> None:
         found = rollout_of(workload)
         if found.state is RolloutState.PROGRESSING and found.text != last[0]:
             last[0] = found.text
-            echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
+            text = f"{full_name(workload)}: {shortened(found.text)}"
+            if line.is_shown:
+                line.show(text)
+            else:
+                echo(text, err=True)
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)
         if watch:
-            async with within(timeout, f"{named}: the rollout has not ended"):
-                workload = await until(
-                    client,
-                    workload,
-                    lambda state: rollout_of(state).state is not RolloutState.PROGRESSING,
-                    changed=report,
-                )
+            with line:
+                async with within(timeout, f"{named}: the rollout has not ended"):
+                    workload = await until(
+                        client,
+                        workload,
+                        lambda state: rollout_of(state).state is not RolloutState.PROGRESSING,
+                        changed=report,
+                    )
         found = rollout_of(workload)
         if found.state is RolloutState.FAILED:
             raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")

@@ -1,13 +1,10 @@
 """Objects that follow one image for one service: with notices, and within windows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from upwell.api.apps import Deployment
-from upwell.api.core import Secret
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference, Resource
+from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import (
     Check,
     ComponentSource,
@@ -19,17 +16,18 @@ from upwell.api.pipeline import (
     Verification,
     Window,
 )
-from upwell.api.subscription import EventFilter, Notice, Subscription, SubscriptionSpec, Webhook
 from upwell.formats.compose.model import ComposeProject, ComposeService, MountKind
 from upwell.policy.adoption.images import followed_tag
 from upwell.policy.adoption.names import object_name
 from upwell.policy.adoption.objects import AdoptionPlan, project_plan, tcp_ports, watching_stream
 from upwell.policy.adoption.workloads import APP_LABEL, begins_with
+from upwell.policy.notifications.addresses import address_subscriptions
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
 
 STAGE = "live"
 """The only stage of what is updated within windows."""
-NOTICE_KEY = "urls"
+_TOLD = ("ImageStream", "Deployment", "Service")
+"""Kinds of a service's objects whose events are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,8 @@ def follow_plan(
     `project` is the Compose project that it belongs to.
     """
     name = object_name(service.name)
-    notices = _notices(name, namespace, options.notify)
+    subjects = [f"{namespace}/{kind}/{name}" for kind in _TOLD]
+    notices = address_subscriptions(name, options.notify, subjects, {APP_LABEL: name})
     if options.watch_only:
         return AdoptionPlan((watching_stream(service), *notices))
     volumes = {
@@ -85,26 +84,3 @@ def _pipeline(service: ComposeService, name: str, window: Window) -> Pipeline:
         metadata=ObjectMeta(name=name, labels={APP_LABEL: name}),
         spec=PipelineSpec(components=(ComponentSource(name=name, from_=tag),), stages=(stage,)),
     )
-
-
-def _notices(name: str, namespace: str, addresses: Sequence[str]) -> list[Resource]:
-    """Return the Subscriptions to what becomes of a service, with the Secret of their addresses."""
-    subjects = tuple(
-        f"{namespace}/{kind}/{name}" for kind in ("ImageStream", "Deployment", "Service")
-    )
-    found: list[Resource] = []
-    hooks = [one for one in addresses if urlsplit(one).scheme in {"http", "https"}]
-    people = [one for one in addresses if one not in hooks]
-    for at, url in enumerate(hooks):
-        suffix = f"-{at}" if at else ""
-        metadata = ObjectMeta(name=f"{name}-webhook{suffix}", labels={APP_LABEL: name})
-        spec = SubscriptionSpec(webhook=Webhook(url=url), filter=EventFilter(subjects=subjects))
-        found.append(Subscription(metadata=metadata, spec=spec))
-    if people:
-        metadata = ObjectMeta(name=f"{name}-notice", labels={APP_LABEL: name})
-        content = Secret.encode_values({NOTICE_KEY: "\n".join(people).encode()})
-        found.append(Secret(metadata=metadata, data=content))
-        notice = Notice(secret=LocalReference(name=metadata.name))
-        spec = SubscriptionSpec(notice=notice, filter=EventFilter(subjects=subjects))
-        found.append(Subscription(metadata=metadata, spec=spec))
-    return found

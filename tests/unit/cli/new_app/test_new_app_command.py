@@ -109,6 +109,19 @@ def test_who_may_keep_no_secret_gets_an_application_without_webhooks(
     }
 
 
+def test_addresses_are_told_of_all_that_becomes_of_it(upwell: Upwell) -> None:
+    told = ("--notify", "json://notices.test", "--notify", "https://hooks.test/upwell")
+    made = items(upwell("new-app", SHOP, *told, "-o", "yaml"))
+
+    assert base64.b64decode(made["Secret/shop-notice"]["data"]["urls"]) == b"json://notices.test"
+    people, hook = made["Subscription/shop-notice"], made["Subscription/shop-webhook"]
+    assert people["spec"]["notice"] == {"secret": {"name": "shop-notice"}}
+    assert hook["spec"]["webhook"]["url"] == "https://hooks.test/upwell"
+    assert people["spec"]["filter"] == hook["spec"]["filter"]
+    subjects = people["spec"]["filter"]["subjects"]
+    assert {"default/Deployment/shop", "default/Build/shop-[0-9]*"} <= set(subjects)
+
+
 def test_what_exists_is_never_changed(upwell: Upwell) -> None:
     assert upwell("new-app", SHOP).exit_code == 0
     before = upwell("get", "all", "-o", "json").stdout
@@ -506,9 +519,10 @@ def test_stages_get_a_pipeline_and_namespaces_of_their_own(upwell: Upwell) -> No
         ((SHOP, "--test", "true"), "--test needs stages"),
         ((SHOP, "--stages", "dev,dev"), "stage dev is given twice"),
         (("-f", "-", "--stages", "dev"), "--stages does not apply to templates"),
+        (("-f", "-", "--notify", "json://a.test"), "--notify does not apply to templates"),
     ],
 )
-def test_stages_that_cannot_be_made_change_nothing(
+def test_options_that_cannot_be_met_change_nothing(
     upwell: Upwell, arguments: tuple[str, ...], said: str
 ) -> None:
     made = upwell("new-app", *arguments, stdin=TEMPLATE)

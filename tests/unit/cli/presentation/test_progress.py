@@ -37,6 +37,7 @@ def test_bytes_are_shown_as_often_as_they_are_read(capsys: pytest.CaptureFixture
 
 def test_a_pipe_gets_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressLine() as line:
+        assert not line.is_shown
         line.show("one")
     assert capsys.readouterr().err == ""
 
