@@ -10,10 +10,10 @@ from upwell.policy.access.content import decides_content
 from upwell.policy.builds.requests import (
     BuildRefusedError,
     RequestedBuild,
+    repeated_build,
     requested_build,
     requested_clone,
     require_effect,
-    told_already,
 )
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -51,7 +51,7 @@ class BuildActions:
     ) -> Build:
         """Start a build of a BuildConfig; without a client, its author stands for all of it.
 
-        A webhook gets the newest build if that is what it asks for (`told_already`).
+        A webhook gets the newest build if that is what it asks for (`repeated_build`).
 
         None starts on an image that waits for an approval: to ask for a build is not to approve it.
         """
@@ -69,7 +69,7 @@ class BuildActions:
             images = context.followed(config)
             earlier = context.earlier(key)
             made = requested_build(config, context.streams, earlier, images, asked)
-            return told_already(config, made, earlier) or made
+            return repeated_build(config, made, earlier) or made
 
         client = client if asked.decided_by else None
         return await self._create(key, make, client, dry_run=dry_run)

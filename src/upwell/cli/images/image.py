@@ -194,7 +194,7 @@ def _handled(error: RegistryError, behaviour: _MirrorOptions) -> int:
 
 
 class CopyReport:
-    """What has been copied: a progress line on a terminal, and elsewhere a line for each piece."""
+    """Progress of copies: one line on a terminal, and elsewhere a line for each piece."""
 
     def __init__(self, line: ProgressLine) -> None:
         self._line = line

@@ -26,7 +26,7 @@ from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
 
 STAGE = "live"
 """The only stage of what is updated within windows."""
-_TOLD = ("ImageStream", "Deployment", "Service")
+_SUBJECT_KINDS = ("ImageStream", "Deployment", "Service")
 """Kinds of a service's objects whose events are told."""
 
 
@@ -52,7 +52,7 @@ def follow_plan(
     `project` is the Compose project that it belongs to.
     """
     name = object_name(service.name)
-    subjects = [f"{namespace}/{kind}/{name}" for kind in _TOLD]
+    subjects = [f"{namespace}/{kind}/{name}" for kind in _SUBJECT_KINDS]
     notices = address_subscriptions(name, options.notify, subjects, {APP_LABEL: name})
     if options.watch_only:
         return AdoptionPlan((watching_stream(service), *notices))

@@ -56,7 +56,7 @@ def requested_build(
         raise BuildRefusedError(f"{config.key} cannot be built: {error}") from error
 
 
-def told_already(config: BuildConfig, asked: Build, earlier: Earlier) -> Build | None:
+def repeated_build(config: BuildConfig, asked: Build, earlier: Earlier) -> Build | None:
     """Return the newest build if a webhook asks by `asked` for the same again; None: it does not.
 
     A look at the repository may have found the commit before the webhook came. One that failed is

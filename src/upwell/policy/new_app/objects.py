@@ -37,7 +37,7 @@ def application_objects(app: Application) -> tuple[Resource, ...]:
     return tuple(_objects(app))
 
 
-def told_subjects(namespace: str, name: str) -> tuple[str, ...]:
+def event_subjects(namespace: str, name: str) -> tuple[str, ...]:
     """Return the subjects of the events of an application that is built in `namespace`."""
     kinds = ("ImageStream", "BuildConfig", "Deployment", "DeploymentConfig", "Route", "Pipeline")
     numbered = ("Build", "Release", "Promotion")
