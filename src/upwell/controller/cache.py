@@ -31,8 +31,10 @@ _LONGEST_LAG = 30.0
 """Seconds that `wait_for` waits."""
 _FAULT_SECONDS = 45.0
 """Time for which a refusal counts: what is refused is asked for again before, and refused again."""
-_SLICE = 100
-"""Objects of a listing that are taken in before others get their turn: milliseconds."""
+_SLICE = 10
+"""Objects of a listing that are taken in before others get their turn: milliseconds.
+
+A request takes several turns, and that which renews the lease has seconds."""
 
 type Handler[R: Resource] = Callable[[R | None, R | None], None]
 """Callback with the state before a change and after it: None where there was, or is, no object.
