@@ -44,6 +44,11 @@ class ServerReplica:
             self._server.wait()
             self._server = None
 
+    @property
+    def pid(self) -> int:
+        assert self._server is not None
+        return self._server.pid
+
     async def role(self) -> str:
         """Return what it says of itself; empty while it does not answer."""
         url = f"http://127.0.0.1:{self.port}/readyz?verbose"
