@@ -114,7 +114,7 @@ class ForkServer:
         self._lock = threading.Lock()
         """Guards what follows: event loops of several threads may want workers."""
         self._current: tuple[socket.socket, _Process] | None = None
-        """How to ask the one that runs, and its process."""
+        """Socket on which the one that runs is asked, and its process."""
         self._asked = 0
         self._running = 0
         self._idle: asyncio.TimerHandle | None = None
