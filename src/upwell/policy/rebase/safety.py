@@ -24,7 +24,7 @@ from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.layered_files import parents
 from upwell.policy.rebase.platforms import platform_findings
 from upwell.policy.rebase.programs import program_findings
-from upwell.policy.rebase.steps import changed_variables, step_findings
+from upwell.policy.rebase.steps import changed_variables, reader_findings, step_findings
 
 _MADE_OF_VARIABLES = (
     "WorkingDir",
@@ -64,6 +64,7 @@ def rebase_findings(
         found += _covered(image, update)
         found += program_findings(update, image.merged.settings)
         found += platform_findings(update, old, new, image.merged.settings)
+        found += reader_findings(image, update)
         found += _scripts(image, update) if runs_scripts else ()
     except TooMuchToCompareError:
         why = "image and bases have more programs and libraries than can be compared"

@@ -9,6 +9,7 @@ from upwell.oci.rebase.documents import RebasedImage
 from upwell.oci.rebase.history import known_steps
 from upwell.oci.rebase.merging import SettingChange, SettingValues, environment, shown
 from upwell.oci.rebase.records import BUILDPACKS
+from upwell.policy.rebase.comparison import BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding, cut
 
 _INSTRUCTIONS = {
@@ -32,6 +33,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ ")
 """Begins a step that has been run with build arguments: their number, and each as NAME=VALUE."""
+_PATH = re.compile(r"(?<![\w.-])/[\w.+/@:-]+")
+_EXECUTE = 0o111
 _STEPS_DEPEND_ON = ("User", "WorkingDir", "Shell")
 _SHOWN = 100
 
@@ -45,6 +48,21 @@ def step_findings(image: RebasedImage) -> Iterator[RebaseFinding]:
         yield from _readers(image, steps)
     elif BUILDPACKS not in image.source.labels:  # of whose images no base sets anything
         yield from _untold(image)
+
+
+def reader_findings(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
+    """Yield the files of the base that a step names, and the base update changes.
+
+    Programs are none: a patched one does the same.
+    """
+    for step in known_steps(image.source, image.old.image) or ():
+        instruction, rest = _instruction(step)
+        named = _PATH.findall(rest) if instruction == "RUN" else ()
+        for path in sorted({one.strip("/") for one in named} & update.changed):
+            before, after = update.old.entries.get(path), update.new.entries.get(path)
+            if not any(one is not None and one.mode & _EXECUTE for one in (before, after)):
+                why = f"a step names /{path}, which the base update changes: {cut(rest, _SHOWN)}"
+                yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
 
 
 def changed_variables(image: RebasedImage) -> Mapping[str, str]:

@@ -3,7 +3,15 @@
 from typing import Any
 
 import pytest
-from tests.unit.policy.rebase.test_rebase_safety import NEW, OLD, Settings, faults, findings
+from tests.unit.policy.rebase.test_rebase_safety import (
+    NEW,
+    OLD,
+    Settings,
+    faults,
+    file,
+    findings,
+    layer,
+)
 
 from upwell.policy.rebase.findings import RebaseFault
 
@@ -82,3 +90,31 @@ def test_without_a_history_nobody_knows_who_has_set_a_value(history: list[dict[s
     label = {"Labels": {"io.buildpacks.lifecycle.metadata": "{}"}}
     packs: Settings = (*VERSION[:2], {**VERSION[2], **label})
     assert findings(OLD, NEW, settings=packs, history=history) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "RUN /bin/sh -c sha256sum /etc/issue.net > /srv/out # buildkit",
+        "/bin/sh -c . /etc/issue.net && make",
+        "RUN /bin/sh -c keytool -file=/etc/issue.net",
+    ],
+)
+def test_a_step_that_names_a_file_which_the_base_update_changes_is_a_fault(step: str) -> None:
+    old, new = (layer({"etc/issue.net": file(text, mode=0o644)}) for text in ("11.1", "11.2"))
+    found = findings(old, new, history=steps(step))
+    assert [one.fault for one in found] == [RebaseFault.BUILD_SETTING]
+    assert "a step names /etc/issue.net, which the base update changes" in found[0].why
+    assert findings(old, old, history=steps(step)) == []
+    assert findings(layer({}), new, history=steps(step)) != []
+
+
+@pytest.mark.parametrize(
+    "step", ["RUN /usr/bin/make all", "RUN cat /etc/issue.net.d", "COPY /etc/issue.net /srv"]
+)
+def test_programs_and_other_paths_are_none_that_a_step_reads(step: str) -> None:
+    old, new = (
+        layer({"etc/issue.net": file(text, mode=0o644), "usr/bin/make": file(text, mode=0o755)})
+        for text in ("11.1", "11.2")
+    )
+    assert findings(old, new, history=steps(step)) == []
