@@ -13,7 +13,6 @@ from upwell.cli.adoption.following_options import snapshot_option
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import check_documents
-from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
@@ -22,6 +21,7 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.notifications.options import notify_option
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.cli.objects.running import should_wait, wait_until_running
+from upwell.cli.objects.wait_options import timeout_option, wait_option
 from upwell.formats.compose.model import (
     ComposeService,
     HealthCheck,
@@ -194,21 +194,8 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 )
 @notify_option(_AddOptions)
 @snapshot_option(_AddOptions)
-@_option(
-    "wait",
-    "--wait/--no-wait",
-    default=None,
-    show_default="on a terminal",
-    help="Wait until it runs.",
-)
-@_option(
-    "timeout",
-    "--timeout",
-    type=TIMEOUT,
-    default="10m",
-    show_default=True,
-    help="Time limit of --wait; 0 for none.",
-)
+@wait_option(_AddOptions, "Wait until it runs.")
+@timeout_option(_AddOptions)
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: run and change nothing.")
 @_option(
     "dry_run", "--dry-run", is_flag=True, help="Have the server check the objects; create nothing."

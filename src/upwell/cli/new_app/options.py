@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from upwell.cli.core.assignments import parse_assignments, read_assignments
-from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.notifications.options import notify_option
+from upwell.cli.objects.wait_options import timeout_option, wait_option
 from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportOptions
 
@@ -218,21 +218,14 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             show_default="none",
             help="New file for the manifests, with mode 0600.",
         ),
-        _option(
+        (
             "wait",
-            "--wait/--no-wait",
-            default=None,
-            show_default="on a terminal",
-            help="Wait until it runs (of stages, in the first), and print the URL of its Route.",
+            wait_option(
+                NewAppOptions,
+                "Wait until it runs (of stages, in the first), and print the URL of its Route.",
+            ),
         ),
-        _option(
-            "timeout",
-            "--timeout",
-            type=TIMEOUT,
-            default="10m",
-            show_default=True,
-            help="Time limit of --wait; 0 for none.",
-        ),
+        ("timeout", timeout_option(NewAppOptions)),
         _option(
             "dry_run",
             "--dry-run",
