@@ -15,7 +15,7 @@ def refused(made: Installation, *options: str) -> str:
 
 
 def refused_in(folder: Path) -> str:
-    """Start a server on a data folder, which must not come up; return the line it ends with."""
+    """Start a server on a data folder, which must not come up; return its error."""
     command = [
         *("serve", "--data-dir", str(folder)),
         *("--container-storage", str(folder / "containers")),
@@ -28,6 +28,6 @@ def _refused(command: list[str], folder: Path) -> str:
     done = run_upwell(*command, seconds=SECONDS, folder=folder)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: "), done.stderr
-    return last
+    *_, told = (one for one in done.stderr.splitlines() if not one.startswith("help: "))
+    assert told.startswith("error: "), done.stderr
+    return told
