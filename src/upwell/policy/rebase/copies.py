@@ -10,9 +10,10 @@ from upwell.inventory.interface import EntryKind
 from upwell.policy.rebase.comparison import BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 
-_COMPILED = re.compile(
-    r"(?P<folder>.*/|)__pycache__/(?P<name>[^/]+?)\.[a-z]+-\d+(?:\.opt-\d)?\.pyc"
-)
+_COMPILED = re.compile(r"(?P<folder>.*/|)(?P<name>[^/]+?)(?:\.[a-z]+-\d+(?:\.opt-\d)?)?\.pyc")
+"""Bytecode of Python, in its place or below the folder of PYTHONPYCACHEPREFIX (PEP 3147)."""
+_LIBRARY = re.compile(r".*/[^/]+\.so(?:\.[^/]+)?")
+_LIBRARY_CACHE = re.compile(r"etc/ld\.so\.cache")
 _UNPACKED = re.compile(r"(?:.*/)?([^/-]+-[^/]+)\.dist-info/[^/]+")
 """A file that a wheel's distribution has when it is installed (PEP 376)."""
 _MADE_OF = (
@@ -62,11 +63,7 @@ class _Origins:
         entry, bases = self.update.own.entries[path], self.update.bases
         if entry.kind is EntryKind.FILE and entry.content in bases.outdated:
             return "it is a copy of what the base update replaces"
-        compiled = _COMPILED.fullmatch(path)
-        script = (
-            f"{compiled['folder']}{compiled['name']}.py" if compiled else path.removesuffix("c")
-        )
-        if path.endswith(".pyc") and script in bases.changed:
+        if any(script in bases.changed for script in _scripts(path)):
             return "it was compiled of what the base update replaces"
         unpacked = _UNPACKED.fullmatch(path)
         if unpacked is not None and unpacked[1] in bases.wheels:
@@ -84,7 +81,27 @@ class _Origins:
             changed = min(filter(source.match, self.update.changed), default=None)
             if changed is not None:
                 found.append((made, changed))
+        if library := min(self._libraries_elsewhere(), default=""):
+            found.append((_LIBRARY_CACHE, library))
         return found
+
+    def _libraries_elsewhere(self) -> Iterator[str]:
+        """Yield the shared libraries that come, go or lead elsewhere: ldconfig(8) lists names."""
+        old, new = self.update.old.entries, self.update.new.entries
+        for path in filter(_LIBRARY.fullmatch, self.update.changed):
+            before, after = old.get(path), new.get(path)
+            if before is None or after is None or before.is_link or after.is_link:
+                yield path
+
+
+def _scripts(path: str) -> Iterator[str]:
+    """Yield of which sources a file of bytecode may have been compiled."""
+    compiled = _COMPILED.fullmatch(path)
+    if compiled is None:
+        return
+    folders = compiled["folder"].replace("__pycache__/", "").split("/")[:-1]
+    for at in range(len(folders) + 1):
+        yield "/".join((*folders[at:], f"{compiled['name']}.py"))
 
 
 def _copied_folders(update: BaseUpdate) -> Iterator[str]:

@@ -142,3 +142,28 @@ def test_what_is_behind_a_link_counts_however_a_layer_names_it() -> None:
 
 def test_a_layer_without_anything_changes_nothing() -> None:
     assert findings(OLD, NEW, layer(), layer({"usr": FOLDER, LIB: FOLDER}), layer()) == []
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        "usr/lib/python3/json/__pycache__/decoder.cpython-39.opt-1.pyc",
+        "usr/lib/python3/json/decoder.pyc",
+        "var/cache/py/usr/lib/python3/json/decoder.cpython-39.pyc",
+    ],
+)
+def test_bytecode_of_what_changes_is_a_fault_wherever_it_lies(compiled: str) -> None:
+    source = "usr/lib/python3/json/decoder.py"
+    old, new = (layer({source: file(text)}) for text in "12")
+    assert faults(old, new, layer({compiled: file("code")})) == {RebaseFault.BASE_COPY}
+    assert findings(old, new, layer({compiled.replace("decoder", "shop"): file("code")})) == []
+
+
+def test_a_list_of_libraries_is_a_fault_where_other_libraries_are() -> None:
+    own = layer({"etc/ld.so.cache": file("list"), "opt/lib/libshop.so.1": file("own")})
+    one, two = f"{LIB}/libz.so.1.2.11", f"{LIB}/libz.so.1.2.13"
+    old = layer({f"{LIB}/libz.so.1": link("libz.so.1.2.11"), one: file("1")})
+    moved = layer({f"{LIB}/libz.so.1": link("libz.so.1.2.13"), two: file("2")})
+    assert faults(old, moved, own) == {RebaseFault.BASE_COPY}
+    patched = layer({f"{LIB}/libz.so.1": link("libz.so.1.2.11"), one: file("2")})
+    assert findings(old, patched, own) == []
