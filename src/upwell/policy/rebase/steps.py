@@ -53,14 +53,14 @@ def step_findings(image: RebasedImage) -> Iterator[RebaseFinding]:
 def reader_findings(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
     """Yield the files of the base that a step names, and the base update changes.
 
-    Programs are none: a patched one does the same.
+    Programs are none, unless they are gone: a patched one does the same.
     """
     for step in known_steps(image.source, image.old.image) or ():
         instruction, rest = _instruction(step)
         named = _PATH.findall(rest) if instruction == "RUN" else ()
         for path in sorted({one.strip("/") for one in named} & update.changed):
-            before, after = update.old.entries.get(path), update.new.entries.get(path)
-            if not any(one is not None and one.mode & _EXECUTE for one in (before, after)):
+            entry = update.new.entries.get(path)
+            if entry is None or not entry.mode & _EXECUTE:
                 why = f"a step names /{path}, which the base update changes: {cut(rest, _SHOWN)}"
                 yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
 

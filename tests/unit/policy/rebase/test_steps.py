@@ -118,3 +118,9 @@ def test_programs_and_other_paths_are_none_that_a_step_reads(step: str) -> None:
         for text in ("11.1", "11.2")
     )
     assert findings(old, new, history=steps(step)) == []
+
+
+def test_a_program_that_is_gone_is_one_that_a_step_cannot_run() -> None:
+    old = layer({"usr/lib/init-functions": file("1")})
+    history = steps("RUN /bin/sh -c . /usr/lib/init-functions && make")
+    assert RebaseFault.BUILD_SETTING in faults(old, layer({}), history=history)
