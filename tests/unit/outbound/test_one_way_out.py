@@ -20,6 +20,7 @@ EXCEPTIONS = {
     "workload/podman/leftovers.py": "a question of whether an address is taken",
     "router/haproxy/addresses.py": "a question of whether an address is taken",
     "firewall/generation.py": "the kernel, over netlink",
+    "workers/forking.py": "sockets of the process that asks for workers, which are open already",
     "machine/sockets/event_loop.py": "a socket that is open already: at which port it is",
     "machine/sockets/listeners.py": "a Unix socket of a part of Upwell: whether it answers",
     "machine/checks.py": "a question of whether a port is taken",

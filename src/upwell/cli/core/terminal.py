@@ -5,6 +5,7 @@ hide lines or answer for the person: so control characters are shown, as `\x1b`,
 """
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from typing import IO, Any
@@ -50,6 +51,19 @@ def echo_request(text: str) -> None:
     click.echo(shown(text), err=True)
 
 
+def echo_anew(line: str) -> None:
+    """Write a line to a terminal's stderr in place of the last that was written so; "": remove it.
+
+    What is longer than the terminal is wide is cut: of a line that wraps, the next one would
+    replace the last row alone.
+    """
+    width = max(shutil.get_terminal_size().columns - 1, 1)
+    text = shown(line).replace("\n", " ").replace("\t", " ")
+    click.echo(f"{_ANEW}{text[:width]}", err=True, nl=False, color=True)
+
+
+_ANEW = "\r\x1b[K"
+"""To the beginning of the line, which is emptied (ECMA-48, EL)."""
 _NO_NOTES = ("error: ", "warning: ", "cause: ")
 _SILENT = "upwell.cli.core.terminal.silent"
 

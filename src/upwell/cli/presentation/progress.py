@@ -1,20 +1,15 @@
 """Progress of what takes long: one line on a terminal, and nothing in a pipe or with --quiet."""
 
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 
-import click
-
-from upwell.cli.core.terminal import are_notes_silenced, shown
+from upwell.cli.core.terminal import are_notes_silenced, echo_anew
 
 _STEP_SECONDS = 0.2
 """The least time between two texts of a line: a person reads no faster."""
-_ANEW = "\r\x1b[K"
-"""To the beginning of the line, which is emptied (ECMA-48, EL)."""
 _MIB = 1024 * 1024
 
 
@@ -59,10 +54,7 @@ class ProgressLine:
         if not at_once and now - self._since < _STEP_SECONDS:
             return
         self._last, self._since = text, now
-        line = shown(text).replace("\n", " ").replace("\t", " ")
-        # A line that wraps would stay: the next text replaces its last row alone.
-        width = max(shutil.get_terminal_size().columns - 1, 1)
-        click.echo(f"{_ANEW}{line[:width]}", err=True, nl=False, color=True)
+        echo_anew(text)
 
     def show_bytes(self, what: str, done: int, total: int | None = None) -> None:
         """Show how many bytes of something are done."""
@@ -73,7 +65,7 @@ class ProgressLine:
         """Take the line away."""
         if self._last:
             self._last = ""
-            click.echo(_ANEW, err=True, nl=False, color=True)
+            echo_anew("")
 
 
 async def counted(
