@@ -37,6 +37,7 @@ from upwell.reconcilers.rollouts.turns import RolloutTurns
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves, wave_controller
+from upwell.store.retry import update_with_retry
 
 IMAGE = "vendor.test/debian:11"
 
@@ -154,29 +155,33 @@ class Fleet(BuildNamespace):
 
     async def rolls_out(self, namespace: str, name: str, phase: str = "Complete") -> None:
         """End the rollout of what the template has; one that fails leaves the last one serving."""
-        found = await self.get_workload(namespace, name)
-        containers = template_of(found).spec.containers
-        number = len(found.status.revisions) + 1
-        record = RevisionRecord(
-            revision=number,
-            hash=f"hash-{number}",
-            template=template_of(found),
-            created=self.clock(),
-            phase=phase,
-            message="" if phase == "Complete" else f"{name} does not start",
-            images={one.name: one.image for one in containers},
-            completed_at=self.clock() if phase == "Complete" else None,
-        )
-        status = found.status.model_copy(
-            update={
-                "observed_generation": found.generation,
-                "updated_replicas": 1,
-                "ready_replicas": 1,
-                "replicas": 1,
-                "revisions": (record, *found.status.revisions),
-            }
-        )
-        await self.store.update_status(found.with_status(status))
+
+        async def write(found: Deployment) -> Deployment:
+            containers = template_of(found).spec.containers
+            number = len(found.status.revisions) + 1
+            record = RevisionRecord(
+                revision=number,
+                hash=f"hash-{number}",
+                template=template_of(found),
+                created=self.clock(),
+                phase=phase,
+                message="" if phase == "Complete" else f"{name} does not start",
+                images={one.name: one.image for one in containers},
+                completed_at=self.clock() if phase == "Complete" else None,
+            )
+            status = found.status.model_copy(
+                update={
+                    "observed_generation": found.generation,
+                    "updated_replicas": 1,
+                    "ready_replicas": 1,
+                    "replicas": 1,
+                    "revisions": (record, *found.status.revisions),
+                }
+            )
+            return await self.store.update_status(found.with_status(status))
+
+        # What is served writes conditions meanwhile.
+        await update_with_retry(lambda: self.get_workload(namespace, name), write)
 
     async def follow(self) -> list[str]:
         """Let all triggers act; return the workloads that have the newest image set."""

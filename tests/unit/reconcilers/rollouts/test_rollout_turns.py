@@ -10,6 +10,7 @@ from upwell.policy.rollouts.settings import template_of
 from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.rollouts.turns import RolloutTurns
+from upwell.store.retry import update_with_retry
 
 
 class TurnsFleet(Fleet):
@@ -29,23 +30,20 @@ class TurnsFleet(Fleet):
     async def begins(self, namespace: str, name: str) -> None:
         """Begin the rollout of what a trigger has set."""
         await self.rolls_out(namespace, name, phase="Progressing")
-        found = await self.get_workload(namespace, name)
-        newest = found.status.revisions[0].model_copy(
-            update={"cause": RolloutCause.IMAGE_CHANGE.value}
-        )
-        status = found.status.model_copy(
-            update={"revisions": (newest, *found.status.revisions[1:])}
-        )
-        await self.store.update_status(found.with_status(status))
-        await self.cache.ready(Deployment)
+        await self._change_newest(namespace, name, cause=RolloutCause.IMAGE_CHANGE.value)
 
     async def ends(self, namespace: str, name: str, phase: str = "Complete") -> None:
-        found = await self.get_workload(namespace, name)
-        newest = found.status.revisions[0].model_copy(update={"phase": phase})
-        status = found.status.model_copy(
-            update={"revisions": (newest, *found.status.revisions[1:])}
-        )
-        await self.store.update_status(found.with_status(status))
+        await self._change_newest(namespace, name, phase=phase)
+
+    async def _change_newest(self, namespace: str, name: str, **changes: str) -> None:
+        async def write(found: Deployment) -> Deployment:
+            newest, *before = found.status.revisions
+            revisions = (newest.model_copy(update=changes), *before)
+            status = found.status.model_copy(update={"revisions": revisions})
+            return await self.store.update_status(found.with_status(status))
+
+        # The server writes conditions meanwhile.
+        await update_with_retry(lambda: self.get_workload(namespace, name), write)
         await self.cache.ready(Deployment)
 
     async def follow_new(self, known: list[str]) -> list[str]:
