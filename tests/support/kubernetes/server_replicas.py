@@ -38,6 +38,16 @@ class ServerReplica:
             self._server.wait()
             self._server = None
 
+    def suspend(self) -> None:
+        """Stop it where it is (SIGSTOP): it knows nothing of the time until it goes on."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         if self._server is not None:
             self._server.send_signal(signal.SIGTERM)
