@@ -61,6 +61,12 @@ class Follower:
                 found += await self._pieces.get()
         assert found == wanted
 
+    async def ends(self) -> None:
+        """Wait until it has ended, having got nothing more."""
+        async with asyncio.timeout(10):
+            await self.task
+        assert self._pieces.empty()
+
 
 async def test_followers_get_what_comes_until_the_log_is_closed(logs: BuildLogs) -> None:
     sink = logs.sink(BUILD)
@@ -131,10 +137,10 @@ def test_the_tail_is_the_last_lines(logs: BuildLogs, lines: int, expected: str) 
 async def test_a_removed_log_is_gone_and_its_followers_end(logs: BuildLogs) -> None:
     sink = logs.sink(BUILD)
     sink(b"one\n")
-    following = asyncio.create_task(read(logs, follow=True))
-    await asyncio.sleep(0.01)
+    follower = Follower(logs)
+    await follower.gets(b"one\n")
     for _ in range(2):
         logs.remove(BUILD)
     sink(b"two\n")
-    assert await following == b"one\n"
+    await follower.ends()
     assert await read(logs) == b""
