@@ -3,13 +3,13 @@
 Rollouts, registries and checks do as a test says; the clock is turned by hand.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from tests.support.rollouts.memory_machine import MemoryClock
+from tests.support.store.mortal_store import KilledError, MortalStore
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build
@@ -39,7 +39,6 @@ from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.errors import ManifestUnknownError, RegistryError, UnauthorizedError
 from upwell.registry.interface import CredentialSource, Registry
 from upwell.store.interface import ConflictError, NotFoundError
-from upwell.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
@@ -50,37 +49,6 @@ NAMESPACE = "shop"
 
 def image(mark: str) -> str:
     return f"registry.test/shop/web@{Digest.of(mark.encode())}"
-
-
-class ServerKilledError(Exception):
-    """The server was killed."""
-
-
-class FragileStore(MemoryStore):
-    """Dies before the write that `lives` counts down to, and at every one after it."""
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        super().__init__(clock)
-        self.lives: int | None = None
-
-    async def create[R: Resource](self, resource: R) -> R:
-        self._live()
-        return await super().create(resource)
-
-    async def update[R: Resource](self, resource: R) -> R:
-        self._live()
-        return await super().update(resource)
-
-    async def update_status[R: Resource](self, resource: R) -> R:
-        self._live()
-        return await super().update_status(resource)
-
-    def _live(self) -> None:
-        if self.lives is None:
-            return
-        if self.lives == 0:
-            raise ServerKilledError
-        self.lives -= 1
 
 
 @dataclass
@@ -147,7 +115,7 @@ class ReconciledPipeline:
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
-        self.store = FragileStore(self.clock)
+        self.store = MortalStore(self.clock)
         self.registry = PipelineImages()
         self.checks = Checks()
         self.broken: set[str] = set()
@@ -262,7 +230,7 @@ class ReconciledPipeline:
         self.store.lives = lives
         try:
             await self.settle()
-        except ServerKilledError:
+        except KilledError:
             return True
         finally:
             self.restart()

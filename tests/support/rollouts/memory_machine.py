@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from tests.support.registry.memory import RegistryInMemory
+from tests.support.store.mortal_store import KilledError
 from tests.support.store.overtaken_store import OvertakenStore
 
 from upwell.actions.rollouts import RolloutActions
@@ -62,10 +63,6 @@ GOOD = f"registry.test/app@{Digest.of(b'good')}"
 BETTER = f"registry.test/app@{Digest.of(b'better')}"
 CRASHING = f"registry.test/app@{Digest.of(b'crashing')}"
 HANGING = f"registry.test/app@{Digest.of(b'hanging')}"
-
-
-class KilledError(BaseException):
-    """The process dies here; nothing of ours may catch it."""
 
 
 class MemoryClock:

@@ -1,9 +1,10 @@
 """A server of Waves that is killed after each of its writes, before it hears that it is made."""
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.builds.build_namespace import NAMESPACE
+from tests.support.store.mortal_store import KilledError, MortalStore
 from tests.support.waves.fleet import Fleet
 
 from upwell.actions.builds import BuildActions
@@ -12,7 +13,7 @@ from upwell.actions.waves import WaveActions
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Quarantine
 from upwell.api.waves.wave import Wave
 from upwell.policy.rollouts.settings import WORKLOADS, template_of
@@ -22,7 +23,6 @@ from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.rollouts.turns import RolloutTurns
 from upwell.reconcilers.waves.index import WaveIndex
-from upwell.store.memory import MemoryStore
 
 _LIVES = 25
 """Ends at the most: places in a queue are told anew in each life."""
@@ -30,44 +30,11 @@ _ROUNDS = 3
 """Looks at everything until nothing changes any more: as many as there are levels, and one."""
 
 
-class ServerKilled(BaseException):  # no error: nothing of the server may catch it
-    """The process is gone."""
-
-
-class EndingStore(MemoryStore):
-    """Store of a server that dies at a write, once it is told to."""
-
-    dies = False
-    """The next write is the last of this life."""
-    deaths: int = 0
-
-    async def create[R: Resource](self, resource: R) -> R:
-        return await self._dying(super().create(resource))
-
-    async def update[R: Resource](self, resource: R) -> R:
-        return await self._dying(super().update(resource))
-
-    async def update_status[R: Resource](self, resource: R) -> R:
-        return await self._dying(super().update_status(resource))
-
-    async def delete(self, *key: Any, **options: Any) -> Any:
-        return await self._dying(super().delete(*key, **options))
-
-    async def _dying[T](self, writing: Coroutine[Any, Any, T]) -> T:
-        before = self._version
-        made = await writing
-        if self.dies and self._version != before:  # else nothing was written
-            self.dies = False
-            self.deaths += 1
-            raise ServerKilled
-        return made
-
-
 class MortalFleet(Fleet):
     """A fleet whose server may be killed at each write; what people do is not killed."""
 
-    store_type = EndingStore
-    store: EndingStore
+    store_type = MortalStore
+    store: MortalStore
 
     def __init__(
         self, rules: WaveRules = NO_RULES, budget: RolloutBudget = NO_BUDGET, *, killed: bool = True
@@ -92,13 +59,13 @@ class MortalFleet(Fleet):
     async def works(self) -> None:
         """Let the server do all that there is to do, however often it is killed meanwhile."""
         for life in range(_LIVES):
-            self.store.dies = self.killed and life < _LIVES - 1
+            self.store.unheard = self.killed and life < _LIVES - 1
             try:
                 await self._all()
-            except ServerKilled:
+            except KilledError:
                 self.start()
                 continue
-            self.store.dies = False
+            self.store.unheard = False
             return
 
     async def _all(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.clocks import ManualTime
 from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryInstances, MemoryWorkloads
 from tests.support.cluster.replication import PlayedReplication
-from tests.support.promotion.reconciled_pipeline import FragileStore, ServerKilledError
+from tests.support.store.mortal_store import KilledError, MortalStore
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.apps import DeploymentConfig
@@ -48,7 +48,7 @@ class ConfigSetup:
 
     def __init__(self) -> None:
         self.clock = ManualTime(START)
-        self.store = FragileStore(self.clock)
+        self.store = MortalStore(self.clock)
         self.instances = MemoryInstances()
         self.played = PlayedReplication(self.store, self.instances, NAMESPACE)
         self.lead()
@@ -81,7 +81,7 @@ class ConfigSetup:
     async def roll_killed(self, lives: int) -> None:
         """Go on until the leader is killed before its next write but so many; another follows."""
         self.store.lives = lives
-        with suppress(ServerKilledError):
+        with suppress(KilledError):
             await self.roll()
         self.lead()
         await self.roll()

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import CRASHING, GOOD, KilledError, RolloutSetup
+from tests.support.rollouts.memory_machine import CRASHING, GOOD, RolloutSetup
+from tests.support.store.mortal_store import KilledError
 
 from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import GOOD, KilledError, RolloutSetup
+from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
+from tests.support.store.mortal_store import KilledError
 
 from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey

@@ -1,19 +1,19 @@
 """Promotions whose process dies before any of its writes, or whose clock goes back."""
 
 import copy
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, override
+from typing import override
 
 import pytest
 from tests.support.rollouts.memory_machine import (
     BETTER,
     GOOD,
     FakeRuntime,
-    KilledError,
     RolloutSetup,
     _as_the_queue_does,
 )
+from tests.support.store.mortal_store import KilledError, MortalStore
 from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Deployment, Job
@@ -41,36 +41,9 @@ STAGES = ("dev", "production")
 TURNS = 120
 
 
-class MortalStore(MemoryStore):
-    """Dies before a write of promotion; what was written stays.
-
-    What Jobs and rollouts record for themselves, their own tests are about.
-    """
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.writes = 0
-        self.kill_at = 0
-
-    async def _counted[R: Resource](self, write: Coroutine[Any, Any, R]) -> R:
-        self.writes += 1
-        if self.writes == self.kill_at:
-            write.close()
-            raise KilledError(f"before write {self.writes}")
-        return await write
-
-    @override
-    async def create[R: Resource](self, resource: R) -> R:
-        return await self._counted(super().create(resource))
-
-    @override
-    async def update[R: Resource](self, resource: R) -> R:
-        return await self._counted(super().update(resource))
-
-    @override
-    async def update_status[R: Resource](self, resource: R) -> R:
-        write = super().update_status(resource)
-        return await (write if isinstance(resource, Deployment | Job) else self._counted(write))
+def of_promotions(resource: Resource) -> bool:
+    """What Jobs and rollouts record for themselves, their own tests are about."""
+    return not isinstance(resource, Deployment | Job)
 
 
 class NoBuilds:
@@ -100,7 +73,7 @@ class PromotionSetup(RolloutSetup):
         self.kept = FileInputs(folder)
         self.probes = ScriptedProbes()
         super().__init__()
-        self.mortal = MortalStore(self.clock)
+        self.mortal = MortalStore(self.clock, counted=of_promotions)
         self.store = self.mortal
         self.runtime = FakeRuntime(self.clock)
         self.restart()
@@ -234,17 +207,17 @@ async def begun(tmp_path: Path) -> PromotionSetup:
     return setup
 
 
-async def run(begun: PromotionSetup, code: int, kill_at: int = 0) -> PromotionSetup:
+async def run(begun: PromotionSetup, code: int, lives: int | None = None) -> PromotionSetup:
     """Carry a second image as far as it goes in a copy; its test ends with `code`."""
     setup = copy.deepcopy(begun)
     setup.restart()  # reconcilers of the copy
     setup.runtime.exits["job"] = [code]
-    setup.mortal.kill_at = kill_at
+    setup.mortal.lives = lives
     await setup.tag(BETTER)
     try:
         await setup.until_still()
     except* KilledError:
-        setup.mortal.kill_at = 0
+        setup.mortal.lives = None
         setup.restart()
         await setup.until_still()
     return setup
@@ -264,9 +237,9 @@ async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     assert isinstance(promotions, dict)
     assert [end for name, end in promotions.items() if name.startswith("shop-2.")] == ends
     assert whole.mortal.writes > 20
-    for number in range(1, whole.mortal.writes + 1):
-        killed = await run(begun, code, number)
-        assert await killed.outcome() == wanted, f"killed before write {number}"
+    for lives in range(whole.mortal.writes):
+        killed = await run(begun, code, lives)
+        assert await killed.outcome() == wanted, f"killed after {lives} writes"
 
 
 @pytest.mark.parametrize("phase", ["RollingOut", "Verifying", "RollingBack"])

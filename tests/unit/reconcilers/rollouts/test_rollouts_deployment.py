@@ -9,9 +9,9 @@ from tests.support.rollouts.memory_machine import (
     CRASHING,
     GOOD,
     HANGING,
-    KilledError,
     RolloutSetup,
 )
+from tests.support.store.mortal_store import KilledError
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as, encode

@@ -13,10 +13,10 @@ from tests.support.rollouts.memory_machine import (
     CRASHING,
     GOOD,
     HANGING,
-    KilledError,
     RolloutSetup,
 )
 from tests.support.rollouts.permissions import permit_all
+from tests.support.store.mortal_store import KilledError
 
 from upwell.api.apps import Deployment, DeploymentConfig, DeploymentTrigger
 from upwell.api.codec import decode_as
