@@ -112,9 +112,10 @@ class WaveActions:
             left: list[str] = []
             for key in failed:
                 try:
+                    require_retryable(await self._store.get(Wave, "", name))  # it may be stopped
                     await self._begin(key, f"Wave {name} is retried by {decision.by}")
                     begun.append(str(key))
-                except (BuildRefusedError, RolloutRefusedError, StoreError) as error:
+                except (RefusedError, BuildRefusedError, RolloutRefusedError, StoreError) as error:
                     left.append(f"{key}: {error}")
             if begun:
                 retry = WaveRetry(**decision.model_dump(), begun=tuple(begun[:MOST_BEGUN]))

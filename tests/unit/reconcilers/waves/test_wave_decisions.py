@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE, pull_spec
@@ -10,7 +11,7 @@ from tests.support.waves.namespace import WavesNamespace
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
-from upwell.api.build import PAUSED_ANNOTATION, BuildConfig, BuildPhase, BuildRequest
+from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPhase, BuildRequest
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import (
@@ -518,6 +519,29 @@ async def test_what_cannot_begin_again_is_told(free: WavesNamespace) -> None:
     done = await actions_of(free).retry(wave.name, decision(free))
     assert done.begun == ()
     assert [one.partition(":")[0] for one in done.left] == ["BuildConfig shop/base"]
+
+
+async def test_a_wave_that_is_cancelled_meanwhile_begins_no_more(free: WavesNamespace) -> None:
+    await free.config("third", "debian:latest", [IMAGE_TRIGGER])
+    await free.reconcile("third")
+    await free.end("third-1")
+    await free.imports("new")
+    for name in ("base", "third"):
+        await free.reconcile(name)
+        await free.end(f"{name}-2", BuildPhase.FAILED)
+    [wave] = await free.all()
+    actions = actions_of(free)
+    begin = free.actions.instantiate
+
+    async def begin_and_cancel(*arguments: Any) -> Build:
+        build = await begin(*arguments)
+        await actions.cancel(wave.name, cancellation(free))
+        return build
+
+    free.actions.instantiate = begin_and_cancel  # type: ignore[method-assign,assignment]
+    done = await actions.retry(wave.name, decision(free))
+    assert len(done.begun) == len(done.left) == 1
+    assert "is cancelled (broken)" in done.left[0]
 
 
 @pytest.mark.parametrize("how", ["paused", "cancelled", "unapproved"])
