@@ -5,7 +5,7 @@ import logging
 from datetime import timedelta
 
 from upwell.formats.human_duration import human_duration
-from upwell.machine.clock import ClockJump, SteadyClock
+from upwell.machine.clock import ClockJump, SteadyClock, until_tick
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.descriptors import descriptor_use
 from upwell.machine.disk import DiskPressure, DiskSpace, KeptBackRoom
@@ -39,7 +39,7 @@ async def watch_disk(disk: DiskSpace, kept_back: KeptBackRoom, components: Compo
                 "disk pressure" if fault else "disk pressure is over",
                 extra={"reason": storage.state.reason, "why": storage.state.message},
             )
-        await asyncio.sleep(_DISK_SECONDS)
+        await asyncio.sleep(until_tick(_DISK_SECONDS))
 
 
 def _warn(room: WatchedComponent, warning: DiskPressure | None) -> None:
@@ -63,7 +63,7 @@ async def watch_descriptors(components: Components) -> None:
             component.fail("TooManyOpenFiles", fault)
         else:
             component.recover()
-        await asyncio.sleep(_DESCRIPTOR_SECONDS)
+        await asyncio.sleep(until_tick(_DESCRIPTOR_SECONDS))
 
 
 async def watch_clock(clock: SteadyClock, components: Components) -> None:
@@ -82,7 +82,7 @@ async def watch_clock(clock: SteadyClock, components: Components) -> None:
                 extra={"why": component.state.message},
             )
         before = jump
-        await asyncio.sleep(_CLOCK_SECONDS)
+        await asyncio.sleep(until_tick(_CLOCK_SECONDS))
 
 
 def _said(jump: ClockJump) -> str:

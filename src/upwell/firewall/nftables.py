@@ -13,6 +13,7 @@ from pathlib import Path
 from upwell.firewall.generation import ruleset_generation
 from upwell.firewall.interface import FirewallError, FirewallTable
 from upwell.firewall.ruleset import render
+from upwell.machine.clock import until_tick
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.private_file import write_private
 from upwell.machine.process import NOT_FOUND, run_command
@@ -95,7 +96,7 @@ class NftFirewall:
     async def disruptions(self) -> AsyncIterator[str]:
         """Yield why the last table has to be applied anew, for ever."""
         while True:
-            await asyncio.sleep(_PERIOD_SECONDS)
+            await asyncio.sleep(until_tick(_PERIOD_SECONDS))
             if why := await self._look():
                 self._component.fail("RulesetChanged", f"{why}; it is put back")
                 yield why

@@ -21,6 +21,8 @@ _ONE_MOMENT = 0.5
 """Seconds."""
 _CERTAIN_AFTER = 600.0
 """Seconds; longer than a push takes between two of its requests."""
+_TICK_SLACK = 0.01
+"""Part of a period: an event loop wakes up to its clock's resolution early, which is the tick."""
 _SLEW = 0.1
 """Part of the time that passes by which a small difference is made up for."""
 
@@ -157,6 +159,16 @@ def seconds() -> float:
 def elapsed() -> float:
     """Return the seconds that have passed since some moment of this boot: no clock changes them."""
     return time.monotonic()
+
+
+def until_tick(period: float, now: Callable[[], float] = elapsed) -> float:
+    """Return the seconds until `elapsed` is the next whole multiple of `period`, in seconds.
+
+    Loops that look again and again sleep until then: those of one period, and of its multiples,
+    have their turns together, and a process without work wakes once for all of them.
+    """
+    left = period - now() % period
+    return left if left > period * _TICK_SLACK else left + period
 
 
 class Clock(Protocol):

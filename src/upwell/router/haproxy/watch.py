@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from upwell.machine.clock import until_tick
 from upwell.machine.components import WatchedComponent
 from upwell.machine.processes import ProcessWatch
 from upwell.router.haproxy.cli import HaproxyCli
@@ -66,7 +67,7 @@ class HaproxyWatch:
         """Yield why the table has to be applied anew, once for each outage, for ever."""
         try:
             while True:
-                pause = _AGAIN_SECONDS if self._misses else _PERIOD_SECONDS
+                pause = _AGAIN_SECONDS if self._misses else until_tick(_PERIOD_SECONDS)
                 await self._pause(pause)
                 if self._expected.running and (why := await self._look_safely()):
                     yield why

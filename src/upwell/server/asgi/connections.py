@@ -18,6 +18,7 @@ from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from upwell.machine.clock import until_tick
 from upwell.machine.larger_pieces import LargerPieces
 from upwell.server.asgi.longest_queues import LongestQueues
 from upwell.server.asgi.reads import MOST_LARGER_BYTES
@@ -28,7 +29,7 @@ UNIX = "unix"
 _LOOPBACK = "loopback"
 _NETWORK = "network"
 """Origin of all whose address is neither."""
-_EXPIRY_SECONDS = 0.5
+_EXPIRY_SECONDS = 1.0
 """Between two looks at connections that are too slow."""
 _NETWORK_BITS = 64
 """Of an IPv6 address; the other half is its owner's to choose (RFC 4291, 2.5.4)."""
@@ -363,5 +364,5 @@ def _name(principal: str) -> str:
 async def keep_expiring(table: ConnectionTable) -> None:
     """Close what has been too slow, again and again until cancelled."""
     while True:
-        await asyncio.sleep(_EXPIRY_SECONDS)
+        await asyncio.sleep(until_tick(_EXPIRY_SECONDS))
         table.expire()

@@ -8,6 +8,8 @@ from typing import override
 
 import uvicorn
 
+from upwell.machine.clock import until_tick
+
 _TICK_SECONDS = 1.0
 """Between two looks at the clock, for the date in answers."""
 _OF_A_SECOND = 0
@@ -38,7 +40,7 @@ class QuietServer(uvicorn.Server):
         """Keep the date of answers until it is told to end."""
         while not await self.on_tick(_OF_A_SECOND):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
+                async with asyncio.timeout(until_tick(_TICK_SECONDS)):
                     await self._told.wait()
 
     @override

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.machine.backoff import Backoff
+from upwell.machine.clock import until_tick
 from upwell.machine.processes import is_process_of, sessions, signal_process
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
@@ -115,8 +116,9 @@ class ContainerCommands:
             self._wake.clear()
             self._unwanted |= self._cut_off()
             failures = 0 if await self._end_all() else failures + 1
+            pause = _PAUSES.delay(failures) if failures else until_tick(_LOOK_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSES.delay(failures) if failures else _LOOK_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
 
     def _cut_off(self) -> set[str]:

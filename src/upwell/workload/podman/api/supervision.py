@@ -2,11 +2,12 @@
 
 import asyncio
 
+from upwell.machine.clock import until_tick
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.faults import FaultPlace, RuntimeFaults
 from upwell.workload.podman.api.service import PodmanService
 
-_PING_PERIOD = 0.5
+_PING_PERIOD = 1.0
 _PING_SECONDS = 0.6
 _LATE_SECONDS = 0.25
 """Excess of a ping over its time from which on this process had no time itself."""
@@ -54,7 +55,8 @@ class ServiceSupervisor:
                 elif answered is False and not ending.done():
                     misses += 1
                     killed = await self._judge(misses)
-                await asyncio.wait([ending], timeout=_MISS_PAUSE if misses else _PING_PERIOD)
+                pause = _MISS_PAUSE if misses else until_tick(_PING_PERIOD)
+                await asyncio.wait([ending], timeout=pause)
             if not killed:
                 message = f"{ending.result()}; it is started anew"
                 self._faults.report(FaultPlace.SERVICE, "ServiceEnded", message)
