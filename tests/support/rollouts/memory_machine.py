@@ -562,8 +562,8 @@ class RolloutSetup:
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
         self.routing = RoutingReconciler(self.store, machine, self.clock, self.reserved)
-        index = WorkloadIndex(ObjectCache(self.store))
-        self.triggers = WorkloadTriggerReconciler(index, self.clock)
+        self.cache = ObjectCache(self.store)
+        self.triggers = WorkloadTriggerReconciler(WorkloadIndex(self.cache), self.clock)
 
     async def _service_network(self) -> IPv4Network | None:
         return self.services

@@ -45,6 +45,8 @@ def foreign_claim(
         for one in stages
         if one[0].key != pipeline.key and _is_rival(stage, mine, one[1], workload, one[0])
     ]
+    if not rivals:
+        return ""
     first = min([(pipeline, stage), *rivals], key=lambda one: _precedence(one[0], workload))
     return "" if first[0].key == pipeline.key else _claimed(str(workload.key), *first)
 

@@ -68,10 +68,12 @@ def _judged(situation: Situation) -> Iterator[Release]:
     """Yield the Releases with their rejections, and where each is verified, as of now."""
     for release in situation.releases.values():
         mine = [one for one in situation.promotions if one.spec.release == release.name]
-        changes = {
-            "rejection": release.status.rejection or found_rejection(release, mine),
-            "verified": _verified(release, mine),
-        }
+        rejection = release.status.rejection or found_rejection(release, mine)
+        verified = _verified(release, mine)
+        if (rejection, verified) == (release.status.rejection, release.status.verified):
+            yield release
+            continue
+        changes = {"rejection": rejection, "verified": verified}
         yield release.with_status(release.status.model_copy(update=changes))
 
 
@@ -99,6 +101,8 @@ def _release_status(
     situation: Situation, release: Release, stages: Sequence[StagePlan]
 ) -> ReleaseStatus:
     phase, message = _phase(situation, release, stages)
+    if (phase, message) == (release.status.phase, release.status.message):
+        return release.status
     return release.status.model_copy(update={"phase": phase, "message": message})
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from upwell.api.conditions import find
 from upwell.api.core import Service
@@ -17,6 +18,8 @@ type Place = tuple[str, int]
 """Address and TCP port."""
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
+_MOST_ADDRESSES = 16 * 1024
+"""Addresses that are kept as they were parsed."""
 NODE_PORT_TYPES = frozenset({"NodePort", "LoadBalancer"})
 
 
@@ -75,11 +78,17 @@ def address_fault(service: Service, network: IPv4Network) -> str:
 
 def is_inside(address: str, network: IPv4Network) -> bool:
     """Return True if the router may listen at an address that a Service has."""
+    found = _parsed(address)
+    return found is not None and (found in network or found in LOOPBACK)
+
+
+@lru_cache(_MOST_ADDRESSES)
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, which each table asks for again; None if the text is none."""
     try:
-        found = ip_address(address)
+        return ip_address(address)
     except ValueError:
-        return False
-    return found in network or found in LOOPBACK
+        return None
 
 
 def held_by(services: Sequence[Service], workloads: Iterable[Workload]) -> dict[Place, ObjectKey]:
@@ -146,9 +155,8 @@ def _host(address: str) -> str:
     """Return an address, with one word for all wildcards, and one for all of loopback."""
     if address == "localhost":
         return "loopback"
-    try:
-        found = ip_address(address.strip("[]"))
-    except ValueError:
+    found = _parsed(address.strip("[]"))
+    if found is None:
         return address
     if found.is_unspecified:
         return "any"

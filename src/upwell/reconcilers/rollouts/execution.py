@@ -32,6 +32,8 @@ class StepExecutor:
         self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
         """Start, and begin to stop; return what went wrong, the target's own first."""
+        if not any(isinstance(step, StartReplica | Stop) for step in steps):
+            return []
         grace = grace_seconds(template_of(workload))
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self.stop(steps, grace))
