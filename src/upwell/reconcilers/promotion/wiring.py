@@ -1,19 +1,21 @@
 """The controllers of promotion, and what wakes them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from upwell.api.apps import Job
 from upwell.api.build import Build
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.api.waves.wave import Wave
 from upwell.controller import Controller, Watch, of_both
 from upwell.policy.clusters.condition import has_changed
+from upwell.policy.health.promotion import drift_of
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.claims import FindObstacle, unobstructed
 from upwell.policy.promotion.stages import STAGED
@@ -46,9 +48,6 @@ def pipeline_controller(
 
     def with_component(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.pipelines_with(StreamName(stream.namespace, stream.name))
-
-    def staging(workload: Resource) -> Iterable[ObjectKey]:
-        return (pipeline.key for pipeline, _ in index.stages_of(workload))
 
     def every(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return index.pipelines()
@@ -94,7 +93,7 @@ def pipeline_controller(
             Watch(Quarantine, every),
             Watch(ClusterImagePolicy, changed_policy),
             Watch(ImagePolicy, changed_policy),
-            *(Watch(kind, of_both(staging)) for kind in STAGED),
+            *_stage_watches(index),
             Watch(Build, coalescing),
             Watch(Wave, of_wave),
             Watch(Cluster, changed_cluster),
@@ -121,6 +120,35 @@ def promotion_controller(index: WorkloadIndex, reconciler: PromotionReconciler) 
             *(Watch(kind, of_both(under_way)) for kind in STAGED),
         ),
     )
+
+
+def _stage_watches(index: WorkloadIndex) -> Sequence[Watch[Any]]:
+    """Return the watches of what a Pipeline reads of the workloads of its stages."""
+
+    def of_stages(workload: Resource) -> Iterable[ObjectKey]:
+        return (pipeline.key for pipeline, _ in index.stages_of(workload))
+
+    def staging(before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
+        if before is None or after is None or _is_staged_anew(before, after):
+            yield from of_both(of_stages)(before, after)
+
+    return [Watch(kind, staging) for kind in STAGED]
+
+
+def _is_staged_anew(before: Resource, after: Resource) -> bool:
+    """Return True if a change of a workload may be one for its Pipeline.
+
+    Most are of how its rollout goes: that is the promotion's, which tells the Pipeline.
+    """
+    return (
+        before.generation != after.generation
+        or _unversioned(before) != _unversioned(after)
+        or list(drift_of("", (before,))) != list(drift_of("", (after,)))
+    )
+
+
+def _unversioned(workload: Resource) -> ObjectMeta:
+    return workload.metadata.model_copy(update={"resource_version": ""})
 
 
 def _pipelines_of(changed: Resource) -> Iterable[ObjectKey]:
