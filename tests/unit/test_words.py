@@ -16,6 +16,9 @@ _NO_BEGINNING = re.compile(
     r"(?:What|Who|Whom|Whose|Whoever|Whatever|Whether|Which|How|When|Whenever|Where|Wherever|Why"
     r"|All|Everything|Everybody|Everyone|Nothing|Nobody|Something|Somebody)\b"
 )
+_QUOTED_BEGINNING = re.compile(rf"^\s*\w?[\"']+\s*{_NO_BEGINNING.pattern}", re.MULTILINE)
+"""As above, in a text that stands in a line of its own: what is parsed for it may have a fault."""
+_DEFINED = re.compile(r"^\s*(?:async )?(?:class|def) (\w+)", re.MULTILINE)
 _NO_WORDS = frozenset({
     "bury", "census", "courier", "deed", "happening", "happenings", "hasten", "lack", "lasting",
     "manner", "remark", "remembering", "shut", "sweeping", "teller", "told", "upkeep", "visit",
@@ -43,11 +46,13 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _faults(path: Path) -> Iterator[str]:
     """Yield what is wrong with the words of a module, which is parsed once: that takes a while."""
-    tree, place = ast.parse(path.read_text()), path.relative_to(ROOT)
+    text, place = path.read_text(), path.relative_to(ROOT)
     is_source = path.is_relative_to(_SOURCE)
     if is_source and _is_banned(path.stem):
         yield f"{place}"
-    for node in ast.walk(tree):
+    if not _may_begin_badly(text) and not (is_source and _may_have_banned_names(text)):
+        return
+    for node in ast.walk(ast.parse(text)):
         match node:
             case ast.Expr(value=ast.Constant(value=str() as text)):
                 # A string that stands alone: docstrings of attributes too.
@@ -56,6 +61,14 @@ def _faults(path: Path) -> Iterator[str]:
             case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 if is_source and _is_banned(node.name):
                     yield f"{place}:{node.lineno}: {node.name}"
+
+
+def _may_begin_badly(text: str) -> bool:
+    return _QUOTED_BEGINNING.search(text) is not None
+
+
+def _may_have_banned_names(text: str) -> bool:
+    return any(_is_banned(name) for name in _DEFINED.findall(text))
 
 
 def _is_banned(name: str) -> bool:

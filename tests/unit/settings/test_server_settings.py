@@ -101,8 +101,16 @@ def read_by(owner: str, folder: Path) -> set[str]:
         node.attr
         for tree in trees
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith(owner)
+        if isinstance(node, ast.Attribute) and _ends_with(node.value, owner)
     }
+
+
+def _ends_with(value: ast.expr, owner: str) -> bool:
+    match value:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name.endswith(owner)
+        case _:
+            return False
 
 
 def test_every_setting_is_read() -> None:
