@@ -31,14 +31,11 @@ def settings(podman_home: PodmanHome) -> Iterator[PodmanSettings]:
         containers_conf=podman_home.conf,
     )
     yield made
-    label = f"label=upwell.dev/instance={name}"
-    for container in podman_home.run("ps", "-aq", "--filter", label).split():
-        podman_home.run("rm", "--force", "--time=0", "--depend", container)
+    podman_home.clear(name, made.network_name)
     Pins(made.pins_root, ()).clear()
     volumes = TokenVolumes(made.tokens_root)
     for instance in volumes.names():
         volumes.release(instance)
-    podman_home.run("network", "rm", "--force", made.network_name)
 
 
 @pytest.fixture

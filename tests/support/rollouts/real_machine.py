@@ -223,13 +223,10 @@ async def real_rollouts(podman_home: PodmanHome) -> AsyncIterator[RealRollouts]:
 
 
 async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
-    label = f"label=upwell.dev/instance={podman.instance_id}"
-    for container in home.run("ps", "-aq", "--filter", label).split():
-        home.run("rm", "--force", "--time=0", "--depend", container)
+    name = f"name=^{podman.network_name}$"
+    made = json.loads(home.run("network", "ls", "--format=json", "--filter", name))
+    home.clear(podman.instance_id, podman.network_name)
     Pins(podman.pins_root, ()).clear()
-    if podman.network_name not in home.run("network", "ls", "--format", "{{.Name}}").split():
-        return  # a test that was skipped has made none
-    [network] = json.loads(home.run("network", "inspect", podman.network_name))
-    _, upper = IPv4Network(network["subnets"][0]["subnet"]).subnets()
-    await leave(upper)
-    home.run("network", "rm", "--force", podman.network_name)
+    for network in made:  # a test that was skipped has made none
+        _, upper = IPv4Network(network["subnets"][0]["subnet"]).subnets()
+        await leave(upper)

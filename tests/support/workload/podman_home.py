@@ -49,6 +49,12 @@ class PodmanHome:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    def clear(self, instance_id: str, network: str) -> None:
+        """Remove the containers and the network of a runtime."""
+        label = f"label=upwell.dev/instance={instance_id}"
+        self.run("rm", "--force", "--time=0", "--depend", "--filter", label)
+        self.run("network", "rm", "--force", network)
+
 
 class Workload:
     """Builds specs around the test image."""
