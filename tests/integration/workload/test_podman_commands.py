@@ -139,11 +139,14 @@ async def test_a_command_of_a_killed_server_is_ended_by_the_next_and_an_administ
         await runtime.start(workload.spec(workload.container("sleep", "600")))
     container = f"upwell-{settings.instance_id}.{NAME}.web"
 
+    def sessions() -> set[str]:
+        shown = podman_home.run("inspect", "--format={{.ExecIDs}}", container)
+        return set(shown.strip("[]\n").split())
+
     def begun() -> str:
-        before = podman_home.run("inspect", "--format={{.ExecIDs}}", container)
+        before = sessions()
         podman_home.run("exec", "--detach", container, "/bin/sleep", "4567")
-        after = podman_home.run("inspect", "--format={{.ExecIDs}}", container)
-        [session] = set(after.strip("[]\n").split()) - set(before.strip("[]\n").split())
+        [session] = sessions() - before
         return session
 
     session = await asyncio.to_thread(begun)
@@ -153,4 +156,5 @@ async def test_a_command_of_a_killed_server_is_ended_by_the_next_and_an_administ
 
     async with PodmanRuntime.open(settings) as runtime:
         assert await eventually(lambda: sleepers(runtime), lambda count: count < 2) == 1
-        assert session not in podman_home.run("inspect", "--format={{.ExecIDs}}", container)
+        # Its record goes a moment after its process.
+        await eventually(lambda: asyncio.to_thread(sessions), lambda left: session not in left)

@@ -20,6 +20,8 @@ from upwell.workload.interface import (
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 SHARED = InstanceMount("shared", "/shared")
+GATE = "until [ -e /shared/go ]; do sleep 0.05; done"
+OPEN = ("/bin/busybox", "touch", "/shared/go")
 
 
 def shell(workload: Workload, script: str, name: str = "web") -> ContainerSpec:
@@ -50,14 +52,16 @@ async def test_init_containers_run_one_after_the_other_before_the_rest(
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime:
         initial = (
-            shell(workload, "sleep 0.3; echo first >> /shared/log", "one"),
+            shell(workload, f"{GATE}; echo first >> /shared/log", "one"),
             shell(workload, "echo second >> /shared/log", "two"),
         )
         main = shell(workload, "echo main >> /shared/log; exec sleep 600")
         await runtime.start(replace(spec(workload, main), init=initial))
-        assert (await only(runtime)).state is State.INITIALIZING
-        assert "init container one" in (await only(runtime)).message
+        begun = await only(runtime)
+        assert begun.state is State.INITIALIZING
+        assert "init container one" in begun.message
 
+        await runtime.execute("web-1-a", OPEN, "one")
         ready = await eventually(lambda: only(runtime), lambda one: one.ready)
         assert ready.state is State.RUNNING
         assert list(ready.images) == ["web"]
@@ -67,13 +71,12 @@ async def test_init_containers_run_one_after_the_other_before_the_rest(
 async def test_a_runtime_goes_on_where_another_was_killed_between_init_containers(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    wait = "until [ -e /shared/go ]; do sleep 0.05; done"
     main = shell(workload, "exec sleep 600")
     async with PodmanRuntime.open(settings) as runtime:
-        await runtime.start(replace(spec(workload, main), init=(shell(workload, wait, "gate"),)))
+        await runtime.start(replace(spec(workload, main), init=(shell(workload, GATE, "gate"),)))
     async with PodmanRuntime.open(settings) as runtime:
         assert (await only(runtime)).state is State.INITIALIZING
-        await runtime.execute("web-1-a", ("/bin/busybox", "touch", "/shared/go"), "gate")
+        await runtime.execute("web-1-a", OPEN, "gate")
         await eventually(lambda: only(runtime), lambda one: one.ready)
 
 
