@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.cli.command_program import upwell_program
 from tests.support.installation.installation import Installation, installation
 from tests.support.installation.vendor_images import publish
 from tests.support.paths import ROOT
@@ -80,31 +81,27 @@ def script_of(steps: list[PageStep]) -> str:
 
 async def run(made: Installation, steps: list[PageStep]) -> list[tuple[str, int]]:
     """Return what each command has said, and its exit code."""
-    programs = made.folder / "bin"
-    programs.mkdir(exist_ok=True)
-    upwell = programs / "upwell"
-    upwell.write_text(f'#!/bin/sh\nexec {sys.executable} -m upwell --server {made.url} "$@"\n')
-    upwell.chmod(0o755)
     script = made.folder / "session.sh"
     script.write_text(addressed(made, script_of(steps)))
-    process = await asyncio.create_subprocess_exec(
-        *("bash", str(script)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=made.folder,
-        env={
-            **os.environ,
-            "HOME": str(made.folder),
-            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        },
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(SECONDS):
-            out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
+    with upwell_program(made.folder / "bin", "--server", made.url) as programs:
+        process = await asyncio.create_subprocess_exec(
+            *("bash", str(script)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=made.folder,
+            env={
+                **os.environ,
+                "HOME": str(made.folder),
+                "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(SECONDS):
+                out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
     text = out.decode().replace(f"127.0.0.1:{made.port}", OURS)
     pieces = re.split(r"\n==\d+:(\d+)\n", text)
     return list(zip(pieces[::2], map(int, pieces[1::2]), strict=False))

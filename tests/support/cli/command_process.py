@@ -68,6 +68,11 @@ def _end(process: subprocess.Popen[bytes], orders: socket.socket) -> None:
 _COMMANDS, _SERVERS = _Parent("commands"), _Parent("server")
 
 
+def fork_command(order: Order, descriptors: list[int]) -> None:
+    """Start a command with these descriptors: see `command_parent`."""
+    _COMMANDS.send(order, descriptors)
+
+
 def run_upwell(
     *arguments: str,
     text: str = "",

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.cli.command_program import upwell_program
 from tests.support.installation.installation import Installation, until
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
@@ -46,6 +47,11 @@ class Buildbot:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def programs(self) -> Path:
+        """Folder of the `upwell` that its builds call."""
+        return self.folder / "bin"
 
     @property
     def hook(self) -> str:
@@ -178,7 +184,7 @@ class Buildbot:
         inherited = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
         return {
             **inherited,
-            "PATH": f"{_BIN}:/usr/bin:/bin",
+            "PATH": f"{self.programs}:{_BIN}:/usr/bin:/bin",
             "BUILDBOT_WEB_PORT": str(self.port),
             "BUILDBOT_WORKER_PORT": str(self.worker_port),
             **self.environment,
@@ -210,8 +216,9 @@ async def buildbot(made: Installation, token: str) -> AsyncIterator[Buildbot]:
     }
     running = Buildbot(made.folder / "ci", environment, token, made.spare_port())
     running.create()
-    try:
-        await running.start()
-        yield running
-    finally:
-        running.stop()
+    with upwell_program(running.programs):
+        try:
+            await running.start()
+            yield running
+        finally:
+            running.stop()
