@@ -29,7 +29,7 @@ class MortalStore(MemoryStore):
         """The next write that changes anything is made, and is the last of this life."""
         self.deaths = 0
         self._counted = counted
-        """Whether a status is one of those that are counted, and die."""
+        """Tells whether a status is one of those that are counted, and die."""
 
     @override
     async def create[R: Resource](self, resource: R) -> R:

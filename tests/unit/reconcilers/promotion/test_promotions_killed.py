@@ -42,7 +42,7 @@ TURNS = 120
 
 
 def of_promotions(resource: Resource) -> bool:
-    """What Jobs and rollouts record for themselves, their own tests are about."""
+    """Leave out Jobs and rollouts: their own tests are about what they record."""
     return not isinstance(resource, Deployment | Job)
 
 
