@@ -8,6 +8,7 @@ import sysconfig
 import tarfile
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ from tests.support.installation.vendor_images import layer, push
 
 from upwell.oci import Digest
 
-_LEFT_OUT = {"__pycache__", "ensurepip", "idlelib", "site-packages", "test", "tkinter"}
+_LEFT_OUT = {
+    "__pycache__",
+    "ensurepip",
+    "idlelib",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tkinter",
+}
+_LEFT_OUT_EXTENSIONS = ("_codecs_", "_curses", "_test", "_tkinter")
 
 
 async def publish_python(registry: str, name: str, version: str) -> Digest:
@@ -32,13 +42,19 @@ async def publish_python(registry: str, name: str, version: str) -> Digest:
 
 @cache
 def _python_layer() -> bytes:
-    """Pack Python at its own paths: it finds its library from where it stands."""
+    """Pack Python at its own paths: it finds its library from where it stands.
+
+    Modules are compiled, without their sources: each container would compile what it imports.
+    """
     python = Path(sys.executable).resolve()
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for path in sorted({python, *_library(), *_shared_objects(python)}):
-            entry = archive.gettarinfo(path.resolve(), arcname=str(path).lstrip("/"))
-            with path.open("rb") as file:
+            packed, name = path.resolve(), path
+            if path.suffix == ".py" and (found := Path(cache_from_source(path))).exists():
+                packed, name = found, path.with_suffix(".pyc")
+            entry = archive.gettarinfo(packed, arcname=str(name).lstrip("/"))
+            with packed.open("rb") as file:
                 archive.addfile(entry, file)
         link = tarfile.TarInfo("bin/python3")
         link.type, link.linkname = tarfile.SYMTYPE, str(python)
@@ -50,7 +66,11 @@ def _library() -> Iterator[Path]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in root.rglob("*"):
         inside = path.relative_to(root)
-        unwanted = _LEFT_OUT.intersection(inside.parts) or inside.parts[0].startswith("config-")
+        unwanted = (
+            _LEFT_OUT.intersection(inside.parts)
+            or inside.parts[0].startswith("config-")
+            or (path.suffix == ".so" and path.name.startswith(_LEFT_OUT_EXTENSIONS))
+        )
         if not unwanted and path.suffix in {".py", ".so"} and path.is_file():
             yield path
 
