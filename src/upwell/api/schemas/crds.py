@@ -7,7 +7,7 @@ from typing import Any
 
 from upwell.api.codec import RESOURCES
 from upwell.api.kept import KEPT
-from upwell.api.meta import Column, Kind, Resource
+from upwell.api.meta import Column, ColumnType, Kind, Resource
 from upwell.api.schemas.native import NATIVE_GROUPS
 from upwell.api.schemas.structural import structural_schemas
 
@@ -69,10 +69,12 @@ def _definition(kind: Kind, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _printer_column(column: Column) -> dict[str, Any]:
-    # Priority 1 shows with `-o wide` only.
+    # Priority 1 shows with `-o wide` only. A definition subtracts no times: of a span, it has the
+    # end, as the time since then.
+    is_span = column.type is ColumnType.SPAN
     return {
-        "name": column.title,
+        "name": "COMPLETED" if is_span else column.title,
         "type": column.type.of_definition,
-        "jsonPath": f".{column.path}",
+        "jsonPath": f".{column.until if is_span else column.path}",
         "priority": int(column.wide or column.notable is not None),
     }

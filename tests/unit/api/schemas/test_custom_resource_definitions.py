@@ -61,3 +61,10 @@ def test_columns_have_types_and_the_age_stands_before_the_wide_ones() -> None:
         for column in version["additionalPrinterColumns"]
     ]
     assert columns[-3:] == [("LAST", "date", 0), ("AGE", "date", 0), ("URL", "string", 1)]
+
+
+def test_a_build_shows_when_it_ended_as_a_definition_subtracts_no_times() -> None:
+    (version,) = DEFINITIONS["Build"]["spec"]["versions"]
+    columns = {one["name"]: one["jsonPath"] for one in version["additionalPrinterColumns"]}
+    assert columns["COMPLETED"] == ".status.completionTimestamp"
+    assert "DURATION" not in columns
