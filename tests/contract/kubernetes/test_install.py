@@ -62,6 +62,8 @@ def test_an_installation_is_applied_changed_and_removed(installed: KitCluster) -
     assert not may(installed, "update", "default", "coordination.k8s.io", "leases")
     assert may(installed, "update", NAMESPACE, "coordination.k8s.io", "leases")
     assert not may(installed, "update", "default", "", "secrets")
+    assert not may(installed, "create", "default", "", "secrets")
+    assert may(installed, "create", "upwell-system", "", "secrets")
     types = "jsonpath={.items[*].status.conditions[*].type}"
     conditions = installed.kubectl("get", "crd", "-o", types)
     assert "NonStructuralSchema" not in conditions
@@ -71,6 +73,8 @@ def test_an_installation_is_applied_changed_and_removed(installed: KitCluster) -
     assert bindings(installed) == {
         "/upwell-cluster",
         f"{NAMESPACE}/upwell-leader",
+        "upwell-system/upwell-system",
+        "upwell-system/upwell-tokens",
         "default/upwell-objects",
         "default/upwell-routes",
         "default/upwell-workloads",

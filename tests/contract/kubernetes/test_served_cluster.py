@@ -1,46 +1,35 @@
 """`upwell serve --on kubernetes` with the rights that an installation gives its account."""
 
 import asyncio
-import base64
 import json
-import os
-import signal
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from tests.support.cli.command_process import start_upwell
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.served_cluster import (
+    AccountServer,
+    account_kubeconfig,
+    served,
+    until,
+)
 from tests.support.mutations.schema_samples import schema_samples
-from tests.support.ports import free_port
 
 from upwell.api.codec import resource_of_kind
 from upwell.cli.install.files import yaml_of
-from upwell.cli.install.installation import ClusterInstallation
+from upwell.cli.install.installation import ClusterInstallation, Feature
 from upwell.cli.install.manifests import Manifest, manifests
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 NAMESPACE = "upwell-served"
 SHOP = "served-shop"
-_SECONDS = 90.0
-
-
-def until[T](look: Callable[[], T], holds: Callable[[T], bool]) -> T:
-    deadline = time.monotonic() + _SECONDS
-    while not holds(seen := look()):
-        assert time.monotonic() < deadline, f"still after {_SECONDS:.0f} s: {seen}"
-        time.sleep(0.1)
-    return seen
 
 
 def rights() -> list[Manifest]:
-    """Return the namespaces, the account and the rights of a server without any feature."""
-    parts = manifests(ClusterInstallation(namespace=NAMESPACE, features=frozenset()))
+    """Return the namespaces, the account and the rights of a server that has tokens alone."""
+    features = frozenset({Feature.TOKENS})
+    parts = manifests(ClusterInstallation(namespace=NAMESPACE, features=features))
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
     chosen = [name for name in parts if name not in {"definitions", "server", "admission"}]
     return [shop, *(one for name in chosen for one in parts[name])]
@@ -50,59 +39,10 @@ def rights() -> list[Manifest]:
 def granted(cluster: KitCluster) -> Iterator[KitCluster]:
     cluster.kubectl("apply", "-f", "-", given=yaml_of(rights()))
     yield cluster
-    cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(rights()))
-
-
-def account_kubeconfig(cluster: KitCluster, folder: Path) -> Path:
-    """Return a kubeconfig with the token of the server's account."""
-    token = until(
-        lambda: cluster.kubectl(
-            *("-n", NAMESPACE, "get", "secrets", "-o"),
-            "jsonpath={.items[?(@.metadata.annotations.kubernetes\\.io/service-account\\.name=="
-            '"upwell")].data.token}',
-        ),
-        bool,
-    )
-    document: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
-    document["users"] = [{"name": "upwell", "user": {"token": _decoded(token)}}]
-    context = {"cluster": document["clusters"][0]["name"], "user": "upwell"}
-    document["contexts"] = [{"name": "upwell", "context": {**context, "namespace": NAMESPACE}}]
-    document["current-context"] = "upwell"
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-def _decoded(text: str) -> str:
-    return base64.b64decode(text).decode()
-
-
-@contextmanager
-def served(kubeconfig: Path, folder: Path) -> Iterator[Callable[[], str]]:
-    """Run the server; give what `/readyz?verbose` answers."""
-    port = free_port()
-    command = ["serve", "--on=kubernetes", f"--kubeconfig={kubeconfig}"]
-    command += [f"--data-dir={folder / 'data'}", f"--listen=127.0.0.1:{port}"]
-    with (folder / "log").open("wb") as log:
-        server = start_upwell(*command, output=log, folder=folder, environment=os.environ)
-        try:
-            yield lambda: _readiness(port, server.poll)
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
-
-
-def _readiness(port: int, ended: Callable[[], int | None]) -> str:
-    assert ended() is None, "the server has ended"
-    try:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{port}/readyz?verbose", timeout=10
-        ) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        return error.read().decode()
-    except OSError as error:
-        return str(error)
+    # An installation keeps the namespace of tokens, and the next one finds it there.
+    kept = ("Namespace", SYSTEM_NAMESPACE)
+    others = [one for one in rights() if (one["kind"], one["metadata"]["name"]) != kept]
+    cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(others))
 
 
 def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
@@ -115,7 +55,8 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
             rule["verbs"].remove("list")
     granted.kubectl("apply", "-f", "-", given=yaml_of([rules]))
 
-    with served(account_kubeconfig(granted, tmp_path), tmp_path) as readiness:
+    with served(account_kubeconfig(granted, NAMESPACE, tmp_path), tmp_path) as server:
+        readiness = server.readiness
         said = until(readiness, lambda seen: "[-]cluster-kinds" in seen)
         assert 'cannot list resource "builds"' in said
         assert "[+]role: leader" in until(readiness, lambda seen: "[+]role: leader" in seen)
@@ -144,7 +85,17 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
             if "forbidden" in line and ".build.openshift.io" not in line
         ]
         assert refused == []
+        tokens_are_made_used_and_deleted(server)
         nonsense_of_every_kind_keeps_the_server_from_nothing_else(granted, readiness)
+
+
+def tokens_are_made_used_and_deleted(server: AccountServer) -> None:
+    made = server.upwell("token", "create", "ci", "--grant", f"viewer@{SHOP}")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    assert server.upwell("get", "is", "-n", SHOP, token=token).returncode == 0
+    assert server.upwell("token", "delete", "ci").returncode == 0
+    assert server.upwell("get", "is", "-n", SHOP, token=token).returncode != 0
 
 
 def nonsense_of_every_kind_keeps_the_server_from_nothing_else(

@@ -15,8 +15,15 @@ from upwell.cli.core.errors import CommandError
 from upwell.cli.doctor.build_probe import BuildProbe
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
-from upwell.cli.install.rights import GrantedRule, cluster_rules, leader_rules, rules_of
+from upwell.cli.install.rights import (
+    GrantedRule,
+    cluster_rules,
+    leader_rules,
+    rules_of,
+    system_rules,
+)
 from upwell.machine.checks import HostCheck, HostCheckStatus
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 _OK, _WARN, _FAIL = HostCheckStatus.OK, HostCheckStatus.WARN, HostCheckStatus.FAIL
 _GROUPS = ("apps/v1", "batch/v1", "coordination.k8s.io/v1", "networking.k8s.io/v1")
@@ -133,6 +140,8 @@ def _questions(installation: ClusterInstallation) -> Iterator[_Question]:
             yield from _of_rules(rules, namespace)
     yield from _of_rules(cluster_rules(admission=installation.admission), "")
     yield from _of_rules(leader_rules(admission=installation.admission), installation.namespace)
+    for rules in system_rules(installation.features).values():
+        yield from _of_rules(rules, SYSTEM_NAMESPACE)
 
 
 def _of_rules(rules: Iterable[GrantedRule], namespace: str) -> Iterator[_Question]:

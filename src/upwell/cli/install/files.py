@@ -18,7 +18,7 @@ from upwell.cli.install.installation import (
     service_name,
 )
 from upwell.cli.install.manifests import Manifest, bindings, manifests
-from upwell.cli.install.rights import rules_of
+from upwell.cli.install.rights import rules_of, system_rules
 
 _MADE = "# Made by `python -m tests.support.cli.deploy` of upwell/cli/install: change it there.\n"
 _WHOLE_EXPRESSION = re.compile(r"'(\{\{[^{}]*\}\})'$", re.MULTILINE)
@@ -33,6 +33,12 @@ _REGISTRY_TABLES = (
     "\n[embedded-registry]\n"
     f'address = "{{{{ or $.Values.registryAddress {_SERVICE_NAME} }}}}"\n'
     "{{- end }}\n"
+)
+# Values that the settings are made of; a new image is a change of its own.
+_SETTINGS_VALUES = ("toJson $.Values.namespaces", "toJson $.Values.features")
+_SETTINGS_DIGEST = (
+    f"sha256:{{{{ sha256sum (print {' '.join(f'({one})' for one in _SETTINGS_VALUES)}"
+    " $.Values.registryAddress $.Values.externalRegistry $.Values.settings) }}"
 )
 _CHART = {
     "apiVersion": "v2",
@@ -59,6 +65,12 @@ registryAddress: ""
 # HOST[:PORT][/PATH] of a registry elsewhere that takes its place; needed for several replicas. The
 # Secret `upwell-registry-logins` (kubernetes.io/dockerconfigjson) has the server's login there.
 externalRegistry: ""
+# Further tables of the configuration file (docs/configuration.md), besides [kubernetes],
+# [kubernetes.builds] and that of the registry, which the chart makes:
+# settings: |
+#   [outbound]
+#   allow = ["registry.internal:5000"]
+settings: ""
 # Volume with the data folder. To keep a registry in it:
 # {{name: data, persistentVolumeClaim: {{claimName: upwell}}}}
 data:
@@ -99,6 +111,8 @@ def helm_files() -> dict[str, str]:
     }
     for name, subject in rights.items():
         templates[name] = _template(_rights(subject, parts[name][0]))
+    for subject in set(system_rules(ALL_FEATURES)) & set(Feature):
+        templates[f"rights-{subject}"] = _of_feature(subject, templates[f"rights-{subject}"])
     return {
         "Chart.yaml": _MADE + _dumped(_CHART),
         "values.yaml": _MADE + _VALUES,
@@ -125,6 +139,8 @@ def _templated(namespaces: tuple[str, ...] = ()) -> ClusterInstallation:
         config_namespaces="{{ toJson $.Values.namespaces }}",
         registry_tables=_REGISTRY_TABLES,
         when_builds=(f"{{{{- if $.Values.features.{Feature.BUILDS} }}}}\n", "{{- end }}\n"),
+        settings_text="{{- with $.Values.settings }}\n{{ nindent 4 . }}\n{{- end }}\n",
+        settings_digest=_SETTINGS_DIGEST,
         data_volume="{{ toJson $.Values.data }}",
     )
 
@@ -137,9 +153,12 @@ def _rights(subject: str, role: Mapping[str, Any]) -> str:
         f"{yaml_of([dict(role)])}"
         f"{{{{- range $.Values.namespaces }}}}\n{each}{{{{- else }}}}\n{everywhere}{{{{- end }}}}\n"
     )
-    if subject in set(Feature):
-        return f"{{{{- if $.Values.features.{subject} }}}}\n{text}{{{{- end }}}}\n"
-    return text
+    return _of_feature(subject, text) if subject in set(Feature) else text
+
+
+def _of_feature(subject: str, text: str) -> str:
+    """Return text that is there as the values ask for a feature."""
+    return f"{{{{- if $.Values.features.{subject} }}}}\n{text}{{{{- end }}}}\n"
 
 
 def _template(text: str) -> str:

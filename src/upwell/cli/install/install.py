@@ -11,6 +11,7 @@ from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo, write_text
+from upwell.cli.install.extra_settings import read_settings
 from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import (
     NAME,
@@ -97,6 +98,13 @@ def uninstall() -> None:
     help="Name by which nodes and builds reach the server's registry.  [default: the Service's]",
 )
 @click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="File with further settings, as of `upwell serve --config`.  [default: none]",
+)
+@click.option(
     "--tls-secret",
     default="",
     metavar="NAME",
@@ -140,6 +148,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_claim: str,
     external_registry: str,
     registry_address: str,
+    settings: Path | None,
     tls_secret: str,
     take_system_namespace: bool,  # noqa: FBT001 - click passes options by name
     force_conflicts: bool,  # noqa: FBT001 - click passes options by name
@@ -176,6 +185,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         namespaces=namespaces,
         external_registry=external_registry,
         registry_address=registry_address,
+        settings={} if settings is None else read_settings(settings),
         data_volume=volume if data_claim else None,
         tls_secret=tls_secret,
         budget_version=_served_budgets(kubectl) if asks else _budgets_of(kube_version),
@@ -283,7 +293,7 @@ def _remove_rights(kubectl: KubectlRunner, kept: Sequence[Manifest] = ()) -> Non
     An earlier choice had more. The webhooks go first: nobody answers them any more.
     """
     known = {_identity(one) for one in kept}
-    for kind in (*_WEBHOOKS, "clusterrolebindings", "rolebindings", "clusterroles"):
+    for kind in (*_WEBHOOKS, "clusterrolebindings", "rolebindings", "clusterroles", "roles"):
         for found in kubectl.items(kind, "-A", "-l", _OURS):
             if _identity(found) not in known:
                 metadata = found["metadata"]
@@ -324,7 +334,7 @@ def uninstall_kubernetes(
     _refuse_another_namespace(kubectl, namespace)
     _remove_rights(kubectl)
     if kubectl.items("namespace", namespace):
-        inside = "deployments,services,configmaps,poddisruptionbudgets,networkpolicies,roles"
+        inside = "deployments,services,configmaps,poddisruptionbudgets,networkpolicies"
         deleted = kubectl.ask(
             *("delete", f"{inside},serviceaccounts", "-n", namespace, "-l", _OURS)
         )

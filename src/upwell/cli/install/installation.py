@@ -1,8 +1,10 @@
 """Choices of whoever installs Upwell on a cluster."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
+from typing import Any
 
 NAME = "upwell"
 PART_OF = "app.kubernetes.io/part-of"
@@ -26,6 +28,8 @@ class Feature(StrEnum):
     """Builds as Pods."""
     ROUTES = "routes"
     """Ingresses or HTTPRoutes that serve Routes."""
+    TOKENS = "tokens"
+    """Tokens of Upwell's own API, and sessions of people that sign in."""
     WORKLOADS = "workloads"
     """Images of Deployments, StatefulSets, DaemonSets and CronJobs, and what runs."""
 
@@ -56,6 +60,12 @@ class ClusterInstallation:
     """Prefix of a registry elsewhere that takes the place of the embedded one."""
     registry_tables: str = ""
     """The settings of the registry, where a template makes them."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings, as in a configuration file."""
+    settings_text: str = ""
+    """The same as lines of the file, where a template makes them."""
+    settings_digest: str = ""
+    """Digest of the settings, where a template makes it."""
     data_volume: object = None
     """Volume with the data folder; None: one that ends with the Pod."""
     tls_secret: str = ""

@@ -1,10 +1,12 @@
 """Manifests of an installation on a cluster: the one source of all that is applied or shipped."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from upwell.api.schemas.crds import custom_resource_definitions
 from upwell.api.schemas.webhooks import webhook_configurations
+from upwell.cli.install.extra_settings import with_settings
 from upwell.cli.install.installation import (
     ADMISSION_PORT,
     NAME,
@@ -15,7 +17,13 @@ from upwell.cli.install.installation import (
     Feature,
     service_name,
 )
-from upwell.cli.install.rights import GrantedRule, cluster_rules, leader_rules, rules_of
+from upwell.cli.install.rights import (
+    GrantedRule,
+    cluster_rules,
+    leader_rules,
+    rules_of,
+    system_rules,
+)
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 type Manifest = dict[str, Any]
@@ -27,6 +35,7 @@ _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
 _LOGINS = "/etc/upwell-registry-logins"
 _RBAC = "rbac.authorization.k8s.io"
+_SETTINGS = "upwell.dev/settings"
 _USER = 10001
 """The image's own (Containerfile)."""
 _POD_LABELS = {"app.kubernetes.io/name": NAME}
@@ -40,6 +49,12 @@ def manifests(installation: ClusterInstallation) -> dict[str, list[Manifest]]:
         "definitions": [_labelled(one) for one in custom_resource_definitions()],
         "namespace": [_namespace(installation)],
         "rights": [*_cluster_rights(installation), *_leader_rights(installation)],
+        **{
+            f"rights-{subject}": list(
+                _role(f"{NAME}-{subject}", SYSTEM_NAMESPACE, rules, installation)
+            )
+            for subject, rules in system_rules(installation.features).items()
+        },
         **{
             f"rights-{subject}": [
                 _cluster_role(subject, rules),
@@ -99,14 +114,18 @@ def _cluster_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
 
 
 def _leader_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
-    name = f"{NAME}-leader"
-    role = _object(f"{_RBAC}/v1", "Role", name, installation.namespace)
-    yield {
-        **role,
-        "rules": [rule.document() for rule in leader_rules(admission=installation.admission)],
-    }
+    rules = leader_rules(admission=installation.admission)
+    yield from _role(f"{NAME}-leader", installation.namespace, rules, installation)
+
+
+def _role(
+    name: str, namespace: str, rules: Iterable[GrantedRule], installation: ClusterInstallation
+) -> Iterator[Manifest]:
+    """Yield rights in one namespace, and what gives them to the server."""
+    role = _object(f"{_RBAC}/v1", "Role", name, namespace)
+    yield {**role, "rules": [rule.document() for rule in rules]}
     bound = _binding("RoleBinding", name, installation, role="Role")
-    bound["metadata"]["namespace"] = installation.namespace
+    bound["metadata"]["namespace"] = namespace
     yield bound
 
 
@@ -181,7 +200,7 @@ def _configuration(installation: ClusterInstallation) -> str:
     namespaces = installation.config_namespaces
     if not namespaces:
         namespaces = f"[{', '.join(f'"{name}"' for name in installation.namespaces)}]"
-    return (
+    text = (
         "# docs/configuration.md has all settings.\n"
         'on = "kubernetes"\n\n'
         "[kubernetes]\n"
@@ -190,7 +209,9 @@ def _configuration(installation: ClusterInstallation) -> str:
         f"{f'admission-port = {ADMISSION_PORT}\n' if installation.admission else ''}"
         f"{_registry_configuration(installation)}"
         f"{_build_configuration(installation)}"
+        f"{installation.settings_text}"
     )
+    return with_settings(text, installation.settings)
 
 
 def _registry_configuration(installation: ClusterInstallation) -> str:
@@ -246,9 +267,21 @@ def _deployment(installation: ClusterInstallation) -> Manifest:
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
             },
-            "template": {"metadata": {"labels": {**_POD_LABELS, PART_OF: NAME}}, "spec": pod},
+            "template": {
+                "metadata": {
+                    "labels": {**_POD_LABELS, PART_OF: NAME},
+                    # Settings are read at the start: a Pod with others takes its place.
+                    "annotations": {_SETTINGS: _settings_digest(installation)},
+                },
+                "spec": pod,
+            },
         },
     }
+
+
+def _settings_digest(installation: ClusterInstallation) -> str:
+    text = _configuration(installation).encode()
+    return installation.settings_digest or f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 def _container(installation: ClusterInstallation) -> Manifest:

@@ -5,7 +5,7 @@ cluster or in the namespaces that Upwell works in; what belongs to no namespace,
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,12 @@ _NEEDS: tuple[GrantedRule, ...] = (
 _LEADER = (
     GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "update")),
 )
+# Who holds a token, and since when it is in force; whichever namespaces are kept current.
+_READ_TOKENS = (GrantedRule("", ("secrets",), _READ),)
+_WRITE_TOKENS = (
+    # Uses of tokens and of sessions are noted in their Secrets.
+    GrantedRule("", ("secrets",), ("create", "update", "delete")),
+)
 _AUTHORITY = (
     # The authority of the certificates by which the cluster knows the webhook.
     GrantedRule("", ("secrets",), ("create",)),
@@ -101,8 +107,14 @@ _ADMISSION = (
 
 def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
     """Return the rules in namespaces, by subject: the objects, and each feature."""
-    chosen = {feature.value: _OF_FEATURES[feature] for feature in sorted(features)}
+    chosen = {one.value: _OF_FEATURES[one] for one in sorted(features) if one in _OF_FEATURES}
     return {"objects": (*_of_kinds(namespaced=True), *_NEEDS), **chosen}
+
+
+def system_rules(features: Container[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
+    """Return the rules in the namespace of tokens, by subject: to read them, and to write them."""
+    written = {Feature.TOKENS.value: _WRITE_TOKENS} if Feature.TOKENS in features else {}
+    return {"system": _READ_TOKENS, **written}
 
 
 def leader_rules(*, admission: bool) -> tuple[GrantedRule, ...]:

@@ -1,7 +1,9 @@
 """Manifests of an installation on a cluster, its rights, and the files that are shipped."""
 
+import hashlib
 import json
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 import gotpl
@@ -11,6 +13,7 @@ from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
 
 from upwell.api.meta import Resource
 from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass
+from upwell.cli.core.errors import CommandError
 from upwell.cli.install.files import helm_files, yaml_of
 from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
 from upwell.cli.install.manifests import manifests
@@ -100,7 +103,7 @@ def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
 
 
 def test_the_authority_of_the_webhook_is_written_beside_the_server_alone() -> None:
-    (role,) = only("Role", applied())
+    (role,) = [one for one in only("Role", applied()) if name_of(one) == "upwell-leader"]
     secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in secrets] == [
         (["create"], None),
@@ -115,6 +118,26 @@ def test_the_authority_of_the_webhook_is_written_beside_the_server_alone() -> No
     ]
     assert (rule["verbs"], rule["resourceNames"]) == (["get", "update"], ["upwell"])
     assert verbs(applied(admission=False), "admissionregistration.k8s.io", hooks) == set()
+
+
+def test_tokens_are_written_in_the_namespace_of_tokens_alone() -> None:
+    def secrets(objects: list[Manifest]) -> dict[str, set[str]]:
+        roles = {name_of(one): one["metadata"]["namespace"] for one in only("Role", objects)}
+        there = [name for name, namespace in roles.items() if namespace == "upwell-system"]
+        return {
+            one: verbs([role for role in objects if name_of(role) == one], "", "secrets")
+            for one in there
+        }
+
+    reading = {"upwell-system": {"get", "list", "watch"}}
+    chosen = {"namespaces": ("dev",), "admission": False}
+    assert secrets(applied(**chosen)) == {
+        **reading,
+        "upwell-tokens": {"create", "update", "delete"},
+    }
+    assert secrets(applied(**chosen, features=ALL_FEATURES - {Feature.TOKENS})) == reading
+    everywhere = verbs(only("ClusterRole", applied()), "", "secrets")
+    assert everywhere == {"get", "list", "watch"}
 
 
 def test_the_cluster_asks_the_server_about_every_kind_of_its_own() -> None:
@@ -182,6 +205,8 @@ def test_in_chosen_namespaces_rights_end_with_them() -> None:
     subjects = ("upwell-objects", "upwell-builds", "upwell-routes", "upwell-workloads")
     assert bound == {
         ("upwell", "upwell-leader"),
+        ("upwell-system", "upwell-system"),
+        ("upwell-system", "upwell-tokens"),
         *((namespace, name) for namespace in ("dev", "prod") for name in subjects),
     }
     (config,) = only("ConfigMap", objects)
@@ -242,15 +267,27 @@ def test_a_chart_asks_for_values_that_it_has() -> None:
         "features",
         "registryAddress",
         "externalRegistry",
+        "settings",
         "data",
     }
     for path, text in helm_files().items():
-        for word in text.replace("}}", " }} ").split():
+        for word in text.replace("}}", " }} ").replace(")", " ) ").split():
             if word.startswith("$.Values."):
                 found = values
                 for key in word.removeprefix("$.Values.").split("."):
                     assert key in found, f"{path}: {word}"
                     found = found[key]
+
+
+def nindent(spaces: int, text: str) -> str:
+    return "\n" + "\n".join(" " * spaces + line for line in text.splitlines())
+
+
+HELM_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "toJson": json.dumps,
+    "nindent": nindent,
+    "sha256sum": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+}
 
 
 def rendered(values: dict[str, Any]) -> list[Manifest]:
@@ -260,7 +297,7 @@ def rendered(values: dict[str, Any]) -> list[Manifest]:
     found: list[Manifest] = []
     for path, text in files.items():
         if path.startswith("templates/"):
-            template = gotpl.Template(text, functions={"toJson": json.dumps}, missing_key="error")
+            template = gotpl.Template(text, functions=HELM_FUNCTIONS, missing_key="error")
             out = template.render({"Values": merged, "Release": {"Namespace": "upwell"}})
             found += yaml.safe_load_all(out)
     return found
@@ -287,7 +324,7 @@ def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
         (
             {
                 "namespaces": ["dev", "prod"],
-                "features": {"builds": False, "routes": False, "workloads": True},
+                "features": {"builds": False, "routes": False, "tokens": False, "workloads": True},
             },
             {"namespaces": ("dev", "prod"), "features": frozenset({Feature.WORKLOADS})},
         ),
@@ -303,4 +340,39 @@ def test_the_chart_applies_what_the_command_does(
     values: dict[str, Any], choices: dict[str, Any] | None
 ) -> None:
     wanted = applied(**(values if choices is None else choices))
-    assert by_name(rendered(values)) == by_name(besides_chart(wanted))
+    made = rendered(values)
+    for one in only("Deployment", [*made, *wanted]):
+        assert one["spec"]["template"]["metadata"].pop("annotations")
+    assert by_name(made) == by_name(besides_chart(wanted))
+
+
+OUTBOUND = {"outbound": {"allow": ["registry.internal:5000"]}}
+
+
+def settings_and_digest(objects: list[Manifest]) -> tuple[dict[str, Any], str]:
+    (config,) = only("ConfigMap", objects)
+    (deployment,) = only("Deployment", objects)
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    return tomllib.loads(config["data"]["upwell.toml"]), annotations["upwell.dev/settings"]
+
+
+def test_settings_are_added_and_a_change_of_them_replaces_the_pods() -> None:
+    allowed = '[outbound]\nallow = ["registry.internal:5000"]\n'
+    made = (
+        (applied(), applied(settings=OUTBOUND)),
+        (rendered({}), rendered({"settings": allowed})),
+    )
+    for before, after in made:
+        settings, digest = settings_and_digest(after)
+        without, digest_before = settings_and_digest(before)
+        assert settings == {**without, **OUTBOUND}
+        assert digest != digest_before
+
+
+def test_settings_add_to_tables_of_the_installation_and_overrule_none() -> None:
+    builds = {"privilege": "root", "tolerations": [{"key": "a b", "operator": "Exists"}]}
+    extra = {"kubernetes": {"builds": builds}, "notices": {}}
+    settings, _ = settings_and_digest(applied(settings=extra, image="r.example/u:1"))
+    assert settings["kubernetes"]["builds"] == {"image": "r.example/u:1", **builds}
+    with pytest.raises(CommandError, match=r"kubernetes.builds.image: the installation sets it"):
+        applied(settings={"kubernetes": {"builds": {"image": "other"}}})
