@@ -32,9 +32,7 @@ _LONGEST_LAG = 30.0
 _FAULT_SECONDS = 45.0
 """Time for which a refusal counts: what is refused is asked for again before, and refused again."""
 _SLICE = 10
-"""Objects of a listing that are taken in before others get their turn: milliseconds.
-
-A request takes several turns, and that which renews the lease has seconds."""
+"""Objects of a listing that are taken in before others get their turn: milliseconds."""
 
 type Handler[R: Resource] = Callable[[R | None, R | None], None]
 """Callback with the state before a change and after it: None where there was, or is, no object.
@@ -107,9 +105,11 @@ class ObjectCache:
         """
         self._follow(kind).register(handler)
 
-    def replay[R: Resource](self, kind: type[R], handler: Handler[R]) -> None:
-        """Call `handler` for each object, as when it was registered."""
-        self._follow(kind).replay(handler)
+    async def replay[R: Resource](self, kind: type[R], handler: Handler[R]) -> None:
+        """Call `handler` for each object, as when it was registered; changes come in between."""
+        for told, _ in enumerate(self._follow(kind).replay(handler), 1):
+            if told % _SLICE == 0:
+                await asyncio.sleep(0)
 
     def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
         """Return one object of a kind that is followed."""
@@ -194,11 +194,15 @@ class _FollowedKind[R: Resource]:
 
     def register(self, handler: Handler[R]) -> None:
         self._handlers.append(handler)
-        self.replay(handler)
+        for _ in self.replay(handler):
+            pass
 
-    def replay(self, handler: Handler[R]) -> None:
-        for resource in self.objects.values():
-            handler(None, resource)
+    def replay(self, handler: Handler[R]) -> Iterator[None]:
+        """Tell a handler of each object that there is when its turn comes, one at each step."""
+        for key in tuple(self.objects):
+            if (resource := self.objects.get(key)) is not None:
+                handler(None, resource)
+            yield
 
     async def reach(self, version: int, key: ObjectKey | None = None) -> None:
         """Wait until the changes up to `version` are in, of an object or of what was listed."""

@@ -42,6 +42,8 @@ _MOST_LEASE_SECONDS = 60.0
 """Time for which a lease counts that nobody renews, whatever duration it states."""
 _RELEASED_SECONDS = 1
 """Duration of a lease that was given back."""
+_GIVING_BACK_SECONDS = 2.0
+"""Time that giving it back may take; then it runs out by itself."""
 
 
 def boot_seconds() -> float:
@@ -296,7 +298,7 @@ class LeaderElection:
             term.end()
             if is_held:
                 with suppress(StoreError, TimeoutError):
-                    async with asyncio.timeout(self._times.renewal):
+                    async with asyncio.timeout(_GIVING_BACK_SECONDS):
                         await self._release()
         for task in (work, keeping):
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -335,7 +337,14 @@ class LeaderElection:
 
     async def _release(self) -> None:
         """Give the lease back; raises StoreError."""
-        lease, self._lease = self._lease, None
+        try:
+            await self._give_back(self._lease)
+        except ConflictError:
+            # A renewal that was cut short has arrived.
+            await self._give_back(await self._read())
+
+    async def _give_back(self, lease: Lease | None) -> None:
+        self._lease = None
         if lease is None or lease.spec.holder_identity != self.identity:
             return
         spec = lease.spec.model_copy(

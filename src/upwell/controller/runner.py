@@ -130,7 +130,7 @@ class Controller:
             self._cache.failing.forget_all(self.name)
             if self._has_run:
                 for kind, handler in self._handlers:
-                    self._cache.replay(kind, handler)
+                    await self._cache.replay(kind, handler)
             self._has_run = True
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"{self.name}:worker-{number}")
@@ -173,7 +173,7 @@ class Controller:
     async def _work(self) -> None:
         while True:
             # Neither the queue nor a reconcile with nothing to do waits for anything: thousands in
-            # a row would keep the event loop from all others, and from renewing the lease.
+            # a row would keep the event loop from all others.
             await asyncio.sleep(0)
             key = await self.queue.get()
             try:

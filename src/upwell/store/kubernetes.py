@@ -1,5 +1,6 @@
 """The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
 
+import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -40,6 +41,8 @@ from upwell.store.unreadable import UnreadableObjects, decode_object, named_alon
 
 _PAGE = 500
 """Objects in one answer to a list."""
+_SLICE = 10
+"""Objects of an answer that are decoded before others get their turn: milliseconds."""
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _NAMES_BYTES = 1024 * 1024
 """Of an answer that is asked for its names."""
@@ -107,7 +110,9 @@ class KubernetesStore:
             items, meta = answer.document.get("items"), answer.document.get("metadata")
             if not isinstance(meta, dict):
                 raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
-            for item in items or ():
+            for taken, item in enumerate(items or (), 1):
+                if taken % _SLICE == 0:
+                    await asyncio.sleep(0)
                 if (one := self._decoded(kind, item)) is not None:
                     found.append(one)
                 else:

@@ -9,6 +9,7 @@ from tests.support.kubernetes.cluster import KitCluster
 from upwell.api.coordination.leases import Lease
 from upwell.api.core import Namespace
 from upwell.controller.leader import Election, LeaderElection, LeaderTerm, LeaseTimes
+from upwell.controller.leader_thread import LeaderThread
 from upwell.store.clusters.access import kubeconfig_access
 from upwell.store.kubernetes import KubernetesStore
 
@@ -24,7 +25,7 @@ async def test_a_kubeconfig_opens_the_cluster(cluster: KitCluster, context: str)
 
 
 async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: KitCluster) -> None:
-    async with cluster.client() as store:
+    async with cluster.client() as store, cluster.client() as leases:
         led: asyncio.Future[LeaderTerm] = asyncio.Future()
 
         async def lead(term: LeaderTerm) -> None:
@@ -33,8 +34,8 @@ async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: KitCl
 
         times = LeaseTimes(renewal=0.05)
         election = Election("default", "of-the-contract", "one", times=times)
-        elected = LeaderElection(store, election, wall=lambda: datetime.now(UTC))
-        running = asyncio.create_task(elected.run(lead))
+        elected = LeaderElection(leases, election, wall=lambda: datetime.now(UTC))
+        running = asyncio.create_task(LeaderThread(elected, leases.close).run(lead))
         try:
             async with asyncio.timeout(60):
                 await led

@@ -7,6 +7,7 @@ from tests.support.cluster.workloads import NAMESPACE
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.controller.leader import Election, LeaderElection
+from upwell.controller.leader_thread import LeaderThread
 from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.store.clusters.store import ClusterStore
 from upwell.store.kubernetes import KubernetesStore
@@ -23,6 +24,7 @@ def opened_cluster(
 ) -> OpenedCluster:
     """Return what a server has of a cluster; nobody stands for election."""
     seen = ClusterStore(client, frozenset(namespaces))
-    election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
+    election = LeaderElection(client, Election("upwell", "upwell", "test"), wall=now)
+    leader = LeaderThread(election, client.close)
     rights = ClusterRights(KubernetesAccessReviews(client.connection))
-    return OpenedCluster(seen, client, election, namespaces, UnreadableObjects(), rights)
+    return OpenedCluster(seen, client, leader, namespaces, UnreadableObjects(), rights)

@@ -57,7 +57,11 @@ class CutStore(MemoryStore):
 
     async def update[R: Resource](self, resource: R) -> R:
         self._require()
-        return await self._shared.update(resource)
+        written = await self._shared.update(resource)
+        if self._process.loses_answers:
+            self._process.loses_answers = False
+            await asyncio.Event().wait()
+        return written
 
     def _require(self) -> None:
         if self._process.cut_off:
@@ -71,6 +75,8 @@ class Candidate:
     process: SleepingProcess
     cut_off: bool = False
     sees_its_namespace_alone: bool = False
+    loses_answers: bool = False
+    """The next update arrives, and its answer does not."""
     list_seconds: float = 0.0
     """Time that the API server takes for a list."""
     terms: list[LeaderTerm] = field(default_factory=list)
@@ -193,6 +199,18 @@ async def test_an_orderly_stop_hands_over_at_once(replicas: Replicas) -> None:
     assert not first.may_write
     await replicas.time.advance(3)
     assert second.may_write
+
+
+async def test_a_stop_in_the_middle_of_a_renewal_gives_the_lease_back(replicas: Replicas) -> None:
+    one = replicas.start()
+    await replicas.until_led(one)
+    one.loses_answers = True
+    await replicas.time.advance(2.5)
+
+    await one.stop()
+
+    lease = await replicas.store.get(Lease, "upwell-system", "upwell")
+    assert lease.spec.holder_identity == ""
 
 
 async def test_a_killed_leader_is_followed_within_seconds(replicas: Replicas) -> None:

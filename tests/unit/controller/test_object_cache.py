@@ -244,6 +244,26 @@ async def test_a_long_listing_lets_others_go_on(cached: CachedStore) -> None:
     assert most == 10
 
 
+async def test_a_replay_lets_others_go_on_and_tells_each_object_as_it_is_now(
+    cached: CachedStore,
+) -> None:
+    for number in range(100):
+        await cached.store.create(config_map(f"item{number}", "blue"))
+    told: list[str | None] = []
+    async with cached.running():
+        await cached.cache.ready(ConfigMap)
+        replaying = asyncio.create_task(
+            cached.cache.replay(ConfigMap, lambda _, after: told.append(_color(after)))
+        )
+        most = 0
+        while not replaying.done():
+            before = len(told)
+            await asyncio.sleep(0)
+            most = max(most, len(told) - before)
+    assert most == 10
+    assert told == ["blue"] * 100
+
+
 async def test_without_running_a_cache_lists_what_there_is(cached: CachedStore) -> None:
     await cached.paint("sky", "blue")
     await cached.cache.ready(ConfigMap)

@@ -12,6 +12,7 @@ from upwell.cluster.errors import ClusterError
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.cluster.kubernetes_admission import KubernetesAdmission
 from upwell.controller.leader import Election, LeaderElection
+from upwell.controller.leader_thread import LeaderThread
 from upwell.machine.clock import now
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.reconcilers.authority import AuthorRights
@@ -43,7 +44,8 @@ class OpenedCluster:
     client: KubernetesStore
     """For what is no object of Upwell's. Whatever a leader's tasks write by it, as by the store,
     needs their term (`LeaderTerm`)."""
-    election: LeaderElection
+    leader: LeaderThread
+    """Election of who reconciles."""
     namespaces: tuple[str, ...]
     """Namespaces that are kept current; empty: all."""
     unreadable: UnreadableObjects
@@ -52,6 +54,11 @@ class OpenedCluster:
     """Rights of the cluster's users, by its RBAC."""
     webhook: ClusterWebhook | None = None
     """Webhook by which the cluster asks about writes; None: it has no port."""
+
+    @property
+    def election(self) -> LeaderElection:
+        """The election, for who asks how it stands."""
+        return self.leader.election
 
     def authors(self, tokens: AuthorRights) -> AuthorRights:
         """Return what those may do who stand for objects; `tokens` are Upwell's own."""
@@ -81,13 +88,13 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         frozenset(needed),
         ready=client.require_ready,
     )
-    # Leases are written past the fence, which stands by them, and wait for nothing else.
-    quick = replace(access.server, timeout=_LEASE_SECONDS)
-    leases = await stack.enter_async_context(KubernetesStore(quick))
+    # Leases are written past the fence, which stands by them, and wait for nothing else: not even
+    # for the event loop of all other requests.
+    leases = KubernetesStore(replace(access.server, timeout=_LEASE_SECONDS))
     return OpenedCluster(
         store,
         client,
-        LeaderElection(leases, election, wall=now),
+        LeaderThread(LeaderElection(leases, election, wall=now), leases.close),
         settings.kubernetes.namespaces,
         unreadable,
         ClusterRights(KubernetesAccessReviews(client.connection)),

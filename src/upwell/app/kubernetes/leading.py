@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from upwell.app.supervision import keep_running
 from upwell.controller.leader import LeaderElection, LeaderTerm
+from upwell.controller.leader_thread import LeaderThread
 from upwell.machine.components import Components
 from upwell.server.metrics.gauges import gauge
 from upwell.server.metrics.metrics import Gauges
@@ -24,7 +25,7 @@ _LEADS = "Whether this replica reconciles (1), or another one does (0)."
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
-def leading(election: LeaderElection, loops: Sequence[Loop]) -> Loop:
+def leading(leader: LeaderThread, loops: Sequence[Loop]) -> Loop:
     """Return a loop that stands for election, and runs `loops` in each term, behind its fence."""
 
     async def lead(term: LeaderTerm) -> None:
@@ -33,7 +34,7 @@ def leading(election: LeaderElection, loops: Sequence[Loop]) -> Loop:
             for loop in loops:
                 group.create_task(keep_running(loop), context=context)
 
-    return partial(election.run, lead)
+    return partial(leader.run, lead)
 
 
 async def watch_election(election: LeaderElection, components: Components) -> None:

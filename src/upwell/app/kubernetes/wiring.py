@@ -44,7 +44,7 @@ def led_loops(
         return loops
     of_leader, of_all = _admission_loops(cluster, components)
     return (
-        leading(cluster.election, (*of_leader, *loops)),
+        leading(cluster.leader, (*of_leader, *loops)),
         partial(watch_election, cluster.election, components),
         *of_all,
     )
