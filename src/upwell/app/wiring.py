@@ -179,7 +179,7 @@ def wire(adapters: Adapters) -> Wired:
         build_limit(store, limits.namespace_quota),
         build_storage(adapters.settings),
     )
-    events = EventReconciler(store, now)
+    events = EventReconciler(adapters.cache, now)
     building = _builds(
         adapters, builds, image_mirror(adapters, beside), signing.sign_pushed, policies, rooms
     )

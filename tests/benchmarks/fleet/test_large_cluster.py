@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ RUNNING = "/apis/upwell.dev/v1alpha1/runningworkloads?limit=1"
 """Path that answers once all Pods are known."""
 LATE = "web-0"
 """The Deployment that has not got the image of its tag yet."""
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "120"))
 _QUIET_SECONDS, _QUIET_LOOKS, _QUIET_WITHIN = 0.4, 4, 1200.0
 """Processor time in 5 s that is little, how often in a row, and until when."""
 SETTINGS = """\
@@ -150,6 +151,16 @@ def read_by_kubectl(cluster: KitCluster) -> float:
     return time.perf_counter() - begun
 
 
+def requests(cluster: KitCluster) -> Counter[str]:
+    """Return how often the API server was asked for what since it began."""
+    counted: Counter[str] = Counter()
+    for line in cluster.kubectl("get", "--raw", "/metrics").splitlines():
+        if line.startswith("apiserver_request_total{"):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            counted[f"{labels['verb']} {labels['resource']}"] += int(float(line.split()[-1]))
+    return counted
+
+
 async def image_of(store: KubernetesStore, name: str) -> str:
     found = await store.get(Deployment, NAMESPACE, name)
     return found.spec.template.spec.containers[0].image
@@ -171,7 +182,7 @@ async def test_a_server_of_a_large_cluster(
             "apply", "--force-conflicts", "--server-side", "-f", "-", given=json.dumps(late)
         )
         try:
-            begun = time.perf_counter()
+            before, begun = requests(cluster), time.perf_counter()
             server.launch()
             await server.until_it_leads()
             leads = time.perf_counter() - begun
@@ -184,6 +195,7 @@ async def test_a_server_of_a_large_cluster(
             )
             knows = time.perf_counter() - begun
             await _until_quiet(server.pid)
+            asked = requests(cluster) - before
             used = process_seconds(server.pid)
             await asyncio.sleep(IDLE_SECONDS)
             idle = (process_seconds(server.pid) - used) * 60 / IDLE_SECONDS
@@ -194,7 +206,8 @@ async def test_a_server_of_a_large_cluster(
         f"\n{DEPLOYMENTS} Deployments, {DEPLOYMENTS * PODS_OF_EACH} Pods:"
         f" leads after {leads:.1f} s, first decision after {decides:.1f} s,"
         f" all Pods known after {knows:.1f} s (kubectl lists them in {listing:.1f} s);"
-        f" {memory} MiB, at most {most} MiB; idle {idle:.2f} s of a processor a minute"
+        f" {memory} MiB, at most {most} MiB; idle {idle:.2f} s of a processor a minute;"
+        f" requests of the start: {asked.most_common(8)}"
     )
     ratios.note_speed("large cluster: kubectl get pods / first decision", listing / decides)
     ratios.note_speed("large cluster: kubectl get pods / all Pods known", listing / knows)

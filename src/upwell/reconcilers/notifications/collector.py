@@ -4,18 +4,17 @@ Level-triggered: events follow from statuses, so that a killed server forgets no
 knows them by their ids, so that none is sent twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from upwell.api.codec import resource_of_kind
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, Resource
 from upwell.api.subscription import Subscription
-from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch, same_key
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.notifications.cloud_events import addressed_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
 from upwell.reconcilers.notifications.events import EVENT_KINDS
-from upwell.store.interface import NotFoundError, Store
 
 _INTERNAL = {"Job"}
 """Kinds whose events stay inside."""
@@ -29,31 +28,31 @@ class EventCollector:
 
     def __init__(
         self,
-        store: Store,
+        cache: ObjectCache,
         outbox: Outbox,
         source: str,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
-        self._store = store
+        self._cache = cache
         self._outbox = outbox
         self._source = source
         self._clock = clock
         self._wake = wake
+        self._subscriptions: Sequence[Subscription] | None = None
+        self._unlisted: set[ObjectKey] = set()
+        """Objects that have changed since these were listed: a filter may be older than they."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Keep every event of the object that `key` names; of one that is gone, nothing."""
-        if not (await self._store.list(Subscription)).items:
+        kind = resource_of_kind(key.kind)
+        await self._cache.ready(kind)
+        resource = self._cache.get(kind, key.namespace, key.name)
+        events = [] if resource is None else list(addressed_events(resource))
+        if not events:
             return Result()
-        try:
-            resource = await self._store.get(resource_of_kind(key.kind), key.namespace, key.name)
-        except NotFoundError:
-            return Result()
-        # After the object: what it tells is judged by filters that are no older than it is.
-        subscriptions = (await self._store.list(Subscription)).items
-        now, events = self._clock(), list(addressed_events(resource))
-        new = 0
-        for subscription in subscriptions:
+        now, new = self._clock(), 0
+        for subscription in await self._subscriptions_for(key):
             news = [
                 (Envelope.of(event, self._source), fate_of(subscription, audience, event))
                 for event, audience in events
@@ -65,8 +64,26 @@ class EventCollector:
             self._wake()
         return Result()
 
+    def changed(self, before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
+        """Return the key of a change that the cache has now: filters are read anew for it."""
+        for key in same_key(before, after):
+            self._unlisted.add(key)
+            yield key
+
+    async def _subscriptions_for(self, key: ObjectKey) -> Sequence[Subscription]:
+        """Return the Subscriptions by filters that are no older than the object in the cache.
+
+        One list serves all objects that have changed before it.
+        """
+        if self._subscriptions is None or key in self._unlisted:
+            self._subscriptions, self._unlisted = None, set()
+            self._subscriptions = (await self._cache.store.list(Subscription)).items
+        return self._subscriptions
+
 
 def event_collector_controller(collector: EventCollector, cache: ObjectCache) -> Controller:
     """Return the controller that listens to all kinds. One worker: in order of arrival."""
-    watches = [Watch(kind) for kind in EVENT_KINDS if kind.KIND.kind not in _INTERNAL]
+    watches = [
+        Watch(kind, collector.changed) for kind in EVENT_KINDS if kind.KIND.kind not in _INTERNAL
+    ]
     return Controller("subscriptions-telling", collector, cache, watches, workers=1)

@@ -25,7 +25,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.notifications.events import events_of
 from upwell.policy.notifications.record import EventRecord
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+from upwell.store.interface import AlreadyExistsError, NotFoundError
 from upwell.store.periodic import repeat
 
 _log = logging.getLogger(__name__)
@@ -63,15 +63,17 @@ _KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}
 class EventReconciler:
     """Compares what an object's status tells with the Events that there are."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, cache: ObjectCache, clock: Callable[[], datetime]) -> None:
+        self._cache = cache
+        self._store = cache.store
         self._clock = clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Tell what has happened to the object that `key` names; of one that is gone, nothing."""
-        try:
-            resource = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
-        except NotFoundError:
+        kind = _KINDS[key.kind]
+        await self._cache.ready(kind)
+        resource = self._cache.get(kind, key.namespace, key.name)
+        if resource is None:
             return Result()
         oldest = self._clock() - KEPT_FOR
         for record in sorted(events_of(resource), key=lambda one: one.at):

@@ -65,7 +65,7 @@ class Subscriptions:
         self._reconciler = SubscriptionReconciler(
             store, self.outbox, self.targets, digests, self.dispatcher, clock
         )
-        collector = EventCollector(store, self.outbox, source, clock, self.dispatcher.wake)
+        collector = EventCollector(cache, self.outbox, source, clock, self.dispatcher.wake)
         self.controllers = (
             event_collector_controller(collector, cache),
             subscription_controller(self._reconciler, self.dispatcher, cache, queue),

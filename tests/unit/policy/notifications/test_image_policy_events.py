@@ -13,6 +13,7 @@ from upwell.api.image_policies.policy import (
     PolicyFinding,
     PolicyPoint,
 )
+from upwell.controller import ObjectCache
 from upwell.policy.notifications.cloud_events import addressed_events
 from upwell.reconcilers.notifications.events import EventReconciler
 from upwell.store.memory import MemoryStore
@@ -84,7 +85,7 @@ def test_nothing_is_told_of_what_could_not_be_asked_or_was_found_before_a_change
 async def test_the_events_lie_in_the_namespaces_that_they_concern_and_are_few() -> None:
     clock = MemoryClock()
     store = MemoryStore(clock)
-    events = EventReconciler(store, clock)
+    events = EventReconciler(ObjectCache(store), clock)
     made = await store.create(cluster_policy("signed", KEY.spec("*")))
     now = clock()
     for number in range(30):

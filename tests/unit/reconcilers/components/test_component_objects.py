@@ -98,7 +98,7 @@ async def test_a_fault_and_its_end_are_events_of_the_component() -> None:
     router.recover()
     async with mirrored(store, components, clock):
         found = await until(store, lambda one: bool(one.status.extension.faults))
-    await EventReconciler(store, clock).reconcile(KEY)
+    await EventReconciler(ObjectCache(store), clock).reconcile(KEY)
 
     events = sorted((await store.list(Event)).items, key=lambda one: one.reason)
     assert [(one.type, one.reason, one.message) for one in events] == [

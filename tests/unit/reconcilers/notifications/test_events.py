@@ -11,6 +11,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, format_time
+from upwell.controller import ObjectCache
 from upwell.policy.images.outcome import with_next_attempt
 from upwell.reconcilers.notifications.events import EventReconciler
 from upwell.store.interface import NotFoundError
@@ -19,7 +20,7 @@ STREAM = ObjectKey("ImageStream", "shop", "base")
 
 
 async def told(setup: RolloutSetup, key: ObjectKey = KEY) -> list[Event]:
-    await EventReconciler(setup.store, setup.clock).reconcile(key)
+    await EventReconciler(ObjectCache(setup.store), setup.clock).reconcile(key)
     events = (await setup.store.list(Event)).items
     return sorted(events, key=lambda one: (one.first_timestamp or setup.clock(), one.reason))
 
@@ -142,6 +143,6 @@ async def test_old_events_go() -> None:
     await setup.settle(KEY)
     assert await told(setup)
     setup.clock.advance(25 * 3600)
-    await EventReconciler(setup.store, setup.clock).remove_old()
+    await EventReconciler(ObjectCache(setup.store), setup.clock).remove_old()
 
     assert await told(setup) == []

@@ -19,6 +19,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.meta import Condition
+from upwell.controller import ObjectCache
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.notifications.events import EventReconciler
@@ -629,7 +630,7 @@ async def test_a_workload_without_its_image_shows_the_pod_that_waits_for_it(pods
     assert revision["metadata"]["ownerReferences"][0]["name"] == "web"
     assert revision["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
-    recorder = EventReconciler(pods.store, pods.clock)
+    recorder = EventReconciler(ObjectCache(pods.store), pods.clock)
     for _ in range(2):
         await recorder.reconcile(workload.key)
     (event,) = (await pods.get(f"{EVENTS}?fieldSelector={about(pod)}")).json["items"]
