@@ -6,6 +6,7 @@ import pty
 import select
 import shutil
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def python_runs_commands(clients: ClientsInstallation, name: str) -> None:
         assert inside.read_stderr() == "bad\n"
         assert inside.returncode == 3
         inside.close()
+        inside.sock.shutdown()  # `close` leaves open what the server has closed first
 
 
 def python_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
@@ -133,6 +135,10 @@ def python_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
         connection.close()
         assert answer.endswith(b"\r\n\r\nhello\n"), answer
         assert forwarded.error(8080) is None
+        for thread in threading.enumerate():
+            if "port forward proxy" in thread.name:
+                thread.join(SECONDS)
+        forwarded.websocket.shutdown()
 
 
 def python_sees_mistakes(clients: ClientsInstallation, name: str) -> None:
