@@ -172,7 +172,7 @@ def _template(text: str) -> str:
     return _WHOLE_EXPRESSION.sub(unquoted, text)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """YAML as people write it: long texts as blocks, no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the library calls it
@@ -180,7 +180,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.Node:
     style = "|" if "\n" in value else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
