@@ -25,7 +25,6 @@ CHECKS = [
     response_schema_conformance,
 ]
 FEW = settings(
-    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,
@@ -41,10 +40,10 @@ def operations() -> Iterator[Any]:
         yield found.ok()
 
 
-def judge(operation: Any, url: str, prepare: Callable[[Any], None]) -> None:
-    """Send a few requests of an operation, each prepared, and judge the answers."""
+def judge(operation: Any, url: str, prepare: Callable[[Any], None], requests: int) -> None:
+    """Send so many requests of an operation, each prepared, and judge the answers."""
 
-    @FEW
+    @settings(FEW, max_examples=requests)
     @given(case=operation.as_strategy())
     def answers(case: schemathesis.Case[Any]) -> None:
         prepare(case)
