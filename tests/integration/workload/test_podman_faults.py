@@ -29,7 +29,7 @@ from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 PATIENCE = 3
-NAMES = ("web-1-a", "web-1-b", "web-1-c")
+NAMES = ("web-1-a", "web-1-b")
 
 
 async def until(
