@@ -82,10 +82,11 @@ class VolumeClaim:
 
     The one that was kept before goes.
     """
-    back_to: str = ""
-    """Name under which files were kept that take the place of its own before the start; once.
+    back_to: tuple[str, ...] = ()
+    """Names under which files may have been kept: the first that is there takes their place, once.
 
-    What was there instead is kept until the next ones are. Nothing happens where there is none.
+    That is before the start, and before they are kept. What was there instead is kept until the
+    next ones are. Nothing happens where there is none.
     """
 
 

@@ -1,6 +1,7 @@
 """Snapshots of claims with real containers: an instance sees the files that were put back."""
 
 from dataclasses import replace
+from typing import Any
 
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
@@ -11,7 +12,7 @@ from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 NAME = "web-1-a"
 
 
-def instance(workload: Workload, script: str, **snapshots: str) -> InstanceSpec:
+def instance(workload: Workload, script: str, **snapshots: Any) -> InstanceSpec:
     """Return an instance that runs a script with a claim at /rows, and stays."""
     main = replace(
         workload.container("sh", "-c", f"{script}; trap 'exit 0' TERM; sleep 600 & wait"),
@@ -36,7 +37,7 @@ async def test_an_earlier_revision_finds_its_files_as_they_were(
         await eventually(rows, lambda text: text == "two\n")
         await runtime.stop(NAME, 10)
 
-        await runtime.start(instance(workload, "true", back_to="two"))
+        await runtime.start(instance(workload, "true", back_to=("two",)))
         [back] = await runtime.instances()
         assert back.state is State.RUNNING
         assert await rows() == "one\n"

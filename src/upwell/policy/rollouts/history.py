@@ -28,6 +28,8 @@ class Phase(StrEnum):
 
 CANCELLED_BY_PERSON = " was cancelled by a person"
 """End of the message of a revision whose rollout somebody has ended."""
+_SUPERSEDED_BY = "superseded by revision "
+"""Beginning of the message of a revision that another has followed before it was complete."""
 
 
 class RolloutCause(StrEnum):
@@ -176,6 +178,11 @@ def is_cancelled(record: RevisionRecord) -> bool:
     return record.phase == Phase.FAILED and record.message.endswith(CANCELLED_BY_PERSON)
 
 
+def is_superseded(record: RevisionRecord) -> bool:
+    """Return True if another revision has followed before the rollout was complete."""
+    return record.phase == Phase.FAILED and record.message.startswith(_SUPERSEDED_BY)
+
+
 def begin(records: Records, new: RevisionRecord) -> Records:
     """Return the history with a rollout of `new` begun; what was under way is superseded.
 
@@ -194,9 +201,7 @@ def begin(records: Records, new: RevisionRecord) -> Records:
         }
     )
     others = tuple(
-        one.model_copy(
-            update={"phase": Phase.FAILED.value, "message": f"superseded by revision {number}"}
-        )
+        one.model_copy(update={"phase": Phase.FAILED.value, "message": f"{_SUPERSEDED_BY}{number}"})
         if one.phase == Phase.PROGRESSING
         else one
         for one in records

@@ -25,7 +25,7 @@ class Claims:
     def rows(self) -> Path:
         return self.claims / "shop" / "orders" / "rows"
 
-    def start(self, keep_as: str = "", back_to: str = "") -> None:
+    def start(self, keep_as: str = "", back_to: tuple[str, ...] = ()) -> None:
         """Do what comes before the start of an instance."""
         claim = replace(CLAIM, keep_as=keep_as, back_to=back_to)
         asyncio.run(settle_snapshots(spec(data=claim), self.claims, self.snapshots))
@@ -40,14 +40,24 @@ def test_what_a_failed_revision_wrote_is_taken_back_once(claims: Claims) -> None
     claims.start(keep_as="two")
     claims.rows.write_text("converted")
     claims.start(keep_as="two")  # it is restarted: what it wrote is no snapshot
-    claims.start(back_to="two")
+    claims.start(back_to=("two",))
     assert claims.rows.read_text() == "1"
 
     claims.rows.write_text("2")
-    claims.start(back_to="two")
+    claims.start(back_to=("two",))
     assert claims.rows.read_text() == "2"
     failed = claims.snapshots / "shop" / "orders" / "failed-two" / "rows"
     assert failed.read_text() == "converted"
+
+
+def test_the_first_copy_that_is_there_is_put_back_before_another_is_made(claims: Claims) -> None:
+    claims.start(keep_as="two")
+    claims.rows.write_text("converted")
+    claims.start(keep_as="four", back_to=("three", "two"))
+    assert claims.rows.read_text() == "1"
+    claims.rows.write_text("converted again")
+    claims.start(back_to=("four", "three", "two"))
+    assert claims.rows.read_text() == "1"
 
 
 def test_a_claim_has_one_copy(claims: Claims) -> None:
@@ -60,7 +70,7 @@ def test_a_stop_between_is_taken_up(claims: Claims) -> None:
     claims.start(keep_as="two")
     folder = claims.rows.parent
     folder.rename(claims.snapshots / "shop" / "orders" / "failed-two")
-    claims.start(back_to="two")
+    claims.start(back_to=("two",))
     assert claims.rows.read_text() == "1"
 
     draft = claims.snapshots / "shop" / "orders" / ".part"
@@ -75,7 +85,7 @@ def test_a_stop_between_is_taken_up(claims: Claims) -> None:
 def test_a_claim_that_was_never_used_needs_no_copy(claims: Claims) -> None:
     claims.rows.unlink()
     claims.rows.parent.rmdir()
-    claims.start(keep_as="two", back_to="one")
+    claims.start(keep_as="two", back_to=("one",))
     assert not claims.snapshots.exists()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollouts.history import Phase, Records, last_good
+from upwell.policy.rollouts.history import Phase, Records, is_superseded, last_good
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.volumes.written import written_claims, written_volumes
 from upwell.workload.interface import InstanceSpec, VolumeClaim
@@ -52,8 +52,20 @@ def _kept_as(records: Records, record: RevisionRecord) -> str:
     return record.hash if begins and earlier is not None else ""
 
 
-def _back_to(records: Records, record: RevisionRecord) -> str:
-    """Return the snapshot that an earlier revision goes back to: that of one which never served."""
-    newest = records[0] if records else record
-    has_failed = newest.phase == Phase.FAILED and newest.live_at is None
-    return newest.hash if has_failed and newest.hash != record.hash else ""
+def _back_to(records: Records, record: RevisionRecord) -> tuple[str, ...]:
+    """Return the snapshots to go back to, the newest first: those of what never served before it.
+
+    That is the newest revision once it has failed, and any that another has superseded before it
+    served: until then no other revision has had the files.
+    """
+    newest, names = records[0] if records else record, list[str]()
+    for one in records:
+        if one is newest and one.hash == record.hash:
+            if one.live_at is not None and one.live_at >= one.created:
+                break  # it has served, on the files as they are
+            continue
+        has_failed = one is newest and one.phase == Phase.FAILED
+        if one.live_at is not None or not (has_failed or is_superseded(one)):
+            break
+        names.append(one.hash)
+    return tuple(names)

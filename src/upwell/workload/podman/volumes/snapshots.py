@@ -6,7 +6,7 @@ is put back is renamed too, so that a stop at any moment is taken up at the next
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from upwell.machine.process import run_command
@@ -92,11 +92,12 @@ def _complete(kept: Path, name: str) -> None:
             remove_tree(entry)
 
 
-def _put_back(folder: Path, kept: Path, name: str) -> None:
-    """Put a copy in the place of a claim's files; raises OSError."""
-    copy, aside = kept / name, kept / f"{_FAILED}{name}"
-    if not copy.is_dir():
+def _put_back(folder: Path, kept: Path, names: Sequence[str]) -> None:
+    """Put the first copy that is there in the place of a claim's files; raises OSError."""
+    name = next((one for one in names if (kept / one).is_dir()), None)
+    if name is None:
         return  # it was put back before, or never taken
+    copy, aside = kept / name, kept / f"{_FAILED}{name}"
     if folder.exists():
         remove_tree(aside)
         folder.rename(aside)

@@ -1,12 +1,12 @@
 """Snapshots of claims: which instance takes one, and which goes back to one."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
-from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.history import Phase, begin
 from upwell.policy.rollouts.volumes.snapshots import with_snapshots
 from upwell.workload.interface import InstanceSpec, Owner, VolumeClaim
 
@@ -60,7 +60,31 @@ def test_a_new_revision_keeps_what_the_good_one_wrote() -> None:
 
 
 def test_the_good_one_goes_back_to_it_when_the_new_one_never_served() -> None:
-    assert claim(GOOD, FAILED, GOOD) == replace(CLAIM, back_to="r2")
+    assert claim(GOOD, FAILED, GOOD) == replace(CLAIM, back_to=("r2",))
+
+
+def test_one_that_follows_before_the_new_one_served_goes_back_first() -> None:
+    records = begin((NEW, GOOD), record(3, Phase.PROGRESSING))
+    assert claim(records[0], *records) == replace(CLAIM, keep_as="r3", back_to=("r2",))
+    served = (records[0].model_copy(update={"live_at": NOW}), *records[1:])
+    assert claim(served[0], *served).back_to == ()
+
+
+def test_the_good_one_goes_back_when_it_is_wanted_again_before_the_new_one_served() -> None:
+    again = GOOD.model_copy(update={"created": NOW + timedelta(hours=1)})
+    records = begin((NEW, GOOD), again)
+    assert claim(records[0], *records) == replace(CLAIM, back_to=("r2",))
+
+
+def test_the_good_one_goes_back_past_all_that_never_served() -> None:
+    third, *others = begin((NEW, GOOD), record(3, Phase.PROGRESSING))
+    records = (third.model_copy(update={"phase": Phase.FAILED}), *others)
+    assert claim(GOOD, *records) == replace(CLAIM, back_to=("r3", "r2"))
+
+
+def test_what_was_put_back_already_is_not_again() -> None:
+    records = begin((FAILED, GOOD), record(3, Phase.PROGRESSING))
+    assert claim(records[0], *records) == replace(CLAIM, keep_as="r3")
 
 
 def test_what_a_revision_wrote_that_has_served_stays() -> None:
