@@ -87,6 +87,18 @@ def test_another_project_of_the_namespace_is_left_alone(upwell: Upwell, tmp_path
     assert upwell("apply", "-f", blog).exit_code == 0
 
 
+def test_what_no_project_has_made_is_left_alone(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("name: shop\nservices: {web: {image: 'registry.test/shop:1'}}")
+    assert upwell("add", "registry.test/web:1", "--no-wait").exit_code == 0
+    for command in ("apply", "delete"):
+        refused = upwell(command, "-f", str(file))
+        assert refused.exit_code == 2
+        assert "Deployment default/web was not made by the Compose project shop" in refused.stderr
+    given = "com.docker.compose.project=shop"
+    assert f"`upwell label deployments/web -n default {given}` gives it" in refused.stderr
+
+
 def test_a_project_has_a_valid_name(upwell: Upwell, tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("name: My Shop\nservices: {web: {image: i}}")

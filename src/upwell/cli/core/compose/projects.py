@@ -1,4 +1,4 @@
-"""Compose projects that share a namespace: none changes or deletes what is another's."""
+"""Compose projects that share a namespace: none changes or deletes what it has not made."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,9 @@ from upwell.store.kubernetes_errors import StoreForbiddenError
 
 
 async def refuse_other_projects(client: ApiClient, manifests: Iterable[LoadedManifest]) -> None:
-    """Raise CommandError with the objects that exist and belong to another Compose project.
+    """Raise CommandError with the objects that exist and do not belong to the Compose project.
+
+    They are another's, or nobody's: what was adopted, added or applied from elsewhere.
 
     Raises StoreError.
     """
@@ -23,8 +25,14 @@ async def refuse_other_projects(client: ApiClient, manifests: Iterable[LoadedMan
             there = await client.get(type(wanted), wanted.namespace, wanted.name)
         except (NotFoundError, StoreForbiddenError):
             continue
-        owner = there.labels.get(PROJECT_LABEL, project)
-        if owner != project:
+        owner = there.labels.get(PROJECT_LABEL)
+        if owner is None:
+            others.append(
+                f"{there.key} was not made by the Compose project {project}:"
+                f" `upwell label {type(there).KIND.plural}/{there.name} -n {there.namespace}"
+                f" {PROJECT_LABEL}={project}` gives it to the project"
+            )
+        elif owner != project:
             others.append(f"{there.key} belongs to the Compose project {owner}, not to {project}")
     if others:
         raise CommandError(
