@@ -16,6 +16,11 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+MAX_SECONDS = 2**31 - 1
+"""Largest duration: what fields of objects take."""
+MAX_BYTES = 2**63 - 1
+"""Largest size: what quantities of objects take."""
+MAX_PROCESSORS = 2**31 - 1
 MAX_PORT = 65535
 MAX_RANGE = 100
 PROTOCOLS = {"tcp", "udp", "sctp"}
@@ -121,7 +126,11 @@ def duration(document: Document, path: Path, value: Any, default: int) -> int:
     if not parts or "".join(size + unit for size, unit in parts) != str(value):
         document.fault(path, f"{value!r} is no duration: write 30s or 1m30s")
         return default
-    return ceil(sum(float(size) * _SECONDS[unit] for size, unit in parts))
+    seconds = sum(float(size) * _SECONDS[unit] for size, unit in parts)
+    if seconds > MAX_SECONDS:
+        document.fault(path, f"is longer than {MAX_SECONDS} s: write a shorter time, such as 30s")
+        return default
+    return ceil(seconds)
 
 
 def memory(document: Document, path: Path, value: Any) -> str:
@@ -132,7 +141,11 @@ def memory(document: Document, path: Path, value: Any) -> str:
     if match is None:
         document.fault(path, f"{value!r} is no size: write 512m or 1g")
         return ""
-    return str(int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]))
+    size = float(match[1]) * 1024 ** _POWERS[match[2].lower()]
+    if size > MAX_BYTES:
+        document.fault(path, f"is larger than {MAX_BYTES} bytes: write 512m or 1g")
+        return ""
+    return str(int(size))
 
 
 def cpus(document: Document, path: Path, value: Any) -> str:
@@ -140,7 +153,11 @@ def cpus(document: Document, path: Path, value: Any) -> str:
     if value is None or value == "":
         return ""
     try:
-        thousandths = ceil(Decimal(str(value)) * 1000)
+        number = Decimal(str(value))
+        if number > MAX_PROCESSORS:
+            document.fault(path, f"is more than {MAX_PROCESSORS}: write 0.5")
+            return ""
+        thousandths = ceil(number * 1000)
     except (InvalidOperation, ValueError, OverflowError):
         document.fault(path, f"{value!r} is no number of processors: write 0.5")
         return ""
