@@ -26,8 +26,12 @@ from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
 
 PORT_SECONDS = 60.0
-"""Time for the router to get a port that the old container has given up, and back."""
+"""Time for the router to get a port that the old container has given up."""
+BACK_SECONDS = 60.0
+"""Time for the old container to get it back."""
 RETRY_SECONDS = 0.5
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - binds nothing
+"""Addresses that answer for those that stand for all of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
     """Start the old container once the router has given its ports up; raises CommandError."""
     last: CommandError | None = None
     try:
-        async with asyncio.timeout(PORT_SECONDS):
+        async with asyncio.timeout(BACK_SECONDS):
             while True:
                 try:
                     await engine.start(candidate.container)
@@ -141,10 +145,28 @@ async def _rolled_out(place: TakeoverPlace, candidate: AdoptionCandidate) -> Non
 
 
 async def _served(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
-    """Wait until the router has the ports of the machine; raises CommandError."""
+    """Wait until the ports of the machine answer; raises CommandError.
+
+    The server tells of a port only once the router has failed to get it, so each is tried as well.
+    """
     deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
     async with within(PORT_SECONDS, f"{candidate.name}: its ports are not served"):
+        for port in candidate.container.service.ports:
+            if port.host_port is not None and port.protocol == "tcp":
+                await _answers(_LOOPBACK.get(port.host_ip, port.host_ip), port.host_port)
         await until(place.client, deployment, _has_ports)
+
+
+async def _answers(address: str, port: int) -> None:
+    """Wait until a connection to a port is accepted."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            writer.close()
+            return
 
 
 def _has_ports(deployment: Deployment) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,9 @@ def container(name: str, at: int, **host: Any) -> dict[str, Any]:
 class EngineProgram:
     """A program `podman` that prints what is in files, and notes what else it is asked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        self.run(container("web", 1, PortBindings={"80/tcp": [{"HostPort": "8080"}]}))
+        self.run(container("web", 1, PortBindings={"80/tcp": [{"HostPort": str(port)}]}))
         (folder / "image.json").write_text('[\n{"Config": {}}\n]\n')
 
     def run(self, *containers: dict[str, Any]) -> None:
@@ -72,7 +73,14 @@ class EngineProgram:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineProgram:
+def router() -> Iterator[socket.socket]:
+    """Listen at a port of the machine, as the router does once the old container has stopped."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, router: socket.socket) -> EngineProgram:
     program = tmp_path / "bin" / "podman"
     program.parent.mkdir()
     program.write_text(ENGINE.format(folder=tmp_path))
@@ -84,7 +92,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineProgram:
     monkeypatch.setattr("upwell.cli.adoption.engines.PROGRAMS", ("podman",))
     monkeypatch.setattr("upwell.cli.adoption.quadlets.FOLDERS", (tmp_path / "quadlets",))
     monkeypatch.setattr("upwell.cli.adoption.quadlets.UNITS", tmp_path / "units")
-    return EngineProgram(tmp_path)
+    return EngineProgram(tmp_path, router.getsockname()[1])
 
 
 @pytest.fixture
@@ -139,12 +147,14 @@ def images(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "create", look)
 
 
-def test_the_plan_changes_nothing(upwell: Upwell, engine: EngineProgram) -> None:
+def test_the_plan_changes_nothing(
+    upwell: Upwell, engine: EngineProgram, router: socket.socket
+) -> None:
     result = upwell("adopt", "--dry-run")
     assert result.exit_code == 0, result.stderr
     title, web = result.stdout.splitlines()
     assert title.split()[:2] == ["SERVICE", "CONTAINER"]
-    assert "port 8080 changes hands" in web
+    assert f"port {router.getsockname()[1]} changes hands" in web
     assert engine.calls == []
     assert "--yes begins" in upwell("adopt").stderr
 
@@ -157,6 +167,18 @@ def test_the_old_container_stops_once_the_new_instance_is_ready(
     assert result.exit_code == 0, result.stderr
     assert "deployment.apps/web created" in result.stdout
     assert engine.calls == ["update --restart=no web", "stop web"]
+
+
+@pytest.mark.usefixtures("serving")
+def test_the_old_container_runs_again_where_its_port_does_not_answer(
+    upwell: Upwell, engine: EngineProgram, router: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.cli.adoption.takeover.PORT_SECONDS", 0.01)
+    router.close()
+    result = upwell("adopt", "--yes")
+    assert result.exit_code == 5
+    assert "web: its ports are not served after 0.01 s" in result.stderr
+    assert engine.calls[-1] == "start web"
 
 
 @pytest.mark.usefixtures("serving")
