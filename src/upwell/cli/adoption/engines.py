@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.cli.core.errors import CommandError
+from upwell.cli.core.terminal import echo
 from upwell.formats.compose.inspected import InspectedContainer, read_container
 from upwell.formats.compose.run_units import container_units
 from upwell.machine.process import run_command
@@ -105,10 +106,20 @@ class Engine:
 
 
 async def engines() -> list[Engine]:
-    """Return the engines that answer on this machine."""
+    """Return the engines that answer on this machine; a note says which of them does not, and why.
+
+    What runs in that one is not seen: it is no evidence that nothing runs.
+    """
     present = [one for one in PROGRAMS if shutil.which(one)]
     answers = await asyncio.gather(*(run_command(one, "ps", "--quiet") for one in present))
-    return [Engine(one) for one, done in zip(present, answers, strict=True) if done.code == 0]
+    answering: list[Engine] = []
+    for program, done in zip(present, answers, strict=True):
+        if done.code == 0:
+            answering.append(Engine(program))
+        else:
+            why = done.last_line or "no answer"
+            echo(f"note: what runs in {program} is not seen: `{program} ps`: {why}", err=True)
+    return answering
 
 
 async def _units() -> Mapping[tuple[str, str], str]:

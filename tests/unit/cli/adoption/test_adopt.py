@@ -23,7 +23,7 @@ ENGINE = """\
 #!/bin/sh
 cd {folder}
 case "$1 $2" in
-  "ps --quiet") cat ids ;;
+  "ps --quiet") [ ! -f down ] || {{ cat down >&2; exit 1; }}; cat ids ;;
   "container inspect") echo a warning >&2; cat containers.json ;;
   "image inspect") cat image.json ;;
   "volume inspect") cat volume ;;
@@ -283,6 +283,13 @@ def test_a_container_that_does_not_run_is_named(upwell: Upwell, engine: EnginePr
     )
     engine.run()
     assert "nothing to adopt" in upwell("adopt").stderr
+
+
+def test_an_engine_that_does_not_answer_is_named(upwell: Upwell, engine: EngineProgram) -> None:
+    (engine.folder / "down").write_text("permission denied\n")
+    result = upwell("adopt")
+    assert result.exit_code == 1
+    assert "what runs in podman is not seen: `podman ps`: permission denied" in result.stderr
 
 
 @pytest.mark.usefixtures("serving")
