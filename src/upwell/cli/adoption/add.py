@@ -85,7 +85,16 @@ class _Mount(click.ParamType[ServiceMount]):
                 param,
                 ctx,
             )
-        kind = MountKind.BIND if source.startswith("/") else MountKind.VOLUME
+        is_path = source.startswith("/")
+        if not is_path and (source.startswith((".", "~")) or "/" in source):
+            self.fail(
+                f"{str(value)!r}: a path of the machine is written absolute, such as"
+                f" /srv/{source.rpartition('/')[2] or 'data'}:{target},"
+                " and the name of a volume has no /",
+                param,
+                ctx,
+            )
+        kind = MountKind.BIND if is_path else MountKind.VOLUME
         return ServiceMount(kind, target, source, read_only=option == "ro")
 
 

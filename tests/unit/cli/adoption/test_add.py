@@ -48,6 +48,20 @@ def test_one_line_makes_all_objects_and_says_what_is_next(upwell: Upwell) -> Non
     assert "these objects exist" in again.stderr
 
 
+@pytest.mark.parametrize("source", ["./db", "../db", "~/db", "srv/db"])
+def test_a_relative_path_is_no_name_of_a_volume(upwell: Upwell, source: str) -> None:
+    result = upwell("add", NGINX, "--volume", f"{source}:/data")
+    assert result.exit_code == 2
+    assert "a path of the machine is written absolute, such as /srv/db:/data" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["slack", "://x", "mailto://"])
+def test_who_is_told_has_a_url(upwell: Upwell, address: str) -> None:
+    result = upwell("add", NGINX, "--notify", address)
+    assert result.exit_code == 2
+    assert "'--notify': that is no URL: write https://HOST/PATH for a webhook" in result.stderr
+
+
 @pytest.mark.usefixtures("running")
 def test_it_waits_and_says_where_it_is(upwell: Upwell) -> None:
     web = upwell("add", NGINX, "--port", "8080:80", "--port", "443", "--wait")
