@@ -55,7 +55,7 @@ def promotion(
     store = adapters.store
     rollouts: WorkloadRollouts = MachineRollouts(store)
     if records is not None:
-        rollouts = ClusterRollouts(records.cluster, now)
+        rollouts = ClusterRollouts(records.cluster, now, configs=rollouts)
     tokens = VerdictTokens(adapters.protection.signatures)
 
     def verdict_url(asked: Promotion, check: str, attempt: int) -> str:

@@ -33,6 +33,8 @@ class PlayedReplication:
     """Fewest ready Pods that there were since `watch`."""
     most: int = 0
     """Most Pods that there were since then."""
+    broken: frozenset[str] = frozenset()
+    """Further images whose Pods crash, whatever their names."""
 
     def watch(self) -> None:
         """Count anew."""
@@ -76,7 +78,8 @@ class PlayedReplication:
             labels=template.metadata.labels,
             owner_references=(controller.owner_reference(),),
         )
-        pod = Pod(metadata=metadata, spec=template.spec, status=status_of(image, now))
+        seen = BAD if image in self.broken else image
+        pod = Pod(metadata=metadata, spec=template.spec, status=status_of(seen, now))
         owner = Owner(
             "DeploymentConfig", controller.namespace, template.metadata.labels["deploymentconfig"]
         )

@@ -29,6 +29,7 @@ from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 
 SLOT = ("web", False)
@@ -45,7 +46,7 @@ class ClusterPipeline(ReconciledPipeline):
         self.pods = MemoryClusterPods()
         self.seen = PodIndex(self.pods)
         self.parts = ClusterParts(self.cluster, {followed: self.seen})
-        self.rollouts = ClusterRollouts(self.parts, self.clock)
+        self.rollouts = ClusterRollouts(self.parts, self.clock, MachineRollouts(self.store))
         self._cache = ObjectCache(self.store)
         for kind in NATIVE_WORKLOADS:
             self._cache.on_change(kind, lambda _before, _after: None)

@@ -49,14 +49,17 @@ def native_obstacle(
     stage: Stage,
     workloads: Sequence[Resource],
     is_followed: Callable[[str], bool],
+    *,
+    rolls_configs: bool = False,
 ) -> StageObstacle | None:
     """Return why a stage cannot be promoted to on a cluster; None: it can.
 
-    `is_followed` says of a namespace whether its workloads are kept current.
+    `is_followed` says of a namespace whether its workloads are kept current, `rolls_configs`
+    whether this Upwell rolls out the cluster's DeploymentConfigs.
     """
     config = DeploymentConfig.KIND.kind
     namespace = namespace_of(pipeline, stage)
-    if any(one.kind == config for one in stage.workloads):
+    if not rolls_configs and any(one.kind == config for one in stage.workloads):
         why = f"no stage rolls a {config} out on a cluster: let it name a Deployment"
         return StageObstacle("UnsupportedWorkload", why)
     if stage.workloads and not is_followed(namespace):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from upwell.api.apps import DeploymentConfig
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.cluster.errors import (
@@ -19,6 +20,7 @@ from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
 from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
 
 
 class SeenCluster(Protocol):
@@ -41,19 +43,40 @@ class SeenCluster(Protocol):
 class ClusterRollouts:
     """Implements WorkloadRollouts on a cluster: one write for a workload and a Release."""
 
-    def __init__(self, cluster: SeenCluster, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        cluster: SeenCluster,
+        clock: Callable[[], datetime],
+        configs: WorkloadRollouts | None = None,
+    ) -> None:
+        """`configs` is for DeploymentConfigs, where this Upwell rolls these out; None: nowhere."""
         self._cluster = cluster
         self._clock = clock
+        self._configs = configs
         self._events = WorkloadEvents(cluster.workloads)
 
     def obstacle(
         self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
     ) -> StageObstacle | None:
         """Return why a stage is not set: its kind of workload, its namespace, or another owner."""
-        return native_obstacle(pipeline, stage, workloads, self._cluster.follows)
+        rolls_configs = self._configs is not None
+        return native_obstacle(
+            pipeline, stage, workloads, self._cluster.follows, rolls_configs=rolls_configs
+        )
 
     async def place(self, placed: Placed, move: Move) -> StageRollout:
         """Apply the images, unless somebody else owns them, and judge."""
+        if (configs := self._for_config(placed)) is not None:
+            return await configs.place(placed, move)
+        return await self._apply(placed, move)
+
+    def observe(self, placed: Placed, move: Move) -> StageRollout:
+        """Judge by the workload's status, its note and its Pods."""
+        if (configs := self._for_config(placed)) is not None:
+            return configs.observe(placed, move)
+        return native_rollout(placed, self._pods(placed), move, self._clock())
+
+    async def _apply(self, placed: Placed, move: Move) -> StageRollout:
         step = native_step(placed, self._pods(placed), move, self._clock())
         if step is None:
             return self.observe(placed, move)
@@ -75,9 +98,8 @@ class ClusterRollouts:
         await self._events.show(placed.workload, step.reason, step.message, warns=step.is_warning)
         return self.observe(replace(placed, workload=written), move)
 
-    def observe(self, placed: Placed, move: Move) -> StageRollout:
-        """Judge by the workload's status, its note and its Pods."""
-        return native_rollout(placed, self._pods(placed), move, self._clock())
+    def _for_config(self, placed: Placed) -> WorkloadRollouts | None:
+        return self._configs if isinstance(placed.workload, DeploymentConfig) else None
 
     def _pods(self, placed: Placed) -> Collection[PodRecord]:
         return self._cluster.pods_of(placed.workload.key)

@@ -13,7 +13,7 @@ from upwell.store.interface import Store
 
 
 class MachineRollouts:
-    """Implements WorkloadRollouts on one machine."""
+    """Implements WorkloadRollouts on one machine, and for DeploymentConfigs of a cluster."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

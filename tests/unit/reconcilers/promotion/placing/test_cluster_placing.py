@@ -184,16 +184,6 @@ async def test_a_right_that_is_missing_is_what_the_promotion_waits_for(
     assert await pipelines.running(DEV) == image("two")
 
 
-async def test_a_config_of_openshift_is_refused_at_once() -> None:
-    pipelines = ClusterPipeline()
-    config = {"kind": "DeploymentConfig", "name": "web"}
-    await pipelines.pipeline({"name": "dev", "workloads": [config]})
-    await pipelines.push("one")
-    await pipelines.settle()
-    assert "DeploymentConfig" in await waits_for(pipelines, "dev")
-    assert (await degraded(pipelines)).reason == "UnsupportedWorkload"
-
-
 async def test_the_workloads_of_namespaces_that_are_not_followed_are_left_alone() -> None:
     pipelines = ClusterPipeline(followed="elsewhere")
     await pipelines.pipeline({"name": "dev"})
