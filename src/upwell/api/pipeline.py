@@ -67,6 +67,8 @@ class JobCheck(Model):
     the exit code."""
     artifacts: tuple[str, ...] = ()
     """Paths in the container that are kept as evidence."""
+    each_cluster: bool = False
+    """Run in each cluster of a stage on many, and not in the first alone: it has to pass in all."""
 
 
 class HttpCheck(Model):

@@ -10,7 +10,7 @@ from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemot
 from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Job
-from upwell.api.clusters.cluster import Cluster
+from upwell.api.clusters.cluster import REACHABLE, Cluster
 from upwell.api.codec import decode_as
 from upwell.api.meta import format_time
 from upwell.api.pipeline import Pipeline
@@ -18,6 +18,7 @@ from upwell.api.pod import Pod
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.cluster.interface import OwnedPod
 from upwell.oci import Digest
+from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion.checks.clusters import ClusterChecks, VerificationByStage
 from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.promotions import Verifier
@@ -46,6 +47,8 @@ class RemoteCheck:
         )
         self.verifier = VerificationByStage(_Nobody(), elsewhere)
         self.checks: tuple[CheckResult, ...] = ()
+        self._outcome = VerificationOutcome.RUNNING
+        self.each_cluster = False
         self.ended: datetime | None = None
 
     def _verifying(self, runtime: CheckRuntime) -> Verifier:
@@ -65,7 +68,8 @@ class RemoteCheck:
 
     @property
     def pipeline(self) -> Pipeline:
-        check = {"name": "smoke", "timeoutSeconds": 60, "job": {"component": "app"}}
+        job = {"component": "app", "eachCluster": self.each_cluster}
+        check = {"name": "smoke", "timeoutSeconds": 60, "job": job}
         stage = {"name": "p", "clusters": MANY, "verification": {"checks": [check]}}
         return decode_as(
             Pipeline, {"metadata": {**META, "name": "shop"}, "spec": {"stages": [stage]}}
@@ -93,6 +97,7 @@ class RemoteCheck:
         release = decode_as(Release, {"metadata": {**META, "name": "shop-1"}, "spec": spec})
         for _ in range(5):
             found = await self.verifier.advance(self.pipeline, release, self.promotion)
+            self._outcome = found.outcome
             if found.checks == self.checks:
                 break
             self.checks = found.checks
@@ -101,9 +106,16 @@ class RemoteCheck:
     async def jobs(self, cluster: str) -> list[Job]:
         return list((await self.remotes[cluster].store.list(Job)).items)
 
-    async def ends(self, code: int) -> None:
-        """Let the canary run the Job's Pod to its end."""
-        [job] = await self.jobs("east")
+    def outcome(self) -> VerificationOutcome:
+        """Return what the checks come to, as far as they are taken."""
+        return self._outcome
+
+    def phases(self) -> dict[str, CheckPhase]:
+        return {one.name: one.phase for one in self.checks}
+
+    async def ends(self, code: int, cluster: str = "east") -> None:
+        """Let a cluster run the Job's Pod to its end."""
+        [job] = await self.jobs(cluster)
         times = {"startedAt": format_time(START), "finishedAt": format_time(START)}
         state = {"terminated": {"exitCode": code, "reason": "Ended", **times}}
         container = job.spec.template.spec.containers[0]
@@ -118,7 +130,7 @@ class RemoteCheck:
             "spec": {"containers": [{"name": container.name, "image": container.image}]},
             "status": {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses},
         }
-        shown = self.remotes["east"].shown
+        shown = self.remotes[cluster].shown
         shown.shown = [OwnedPod(decode_as(Pod, document), Owner("Job", "shop", job.name))]
         shown.written["smoke-x", container.name] = b"all is well\n"
 
@@ -190,3 +202,69 @@ async def test_the_job_of_a_promotion_that_has_ended_is_ended_too(check: RemoteC
     check.clock.now += timedelta(hours=2)
     await check.verifier.stop(check.promotion.key)
     assert check.remotes["east"].asked == asked, "old promotions are not looked for"
+
+
+@pytest.fixture
+async def in_each(check: RemoteCheck) -> RemoteCheck:
+    """Return the check as one whose Job runs in each cluster."""
+    check.each_cluster = True
+    stored = await check.store.get(Pipeline, "shop", "shop")
+    await check.store.update(stored.model_copy(update={"spec": check.pipeline.spec}))
+    return check
+
+
+async def test_a_job_in_each_cluster_has_to_pass_in_all(in_each: RemoteCheck) -> None:
+    await in_each.advance()
+
+    images = []
+    for cluster in ("east", "back"):
+        [job] = await in_each.jobs(cluster)
+        images.append(job.spec.template.spec.containers[0].image)
+    assert images == [f"registry.{one}.example/apps/app@{DIGEST}" for one in ("east", "back")]
+    running = CheckPhase.RUNNING
+    assert in_each.phases() == {"smoke.east": running, "smoke.back": running}
+
+    await in_each.ends(0, "east")
+    await in_each.advance()
+    assert in_each.phases() == {"smoke.east": CheckPhase.PASSED, "smoke.back": running}
+    assert in_each.outcome() is VerificationOutcome.RUNNING
+    assert await in_each.jobs("east") == []
+
+    await in_each.ends(0, "back")
+    await in_each.advance()
+    assert set(in_each.phases().values()) == {CheckPhase.PASSED}
+    assert in_each.outcome() is VerificationOutcome.PASSED
+    assert [len(one.evidence) for one in in_each.checks] == [1, 1]
+
+
+async def test_a_job_that_fails_in_one_of_the_clusters_fails_the_stage(
+    in_each: RemoteCheck,
+) -> None:
+    await in_each.advance()
+    await in_each.ends(1, "back")
+    await in_each.advance()
+
+    assert in_each.outcome() is VerificationOutcome.FAILED
+    assert in_each.phases()["smoke.back"] is CheckPhase.FAILED
+    assert in_each.checks[0].message == "not finished: check smoke.back did not pass"
+
+    in_each.ended = START
+    stored = await in_each.store.get(Promotion, "shop", "shop-1.p")
+    await in_each.store.update_status(stored.with_status(in_each.promotion.status))
+    await in_each.verifier.stop(in_each.promotion.key)
+    assert await in_each.jobs("east") == await in_each.jobs("back") == []
+
+
+async def test_a_cluster_that_is_away_holds_its_own_job_up_alone(in_each: RemoteCheck) -> None:
+    await in_each.advance()
+    stored = await in_each.store.get(Cluster, "", "back")
+    why = {"reason": "ClusterUnavailable", "message": "no route to host"}
+    away = {"type": REACHABLE, "status": "False", **why}
+    status = decode_as(Cluster, {"metadata": {"name": "x"}, "status": {"conditions": [away]}})
+    await in_each.store.update_status(stored.with_status(status.status))
+
+    await in_each.ends(0, "east")
+    await in_each.advance()
+
+    assert in_each.phases() == {"smoke.east": CheckPhase.PASSED}
+    assert in_each.outcome() is VerificationOutcome.PASSED

@@ -39,20 +39,19 @@ def targets_of(
     return tuple(sorted(found, key=lambda one: (not one.is_canary, one.name)))
 
 
-def checked_cluster(
+def checked_clusters(
     pipeline: Pipeline,
     stage: Stage,
     clusters: Iterable[Cluster],
     progress: Iterable[ClusterProgress],
-) -> Cluster | None:
-    """Return the cluster in which the Jobs of a stage's checks run; None: none can.
+) -> tuple[Cluster, ...]:
+    """Return the clusters in which the Jobs of a stage's checks can run: those with the Release.
 
-    It is the first that has the Release, by the order in which they got it.
+    They are in the order in which they got it; Jobs run in the first, or in each.
     """
     done = {one.name for one in progress if one.phase is ClusterPhase.COMPLETE}
     targets = targets_of(pipeline, stage, clusters)
-    ready = (one.cluster for one in targets if one.name in done and not one.away)
-    return next(ready, None)
+    return tuple(one.cluster for one in targets if one.name in done and not one.away)
 
 
 def most_unavailable(stage: Stage) -> int:

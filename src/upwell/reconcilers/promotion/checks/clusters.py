@@ -14,8 +14,15 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, Release
 from upwell.cluster.errors import ClusterUnavailableError
 from upwell.cluster.interface import RemoteCluster, RemoteClusters
+from upwell.machine.tasks import together
 from upwell.policy.cluster_rollouts.instances import pod_of
-from upwell.policy.promotion.clusters.targets import checked_cluster
+from upwell.policy.promotion.clusters.each_cluster import (
+    ClusterPart,
+    joined,
+    parts_of,
+    runs_in_each,
+)
+from upwell.policy.promotion.clusters.targets import checked_clusters
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.checks import VerificationProgress
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
@@ -70,13 +77,35 @@ class ClusterChecks:
     async def advance(
         self, pipeline: Pipeline, release: Release, promotion: Promotion
     ) -> VerificationProgress:
-        """Take the checks further; a Job runs in the first cluster that has the Release."""
+        """Take the checks further; a Job runs in the first cluster with the Release, or in each.
+
+        In each it is as if the stage were there alone; their results are joined.
+        """
         stage = pipeline.stage(promotion.spec.stage)
-        cluster = None if stage is None else await self._cluster(pipeline, stage, promotion)
-        if stage is not None and cluster is not None:
-            pipeline = _mirrored(pipeline, stage, cluster)
-        runtime = self._runtime(pipeline, promotion, cluster)
-        return await self._verifying(runtime).advance(pipeline, release, promotion)
+        if stage is None:
+            runtime = self._runtime(pipeline, promotion, None)
+            return await self._verifying(runtime).advance(pipeline, release, promotion)
+        clusters = await self._checked(pipeline, stage, promotion)
+        parts = parts_of(stage, promotion.status.checks, clusters)
+        found = await together(
+            self._advance(pipeline, stage, release, promotion, part) for part in parts
+        )
+        ended = tuple(zip(parts, found, strict=True))
+        return joined(stage, promotion, ended, self._clock())
+
+    async def _advance(
+        self,
+        pipeline: Pipeline,
+        stage: Stage,
+        release: Release,
+        promotion: Promotion,
+        part: ClusterPart,
+    ) -> VerificationProgress:
+        there = _in_cluster(pipeline, stage, part)
+        runtime = self._runtime(there, promotion, part.cluster)
+        stored = promotion.status.model_copy(update={"checks": part.results})
+        verifying = self._verifying(runtime)
+        return await verifying.advance(there, release, promotion.with_status(stored))
 
     async def stop(self, promotion: ObjectKey) -> None:
         """End the Jobs of a promotion that has just ended."""
@@ -91,15 +120,16 @@ class ClusterChecks:
         has_jobs = any(one.job is not None for one in stage.verification.checks)
         if not has_jobs or self._clock() > ended + _STOPPED_WITHIN:
             return
-        cluster = await self._cluster(pipeline, stage, found)
-        if cluster is not None:
+        in_each = any(runs_in_each(stage, one) for one in stage.verification.checks)
+        clusters = await self._checked(pipeline, stage, found)
+        for cluster in clusters if in_each else clusters[:1]:
             await self._verifying(self._runtime(pipeline, found, cluster)).stop(promotion)
 
-    async def _cluster(
+    async def _checked(
         self, pipeline: Pipeline, stage: Stage, promotion: Promotion
-    ) -> Cluster | None:
+    ) -> Sequence[Cluster]:
         clusters = (await self._store.list(Cluster)).items
-        return checked_cluster(pipeline, stage, clusters, promotion.status.clusters)
+        return checked_clusters(pipeline, stage, clusters, promotion.status.clusters)
 
     def _runtime(
         self, pipeline: Pipeline, promotion: Promotion, cluster: Cluster | None
@@ -179,11 +209,13 @@ class _CheckInstances:
         return ClusterStageInstances((await self._there.open()).instances, self._since)
 
 
-def _mirrored(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> Pipeline:
-    """Return the Pipeline whose stage pulls where a cluster does."""
-    mirror = cluster.spec.mirror or stage.mirror
+def _in_cluster(pipeline: Pipeline, stage: Stage, part: ClusterPart) -> Pipeline:
+    """Return the Pipeline with the checks of a part, whose stage pulls where the cluster does."""
+    mirror = stage.mirror if part.cluster is None else part.cluster.spec.mirror or stage.mirror
+    verification = stage.verification.model_copy(update={"checks": part.checks})
+    changes = {"mirror": mirror, "verification": verification}
     stages = tuple(
-        one.model_copy(update={"mirror": mirror}) if one.name == stage.name else one
+        one.model_copy(update=changes) if one.name == stage.name else one
         for one in pipeline.spec.stages
     )
     return pipeline.model_copy(update={"spec": pipeline.spec.model_copy(update={"stages": stages})})
