@@ -23,7 +23,8 @@ class ContainerTerminated(Model):
     """End of a container."""
 
     exit_code: int
-    reason: str
+    reason: str = ""
+    """Word of the kubelet; some tell none."""
     message: str = ""
     started_at: Time | None = None
     finished_at: Time | None = None
@@ -32,7 +33,7 @@ class ContainerTerminated(Model):
 class ContainerWaiting(Model):
     """Reason why a container does not run yet, or again."""
 
-    reason: str
+    reason: str = ""
     message: str = ""
 
 

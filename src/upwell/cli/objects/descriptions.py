@@ -315,7 +315,9 @@ def _container_state(state: ContainerState, context: DescriptionContext) -> tupl
     if state.running is not None:
         return "Running", context.age(state.running.started_at)
     if (ended := state.terminated) is not None:
-        return f"{ended.reason} (exit code {ended.exit_code})", context.age(ended.finished_at)
+        return f"{ended.reason or 'Terminated'} (exit code {ended.exit_code})", context.age(
+            ended.finished_at
+        )
     return (state.waiting.reason if state.waiting is not None else MISSING), MISSING
 
 
