@@ -65,6 +65,7 @@ BESIDE = {
     "FullStore": FAULT,
     "GuardedStore": FAULT,
     "InterruptedStore": FAULT,
+    "LeaseStore": FAULT,
     "MortalStore": FAULT,
     "OvertakenStore": FAULT,
     "ChangingSecretStore": FAULT,
