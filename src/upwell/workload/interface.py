@@ -186,6 +186,21 @@ class InstanceUsers(StrEnum):
     """The ids of the host: root is its root."""
 
 
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the machine that the runtime itself leads to one instance."""
+
+    host_port: int
+    container_port: int
+    protocol: str
+    """UDP."""
+    host_ip: str = ""
+    """Empty: every address of the machine."""
+
+    def __str__(self) -> str:
+        return f"{self.host_port}/{self.protocol}"
+
+
 type Login = tuple[str, str, str]
 """Registry, username, password."""
 
@@ -220,6 +235,8 @@ class InstanceSpec:
     volume_group: VolumeGroup | None = None
     """Group that its volumes belong to, but those of the host; None leaves them as they are."""
     users: InstanceUsers = InstanceUsers.OWN_IF_POSSIBLE
+    published: tuple[PortMapping, ...] = ()
+    """Ports of the machine that it has while it is there; starting it fails where one is taken."""
 
 
 class State(StrEnum):

@@ -37,6 +37,7 @@ from upwell.store.interface import ApiClient
 
 _PORT = re.compile(
     r"(?:(?P<ip>\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:]+\]):)?(?:(?P<host>\d{1,5}):)?(?P<port>\d{1,5})"
+    r"(?:/(?P<protocol>tcp|udp))?"
 )
 _DAILY = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
 _MAX_PORT = 65535
@@ -46,7 +47,7 @@ _PROBE_SECONDS, _PROBE_TIMEOUT = 5, 2
 
 
 class _Port(click.ParamType[PublishedPort]):
-    """`[[IP:]HOST:]CONTAINER`."""
+    """`[[IP:]HOST:]CONTAINER[/udp]`."""
 
     name = "port"
 
@@ -57,13 +58,14 @@ class _Port(click.ParamType[PublishedPort]):
         if isinstance(value, PublishedPort):
             return value
         text = str(value)
-        match = _PORT.fullmatch(text.removesuffix("/tcp"))
+        match = _PORT.fullmatch(text)
         if match is None:
-            self.fail(f"{text!r}: write [[IP:]HOST:]CONTAINER, TCP ports", param, ctx)
+            self.fail(f"{text!r}: write [[IP:]HOST:]CONTAINER, /udp behind it", param, ctx)
         port, host = int(match["port"]), int(match["host"]) if match["host"] else None
         if not 0 < port <= _MAX_PORT or (host is not None and not 0 < host <= _MAX_PORT):
             self.fail(f"{text!r}: a port is a number from 1 to {_MAX_PORT}", param, ctx)
-        return PublishedPort(port, host, (match["ip"] or "").strip("[]"))
+        address = (match["ip"] or "").strip("[]")
+        return PublishedPort(port, host, address, match["protocol"] or "tcp")
 
 
 class _Mount(click.ParamType[ServiceMount]):
@@ -167,8 +169,8 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     "--port",
     multiple=True,
     type=_Port(),
-    metavar="[[IP:]HOST:]CONTAINER",
-    help="TCP port, and the machine's port that leads to it; repeatable.",
+    metavar="[[IP:]HOST:]CONTAINER[/udp]",
+    help="Port, and the machine's port that leads to it; repeatable.",
 )
 @_option(
     "mounts",
@@ -271,8 +273,8 @@ def _health(asked: str | None, ports: tuple[PublishedPort, ...]) -> HealthCheck 
         return HealthCheck(disabled=True)
     if asked != "tcp" and not asked.startswith("/"):
         return replace(times, command=("/bin/sh", "-c", asked))
-    if not ports:
-        raise AdoptionError(f"--health {asked} asks a port: name it with --port")
+    if all(port.protocol != "tcp" for port in ports):
+        raise AdoptionError(f"--health {asked} asks a TCP port: name it with --port")
     return times if asked == "tcp" else replace(times, http_path=asked)
 
 
@@ -283,8 +285,9 @@ def _print_addresses(service: ComposeService, *, running: bool) -> None:
         if port.host_port is None:
             continue
         place = f"{port.host_ip or 'localhost'}:{port.host_port}"
-        is_http = speaks_http or port.port in _HTTP_PORTS
-        address = f"http://{place}/" if is_http else place
+        suffix = "" if port.protocol == "tcp" else f"/{port.protocol}"
+        is_http = not suffix and (speaks_http or port.port in _HTTP_PORTS)
+        address = f"http://{place}/" if is_http else f"{place}{suffix}"
         if running:
             echo(address)
         else:

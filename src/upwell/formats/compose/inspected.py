@@ -210,12 +210,16 @@ def _ports(host: Mapping[str, Any], obstacles: list[str]) -> tuple[PublishedPort
             published = str(binding.get("HostPort") or "")
             if not published.isdecimal() or not number.isdecimal():
                 continue
-            if protocol not in {"", "tcp"}:
-                obstacles.append(f"publishes {published}/{protocol}: the router knows TCP alone")
+            if protocol == "sctp":
+                obstacles.append(f"publishes {published}/sctp: host ports are TCP or UDP")
                 continue
             address = str(binding.get("HostIp") or "")
             every = address in {"0.0.0.0", "::"}  # noqa: S104 - what the engine writes
-            found.append(PublishedPort(int(number), int(published), "" if every else address))
+            found.append(
+                PublishedPort(
+                    int(number), int(published), "" if every else address, protocol or "tcp"
+                )
+            )
     return tuple(dict.fromkeys(found))
 
 

@@ -32,6 +32,14 @@ class PublishedPort:
     host_ip: str = ""
     protocol: str = "tcp"
 
+    @property
+    def is_exclusive(self) -> bool:
+        """True if one container alone can have the port of the host, while it runs.
+
+        The ports of TCP are the router's, which leads to several.
+        """
+        return self.host_port is not None and self.protocol == "udp"
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceMount:
@@ -116,6 +124,14 @@ class ComposeService:
     limits: Mapping[str, str] = field(default_factory=dict)
     """Quantities of `cpu` and `memory`, as Kubernetes writes them."""
     requests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def writes_files(self) -> bool:
+        """True if it may write files that outlive its container."""
+        return any(
+            mount.kind in {MountKind.VOLUME, MountKind.BIND} and not mount.read_only
+            for mount in self.mounts
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,13 +231,19 @@ def _check_host_ports(document: Document, services: Iterable[ComposeService]) ->
         for port in service.ports:
             if port.host_port is None:
                 continue
-            if port.protocol != "tcp":
+            if port.protocol == "sctp":
                 document.fault(
                     ("services", service.name, "ports"),
-                    f"port {port.host_port}/{port.protocol} of the host is not served: the router"
-                    " knows TCP alone; keep this service with its engine",
+                    f"port {port.host_port}/sctp of the host is not served: host ports are TCP or"
+                    " UDP; keep this service with its engine",
                 )
                 continue
+            if port.is_exclusive and service.replicas > 1:
+                document.fault(
+                    ("services", service.name, "ports"),
+                    f"port {port.host_port}/udp of the host goes to one container, and"
+                    f" {service.replicas} are wanted: scale it to 1",
+                )
             others = holders.setdefault((port.host_port, port.protocol), [])
             for name, address in others:
                 if address == port.host_ip or not address or not port.host_ip:

@@ -201,10 +201,8 @@ def _ports(found: _Reading) -> tuple[PublishedPort, ...]:
     for port in ports:
         if port.host_port is None and str(port.port) in written:
             found.obstacles.append(f"its port {port.port} is published at any free one: name it")
-        elif port.host_port is not None and port.protocol != "tcp":
-            found.obstacles.append(
-                f"publishes {port.host_port}/{port.protocol}: the router knows TCP alone"
-            )
+        elif port.host_port is not None and port.protocol == "sctp":
+            found.obstacles.append(f"publishes {port.host_port}/sctp: host ports are TCP or UDP")
         else:
             published.append(port)
     return tuple(published)

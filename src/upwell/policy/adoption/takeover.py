@@ -1,12 +1,12 @@
 """Plan of the adoption of containers: how each is taken over, and in which order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from upwell.formats.compose.inspected import InspectedContainer
-from upwell.formats.compose.model import MountKind
+from upwell.formats.compose.model import ComposeService
 from upwell.formats.human_duration import human_duration
 from upwell.policy.adoption.images import image_of
 from upwell.policy.adoption.labels import follow_rule
@@ -26,7 +26,10 @@ class TakeoverMethod(StrEnum):
     PORT = "port"
     """The same, but the port of the machine changes hands in between: about a second."""
     STOP_FIRST = "stop first"
-    """The old container is stopped, its volumes are copied, and the new instance starts on them."""
+    """The old container is stopped, its volumes are copied, and the new instance starts on them.
+
+    So it is too where a port of the machine cannot be had by both: one of UDP.
+    """
     NEVER = "stays"
     """It cannot be run otherwise."""
 
@@ -72,10 +75,7 @@ class AdoptionCandidate:
         service = self.container.service
         if self.obstacles:
             return TakeoverMethod.NEVER
-        if any(
-            mount.kind in {MountKind.VOLUME, MountKind.BIND} and not mount.read_only
-            for mount in service.mounts
-        ):
+        if service.writes_files or any(port.is_exclusive for port in service.ports):
             return TakeoverMethod.STOP_FIRST
         published = any(port.host_port is not None for port in service.ports)
         return TakeoverMethod.PORT if published else TakeoverMethod.BESIDE
@@ -189,6 +189,14 @@ def plan_rows(candidates: Iterable[AdoptionCandidate]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _handed_over(service: ComposeService) -> Iterator[str]:
+    """Yield what the old and the new one cannot have at once."""
+    if service.writes_files:
+        yield "its files are copied"
+    if ports := [str(port.host_port) for port in service.ports if port.is_exclusive]:
+        yield f"port {', '.join(ports)}/udp changes hands"
+
+
 def _how(candidate: AdoptionCandidate) -> str:
     ports = [p.host_port for p in candidate.container.service.ports if p.host_port is not None]
     if candidate.method is not TakeoverMethod.NEVER and not candidate.container.runs:
@@ -200,6 +208,6 @@ def _how(candidate: AdoptionCandidate) -> str:
         case TakeoverMethod.PORT:
             return f"beside it, then port {', '.join(map(str, ports))} changes hands: about 1 s"
         case TakeoverMethod.STOP_FIRST:
-            return "stopped first: its files are copied"
+            return f"stopped first: {' and '.join(_handed_over(candidate.container.service))}"
         case TakeoverMethod.NEVER:
             return f"stays: {candidate.obstacles[0]}"

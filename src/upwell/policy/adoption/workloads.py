@@ -130,7 +130,7 @@ def deployment(
         "template": template,
         "progress_deadline_seconds": PROGRESS_DEADLINE_SECONDS,
     }
-    if _writes_alone(service):
+    if _runs_alone(service):
         spec["strategy"] = DeploymentStrategy(type="Recreate")
     metadata: dict[str, Any] = {"name": name, "labels": {APP_LABEL: name}}
     if annotations:
@@ -159,12 +159,12 @@ def is_updated(workload: Deployment) -> bool:
     return bool(followers_of(workload).automatic())
 
 
-def _writes_alone(service: ComposeService) -> bool:
-    """Return True if two instances must not run at once: they would write the same files."""
-    return any(
-        mount.kind in {MountKind.VOLUME, MountKind.BIND} and not mount.read_only
-        for mount in service.mounts
-    )
+def _runs_alone(service: ComposeService) -> bool:
+    """Return True if two instances must not, or cannot, run at once.
+
+    They would write the same files, or have the same port of the machine.
+    """
+    return service.writes_files or any(port.is_exclusive for port in service.ports)
 
 
 def _container(

@@ -20,6 +20,8 @@ class InstancePeer:
     """Usually one; while init containers run, theirs."""
     ports: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """Name of a container's port -> its number and protocol."""
+    published: tuple[tuple[int, str], ...] = ()
+    """Its ports that have a port of the machine, and are reached past the router."""
 
 
 class InstancePeers:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from itertools import islice
 
-from upwell.api.core import Container, Service
+from upwell.api.core import PodSpec, Service
 from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import (
     NetworkPolicy,
@@ -34,7 +34,8 @@ from upwell.policy.firewall.openings import (
     without_exceptions,
 )
 from upwell.policy.firewall.selectors import InstancePeer, InstancePeers
-from upwell.policy.rollouts.instance import key_of
+from upwell.policy.rollouts.instance import POD_ROLE, key_of
+from upwell.policy.rollouts.published_ports import published_ports
 from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.routing.claims import Place, is_inside
 from upwell.policy.routing.selection import Members
@@ -136,7 +137,7 @@ class _Decision:
         ingress = {one: self._together_of(one, sets).access for one, sets in self._ingress.items()}
         table = FirewallTable(
             bridge=state.bridge,
-            ingress=dict(self._accesses(ingress, own)),
+            ingress=dict(self._with_published(self._accesses(ingress, own))),
             egress=dict(self._accesses(self._egress_with_services(), {})),
             services=dict(self._service_accesses()),
             known=frozenset(ip for peer in self._peers.all for ip in peer.addresses),
@@ -326,6 +327,23 @@ class _Decision:
             if found is not None:
                 yield from ((address, found) for address in peer.addresses)
 
+    def _with_published(
+        self, accesses: Iterable[tuple[str, Access]]
+    ) -> Iterator[tuple[str, Access]]:
+        """Yield the access with that to published ports: a port of the machine is open to all."""
+        published = {
+            address: frozenset(
+                Opening(_EVERYWHERE, _PROTOCOLS[protocol], port, port)
+                for port, protocol in peer.published
+            )
+            for peer in self._peers.all
+            for address in peer.addresses
+            if peer.published
+        }
+        for address, access in accesses:
+            opened = published.get(address)
+            yield address, access if opened is None else access | opened
+
     def _egress_with_services(self) -> dict[int, Access]:
         """Return the ways out, with the Services all of whose instances may be connected to."""
         found: dict[Openings, Access] = {}
@@ -376,18 +394,24 @@ class _Decision:
 
 def _peer(instance: Instance, state: FirewallState) -> InstancePeer:
     ports: dict[str, tuple[int, str]] = {}
-    labels = instance.labels
-    containers: Sequence[Container] = ()
+    labels, spec = instance.labels, PodSpec()
     owner = key_of(instance.owner)
     if (pod := state.pods.get(owner)) is not None:
-        labels, containers = pod.labels, pod.spec.containers
+        labels, spec = pod.labels, pod.spec
     elif (workload := state.workloads.get(owner)) is not None:
-        containers = template_of(workload).spec.containers
-    for container in containers:
+        spec = template_of(workload).spec
+    for container in spec.containers:
         for port in container.ports:
             if port.name:
                 ports[port.name] = (port.container_port, port.protocol)
-    return InstancePeer(instance.owner.namespace, labels, instance.addresses, ports)
+    published = published_ports(spec) if instance.role in {"", POD_ROLE} else ()
+    return InstancePeer(
+        instance.owner.namespace,
+        labels,
+        instance.addresses,
+        ports,
+        tuple((port.container_port, port.protocol) for port in published),
+    )
 
 
 def _hosts(peer: InstancePeer) -> list[IPv4Network]:

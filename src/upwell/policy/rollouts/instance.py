@@ -34,6 +34,7 @@ from upwell.policy.rollouts.pod_template import (
     field_value,
     mounts_token,
 )
+from upwell.policy.rollouts.published_ports import published_ports
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.steps import Replica, available_since
 from upwell.workload.interface import (
@@ -169,7 +170,8 @@ def is_available(instance: Instance, min_ready: timedelta, now: datetime) -> boo
 def build(revision: RevisionTemplate, index: int) -> InstanceSpec:
     """Return the replica `index` of a revision; raises TemplateError."""
     name = instance_name(revision.workload, revision.hash, index)
-    return replace(_instance(revision, name, index), volume_index=index)
+    spec = _instance(revision, name, index)
+    return replace(spec, volume_index=index, published=published_ports(revision.template.spec))
 
 
 def build_task(revision: RevisionTemplate, name: str, role: str) -> InstanceSpec:
@@ -185,7 +187,13 @@ def build_pod(revision: RevisionTemplate, name: str, *, once: bool) -> InstanceS
     pod = revision.workload.name
     hostname = pod[:_MAX_HOSTNAME].rstrip("-.")
     spec = _instance(revision, name, 0, pod)
-    return replace(spec, once=once, role=POD_ROLE if once else "", hostname=hostname)
+    return replace(
+        spec,
+        once=once,
+        role=POD_ROLE if once else "",
+        hostname=hostname,
+        published=published_ports(revision.template.spec),
+    )
 
 
 def _instance(

@@ -16,6 +16,7 @@ from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
+from upwell.policy.rollouts.exclusive_use import exclusive_use, stops_first
 from upwell.policy.rollouts.history import Phase, RolloutCause, find, is_cancelled
 from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.settings import Workload
@@ -32,7 +33,6 @@ from upwell.policy.rollouts.summary import (
 )
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
-from upwell.policy.rollouts.volumes.written import stops_first, written_volumes
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"
@@ -95,7 +95,7 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     conditions = workload.status.conditions
     if late_at(workload, snapshot, now) == now + settings.deadline:
         conditions = without(conditions, PROGRESSING)  # its time counts from now
-    volumes = stops_first(settings, written_volumes(workload, instances))
+    volumes = stops_first(settings, exclusive_use(workload, instances))
     found = (*_conditions(workload, snapshot, available, now), drifted(workload, snapshot), volumes)
     for condition in found:
         if condition.status == "False" and condition.type == volumes.type:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
+from upwell.policy.rollouts.exclusive_use import exclusive_use, one_at_a_time
 from upwell.policy.rollouts.history import (
     Phase,
     Records,
@@ -29,7 +30,6 @@ from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, hold_text, unresolved
-from upwell.policy.rollouts.volumes.written import one_at_a_time, written_volumes
 from upwell.workload.interface import Instance
 
 PULLING = "ImagePulling"
@@ -93,7 +93,7 @@ def rollout_for(workload: Workload, snapshot: RolloutSnapshot, record: RevisionR
     """Return what the rollout policy has to know to bring `record` about."""
     complete = record.phase == Phase.COMPLETE
     good = record if complete else last_good(snapshot.records)
-    settings = one_at_a_time(snapshot.settings, written_volumes(workload, snapshot.instances))
+    settings = one_at_a_time(snapshot.settings, exclusive_use(workload, snapshot.instances))
     if complete and is_test(workload):
         settings = replace(settings, replicas=0)
     return Rollout(

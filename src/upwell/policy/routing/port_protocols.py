@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.core import Service
 from upwell.api.meta import Resource
+from upwell.policy.rollouts.published_ports import PUBLISHED
 from upwell.policy.rollouts.settings import WORKLOADS, template_of
 
 SERVED = "TCP"
@@ -45,8 +46,8 @@ def protocol_warnings(resource: Resource) -> Iterator[str]:
     elif isinstance(resource, WORKLOADS):
         for container in template_of(resource).spec.containers:
             for port in container.ports:
-                if port.host_port and port.protocol != SERVED:
+                if port.host_port and port.protocol not in {SERVED, PUBLISHED}:
                     yield (
                         f"container {container.name}: hostPort {port.host_port}/{port.protocol} is"
-                        " not served: the router knows TCP alone"
+                        " not served: host ports are TCP or UDP"
                     )

@@ -72,6 +72,19 @@ def test_it_waits_and_says_where_it_is(upwell: Upwell) -> None:
     assert db.stdout.splitlines()[-1] == "127.0.0.1:5433"
 
 
+def test_a_udp_port_is_for_one_instance_at_a_time(upwell: Upwell) -> None:
+    found = shown(upwell, "registry.test/dns:1", "-p", "53:5353/udp", "-p", "53:5353/tcp")
+    ports = container(found["Deployment"])["ports"]
+    assert [(port["hostPort"], port.get("protocol", "TCP")) for port in ports] == [
+        (53, "UDP"),
+        (53, "TCP"),
+    ]
+    assert container(found["Deployment"])["readinessProbe"]["tcpSocket"] == {"port": 5353}
+    assert found["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+    refused = upwell("add", "registry.test/dns:1", "-p", "53:53/udp", "--health", "tcp")
+    assert "--health tcp asks a TCP port" in refused.stderr
+
+
 def test_the_printed_objects_check_health_and_stop_what_writes_first(upwell: Upwell) -> None:
     found = shown(
         upwell, NGINX, "--name", "web", "-p", "80:8080", "--volume", "d:/d", "--health", "/up"

@@ -201,7 +201,11 @@ REFUSED = {
     "services: {a: {image: i, network_mode: host}}": "'host' is not supported",
     "services: {a: {image: i, restart: 'no'}}": "run it as a Job",
     "services: {a: {image: i, user: postgres}}": "write its number",
-    "services: {a: {image: i, ports: ['53:53/udp']}}": "53/udp",
+    "services: {a: {image: i, ports: ['53:53/sctp']}}": "host ports are TCP or UDP",
+    "services: {a: {image: i, scale: 2, ports: ['53:53/udp']}}": "53/udp of the host goes to one",
+    "services: {a: {image: i, ports: ['53:5/udp']}, b: {image: i, ports: ['53:6/udp']}}": (
+        "port 53/udp of the host is published by a already"
+    ),
     "services: {a: {image: i}}\nvolumes: {v: {driver: nfs}}": "volumes.v.driver: not supported",
     "services: {a: {image: i}}\nsecrets: {s: {file: no.txt}}": "cannot read no.txt",
 }

@@ -161,8 +161,8 @@ def test_its_volumes_unit_and_digests_are_known() -> None:
         ({"HostConfig": {"DeviceRequests": [{}]}}, "has GPUs"),
         ({"HostConfig": {"ExtraHosts": ["a:1"]}}, "/etc/hosts"),
         (
-            {"HostConfig": {"PortBindings": {"53/udp": [{"HostPort": "53"}]}}},
-            "publishes 53/udp: the router knows TCP alone",
+            {"HostConfig": {"PortBindings": {"53/sctp": [{"HostPort": "53"}]}}},
+            "publishes 53/sctp: host ports are TCP or UDP",
         ),
         ({"Config": {"User": "postgres"}}, "its user 'postgres' is a name"),
         ({"HostConfig": {"AutoRemove": True}}, "is removed when it stops (--rm)"),
@@ -179,6 +179,13 @@ def test_its_volumes_unit_and_digests_are_known() -> None:
 def test_what_cannot_be_run_otherwise_is_an_obstacle(changes: dict[str, Any], why: str) -> None:
     (obstacle,) = read_container(inspected(**changes), IMAGE).obstacles
     assert why in obstacle
+
+
+def test_udp_ports_are_published_as_those_of_tcp_are() -> None:
+    bindings = {"53/udp": [{"HostPort": "53", "HostIp": "0.0.0.0"}, {"HostPort": "53"}]}
+    found = read_container(inspected(HostConfig={"PortBindings": bindings}), IMAGE)
+    assert found.service.ports == (PublishedPort(53, 53, "", "udp"),)
+    assert not found.obstacles
 
 
 def test_nothing_at_all_is_read_without_a_fault() -> None:

@@ -105,7 +105,7 @@ PodmanArgs=--memory=512m
         ("AddDevice=/dev/dri", "AddDevice is not supported"),
         ("Secret=token", "Secret is not supported"),
         ("Network=host", "uses the network 'host'"),
-        ("PublishPort=53:53/udp", "publishes 53/udp"),
+        ("PublishPort=53:53/sctp", "publishes 53/sctp: host ports are TCP or UDP"),
         ("PublishPort=80", "published at any free one"),
         ("PublishPort=none", "invalid port 'none'"),
         ("User=web", "its user 'web' is a name"),

@@ -31,6 +31,7 @@ def candidate(
 
 
 PORT = (PublishedPort(80, 8080),)
+UDP = (PublishedPort(53, 53, protocol="udp"),)
 VOLUME = (ServiceMount(MountKind.VOLUME, "/data", "data"),)
 
 
@@ -40,6 +41,7 @@ VOLUME = (ServiceMount(MountKind.VOLUME, "/data", "data"),)
         (candidate(), TakeoverMethod.BESIDE),
         (candidate(ports=PORT), TakeoverMethod.PORT),
         (candidate(ports=PORT, mounts=VOLUME), TakeoverMethod.STOP_FIRST),
+        (candidate(ports=UDP), TakeoverMethod.STOP_FIRST),
         (candidate(upstream=CurrentUpstream(fault="gone")), TakeoverMethod.NEVER),
         (
             candidate(image="localhost/web:1", upstream=CurrentUpstream(fault="x")),
@@ -60,12 +62,14 @@ def test_the_plan_says_how_far_behind_each_is() -> None:
         [
             candidate(ports=PORT, upstream=newer),
             candidate("db", mounts=VOLUME, labels={"diun.enable": "true"}),
+            candidate("dns", ports=UDP),
             candidate("x", upstream=CurrentUpstream(fault="no such image")),
         ]
     )
     assert [row[3:] for row in rows[1:]] == [
         ("12d (now bbbbbbbbbbbb)", "updated", "beside it, then port 8080 changes hands: about 1 s"),
         ("current", "told", "stopped first: its files are copied"),
+        ("current", "updated", "stopped first: port 53/udp changes hands"),
         ("unknown", "-", "stays: its image cannot be pulled: no such image"),
     ]
 

@@ -163,6 +163,22 @@ def test_a_policy_without_rules_closes_what_it_selects(isolation: NetworkIsolati
     assert connects(table, DB, WEB)
 
 
+@pytest.mark.parametrize(("role", "is_open"), [("", True), ("pod", True), ("pre", False)])
+def test_a_published_port_is_open_to_all_whatever_policies_say(role: str, *, is_open: bool) -> None:
+    ports = [{"containerPort": 514, "protocol": "UDP", "hostPort": 5140}]
+    container = {"name": "app", "image": "a", "ports": ports}
+    metadata = {"namespace": "shop", "name": "logs", "labels": {"app": "logs"}}
+    pod = decode_as(Pod, {"metadata": metadata, "spec": {"containers": [container]}})
+    started = instance("logs", "shop", DB, role=role)
+    table = decided(
+        policy(podSelector={}),
+        instances=[replace(started, owner=Owner("Pod", "shop", "logs"))],
+        pods=[pod],
+    ).table
+    assert allows(table.ingress[DB], OUTSIDE, 514, UDP) == is_open
+    assert not allows(table.ingress[DB], OUTSIDE, 514)
+
+
 @pytest.mark.parametrize(("labels", "is_open"), [({"app": "task"}, False), ({"app": "x"}, True)])
 def test_a_stored_pod_is_selected_by_the_labels_that_it_has_now(
     labels: dict[str, str], *, is_open: bool

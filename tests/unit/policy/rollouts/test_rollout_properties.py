@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from upwell.policy.rollouts.exclusive_use import ExclusiveUse, one_at_a_time
 from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
@@ -23,11 +24,10 @@ from upwell.policy.rollouts.steps import (
     Wait,
     next_steps,
 )
-from upwell.policy.rollouts.volumes.written import WrittenVolumes, one_at_a_time
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TURNS = 400
-WRITTEN = WrittenVolumes(declared=("/data",))
+WRITTEN = ExclusiveUse(declared=("/data",))
 
 
 @dataclass

@@ -28,13 +28,14 @@ def test_a_service_is_warned_about_at_its_address_only(spec: dict[str, Any], tol
     assert told in "".join(found)
 
 
-def test_a_host_port_is_warned_about_and_a_container_port_is_not() -> None:
+def test_a_host_port_of_sctp_is_warned_about_and_others_are_not() -> None:
     ports = [
         {"containerPort": 53, "protocol": "UDP"},
         {"containerPort": 54, "protocol": "UDP", "hostPort": 5353},
+        {"containerPort": 55, "protocol": "SCTP", "hostPort": 5555},
         {"containerPort": 80, "hostPort": 8080},
     ]
     pod = {"containers": [{"name": "dns", "ports": ports}]}
     workload = decode_as(Deployment, {"spec": {"template": {"spec": pod}}})
     [warning] = protocol_warnings(workload)
-    assert warning.startswith("container dns: hostPort 5353/UDP is not served")
+    assert warning.startswith("container dns: hostPort 5555/SCTP is not served")

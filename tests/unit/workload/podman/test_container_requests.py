@@ -5,7 +5,14 @@ from typing import Any
 
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.oci import Reference
-from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
+from upwell.workload.interface import (
+    ContainerSpec,
+    Files,
+    InstanceMount,
+    InstanceSpec,
+    Owner,
+    PortMapping,
+)
 from upwell.workload.podman.bridge import candidates
 from upwell.workload.podman.containers.body import ContainerContext, create_body
 from upwell.workload.podman.users.ids import OwnIds
@@ -44,6 +51,16 @@ def test_the_first_owns_the_namespaces_and_the_others_join_them() -> None:
     for namespace in ("netns", "utsns", "ipcns"):
         assert joined[namespace] == {"nsmode": "container", "value": "first"}
     assert "Networks" not in joined
+
+
+def test_the_first_of_those_that_last_has_the_published_ports() -> None:
+    ports = (PortMapping(53, 5353, "UDP", "10.0.0.1"),)
+    mapped = {"host_ip": "10.0.0.1", "host_port": 53, "container_port": 5353, "protocol": "udp"}
+    assert body(WEB, published=ports)["portmappings"] == [mapped]
+    assert "portmappings" not in body(WEB, joins="first", published=ports)
+    spec = InstanceSpec("web-1", OWNER, "rev", (WEB,), published=ports)
+    initial = ContainerContext("u1", "net", None, {}, 0, init=0)
+    assert "portmappings" not in create_body(spec, WEB, initial)
 
 
 def test_the_first_makes_the_user_namespace_and_the_others_join_it() -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from upwell.api.apps import RevisionRecord
+from upwell.policy.rollouts.exclusive_use import exclusive_use
 from upwell.policy.rollouts.history import Phase, Records, is_superseded, last_good
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.volumes.written import written_claims, written_volumes
+from upwell.policy.rollouts.volumes.written import written_claims
 from upwell.workload.interface import InstanceSpec, VolumeClaim
 
 SNAPSHOT_ANNOTATION = "upwell.dev/snapshot-volumes"
@@ -30,7 +31,7 @@ def with_snapshots(
     Claims that several instances share stay as they are, and so does what a revision wrote that
     has served: nobody may take back what its users have done.
     """
-    if not wants_snapshots(workload.annotations) or not written_volumes(workload).claims:
+    if not wants_snapshots(workload.annotations) or not exclusive_use(workload).claims:
         return spec
     keep_as, back_to = _kept_as(records, record), _back_to(records, record)
     if not keep_as and not back_to:

@@ -1,62 +1,13 @@
-"""Volumes that instances write, and what follows for a rollout: one instance at a time on them.
+"""Volumes that instances write: claims that the template mounts, and those that images declare.
 
-A volume is a claim that the template mounts, or one that the image declares and the template does
-not mount: the runtime keeps that with the workload, for each replica index.
+What an image declares and the template does not mount, the runtime keeps with the workload, for
+each replica index.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from upwell.api.core import Container, PodTemplate
-from upwell.api.meta import Condition, Resource
-from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.settings import WORKLOADS, Workload, settings_of, template_of
-from upwell.policy.rollouts.steps import RolloutStrategy, Settings
-from upwell.workload.interface import Instance
-
-SHARE_ANNOTATION = "upwell.dev/share-volumes"
-"""`true`: instances of two revisions may write the same volumes at the same time."""
-STOPS_FIRST = "StopsBeforeStart"
-
-_AS_DECLARED = Condition(type=STOPS_FIRST, status="False", reason="AsDeclared", message="")
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenVolumes:
-    """Volumes of a workload that instances of two revisions would both write."""
-
-    claims: tuple[str, ...] = ()
-    """Names of the claims."""
-    declared: tuple[str, ...] = ()
-    """Paths at which images declare volumes."""
-
-    def __str__(self) -> str:
-        names = [
-            f"{word} {', '.join(names)}"
-            for word, names in (
-                ("persistentVolumeClaim", self.claims),
-                ("the image's volume", self.declared),
-            )
-            if names
-        ]
-        return " and ".join(names)
-
-    def __bool__(self) -> bool:
-        return bool(self.claims or self.declared)
-
-
-def written_volumes(workload: Workload, instances: Iterable[Instance] = ()) -> WrittenVolumes:
-    """Return the volumes that only one revision may write at a time; none where they are shared.
-
-    A claim counts where one replica is wanted: several share it anyway, as they are declared to.
-    Which volumes an image declares, its instances show.
-    """
-    if workload.annotations.get(SHARE_ANNOTATION, "").strip().lower() == "true":
-        return WrittenVolumes()
-    single = getattr(workload.spec, "replicas", None) in {None, 1}
-    claims = written_claims(template_of(workload)) if single else ()
-    paths = {path for one in instances for path in one.volumes if not one.role}
-    return WrittenVolumes(claims, tuple(sorted(paths)))
+from upwell.policy.rollouts.settings import Workload, template_of
 
 
 def written_claims(template: PodTemplate) -> tuple[str, ...]:
@@ -89,46 +40,6 @@ def is_mounted(path: str, mounted: Iterable[str]) -> bool:
     return any(place.startswith(f"{one.rstrip('/')}/") for one in mounted)
 
 
-def one_at_a_time(settings: Settings, written: WrittenVolumes) -> Settings:
-    """Return the settings under which two revisions never write the same volume at once."""
-    if not written or settings.strategy is not RolloutStrategy.ROLLING:
-        return settings
-    return replace(
-        settings,
-        exclusive=True,
-        max_surge=0,
-        max_unavailable=max(settings.max_unavailable, 1),
-    )
-
-
-def stops_first(settings: Settings, written: WrittenVolumes) -> Condition:
-    """Say whether the old instance is stopped before the new one starts, and why."""
-    if not written or settings.strategy is not RolloutStrategy.ROLLING:
-        return _AS_DECLARED
-    return Condition(
-        type=STOPS_FIRST,
-        status="True",
-        reason="VolumeIsWritten",
-        message=f"{_because(written)}; annotation {SHARE_ANNOTATION}=true lets both run at once",
-    )
-
-
-def volume_warnings(resource: Resource) -> Iterator[str]:
-    """Yield what the claims of a workload mean for its rollouts."""
-    if not isinstance(resource, WORKLOADS):
-        return
-    try:
-        settings = settings_of(resource)
-    except TemplateError:
-        return  # it is told of elsewhere, and nothing is rolled out
-    written = written_volumes(resource)
-    if one_at_a_time(settings, written) != settings:
-        yield (
-            f"{_because(written)}: declare strategy Recreate to say so yourself, or annotate"
-            f" {SHARE_ANNOTATION}=true to let both run at once"
-        )
-
-
 def declared_warnings(resource: Workload, declared: Mapping[str, Iterable[str]]) -> Iterator[str]:
     """Yield which volumes of images no volume is mounted at; `declared`: container -> paths."""
     for container in template_of(resource).spec.containers:
@@ -149,11 +60,4 @@ def about_declared(container: str, path: str) -> str:
         f"the image of container {container} declares the volume {path}, at which nothing is"
         " mounted: its files are kept with the workload for each replica, and each update stops"
         " the old instance first; mount a persistentVolumeClaim to give them a name of their own"
-    )
-
-
-def _because(written: WrittenVolumes) -> str:
-    return (
-        f"instances write {written}, so each update stops the old one before the new one starts,"
-        " and nothing serves in between"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
+from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, PortMapping
 from upwell.workload.podman.confinement import DefaultLimits, confine
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume, is_kept
@@ -111,6 +111,8 @@ def create_body(
     if surroundings.joins is None:
         body["netns"] = {"nsmode": "bridge"}
         body["Networks"] = {surroundings.network: {}}
+        if surroundings.init is None and spec.published:
+            body["portmappings"] = [_port_mapping(port) for port in spec.published]
         body["hostname"] = spec.hostname or spec.name[:63]
     else:
         for namespace in ("netns", "utsns", "ipcns"):
@@ -118,6 +120,15 @@ def create_body(
     if surroundings.users is not None:
         body |= _own_users(surroundings.users, surroundings.joins)
     return body
+
+
+def _port_mapping(port: PortMapping) -> dict[str, Any]:
+    return {
+        "host_ip": port.host_ip,
+        "host_port": port.host_port,
+        "container_port": port.container_port,
+        "protocol": port.protocol.lower(),
+    }
 
 
 def _own_users(ids: OwnIds, joins: str | None) -> dict[str, Any]:

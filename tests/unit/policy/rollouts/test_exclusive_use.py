@@ -1,4 +1,4 @@
-"""Volumes that are written: which they are, and what follows for a rollout."""
+"""What one instance alone can have, volumes and ports, and what follows for a rollout."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,14 @@ import pytest
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
+from upwell.policy.rollouts.exclusive_use import (
+    SHARE_ANNOTATION,
+    ExclusiveUse,
+    exclusive_use,
+    exclusive_use_warnings,
+    one_at_a_time,
+    stops_first,
+)
 from upwell.policy.rollouts.settings import Workload, settings_of
 from upwell.policy.rollouts.steps import (
     Drain,
@@ -21,22 +29,14 @@ from upwell.policy.rollouts.steps import (
     makes_room,
     next_steps,
 )
-from upwell.policy.rollouts.volumes.written import (
-    SHARE_ANNOTATION,
-    WrittenVolumes,
-    declared_warnings,
-    one_at_a_time,
-    stops_first,
-    volume_warnings,
-    written_volumes,
-)
+from upwell.policy.rollouts.volumes.written import declared_warnings
 from upwell.workload.interface import Instance, Owner, State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "pg"}}
 READ_ONLY = {"name": "data", "persistentVolumeClaim": {"claimName": "pg", "readOnly": True}}
 MOUNT = {"name": "data", "mountPath": "/var/lib/data"}
-DECLARED = WrittenVolumes(declared=("/data",))
+DECLARED = ExclusiveUse(declared=("/data",))
 
 
 def workload(
@@ -88,16 +88,16 @@ def instance(*volumes: str, role: str = "") -> Instance:
 def test_a_claim_that_one_instance_writes_is_written(
     found: Workload, claims: tuple[str, ...]
 ) -> None:
-    assert written_volumes(found) == WrittenVolumes(claims)
+    assert exclusive_use(found) == ExclusiveUse(claims)
 
 
 def test_what_an_image_declares_its_instances_show() -> None:
     shown = [instance("/data", "/logs"), instance("/hooks", role="pre")]
 
-    found = written_volumes(workload(volume={"name": "data", "emptyDir": {}}, replicas=3), shown)
+    found = exclusive_use(workload(volume={"name": "data", "emptyDir": {}}, replicas=3), shown)
 
-    assert found == WrittenVolumes(declared=("/data", "/logs"))
-    assert str(found) == "the image's volume /data, /logs"
+    assert found == ExclusiveUse(declared=("/data", "/logs"))
+    assert str(found) == "write the image's volume /data, /logs"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_an_image_declares_its_instances_show() -> None:
 )
 def test_the_old_instance_makes_room_first(settings: Settings, expected: Settings | None) -> None:
     assert one_at_a_time(settings, DECLARED) == (expected or settings)
-    assert one_at_a_time(settings, WrittenVolumes()) == settings
+    assert one_at_a_time(settings, ExclusiveUse()) == settings
 
 
 @pytest.mark.parametrize(
@@ -127,15 +127,48 @@ def test_the_old_instance_makes_room_first(settings: Settings, expected: Setting
     ],
 )
 def test_it_is_said_when_it_is_applied(found: Workload, *, warns: bool) -> None:
-    said = list(volume_warnings(found))
+    said = list(exclusive_use_warnings(found))
 
     assert bool(said) == warns
-    condition = stops_first(settings_of(found), written_volumes(found))
+    condition = stops_first(settings_of(found), exclusive_use(found))
     if warns:
         assert "persistentVolumeClaim pg" in said[0]
         assert "nothing serves in between" in said[0]
         assert (condition.status, condition.reason) == ("True", "VolumeIsWritten")
         assert len(said[0]) <= 256  # as much of a warning as is sent
+
+
+DNS = [
+    {"containerPort": 53, "hostPort": 53, "protocol": "UDP"},
+    {"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "10.0.0.1"},
+    {"containerPort": 53, "hostPort": 53},
+    {"containerPort": 54, "protocol": "UDP"},
+    {"containerPort": 55, "hostPort": 55, "protocol": "SCTP"},
+]
+
+
+def dns(replicas: int, **changes: Any) -> Workload:
+    template = {"spec": {"containers": [{"name": "dns", "image": "dns:1", "ports": DNS}]}}
+    return workload(template=template, replicas=replicas, **changes)
+
+
+def test_a_udp_port_of_the_machine_is_for_one_instance() -> None:
+    found = dns(1, annotations={SHARE_ANNOTATION: "true"})
+
+    [said] = exclusive_use_warnings(found)
+    assert said.startswith("instances have host port 53/UDP, so each update stops the old one")
+    assert SHARE_ANNOTATION not in said
+    condition = stops_first(settings_of(found), exclusive_use(found))
+    assert (condition.status, condition.reason) == ("True", "HostPortIsPublished")
+    assert one_at_a_time(settings_of(found), exclusive_use(found)).exclusive
+    assert not list(exclusive_use_warnings(dns(1, strategy={"type": "Recreate"})))
+
+
+def test_more_replicas_than_a_udp_port_is_for_are_warned_about() -> None:
+    [said] = exclusive_use_warnings(dns(3, strategy={"type": "Recreate"}))
+
+    assert "one instance alone can have host port 53/UDP" in said
+    assert "set replicas to 1" in said
 
 
 def test_a_declared_volume_at_which_nothing_is_mounted_is_named() -> None:
