@@ -165,6 +165,7 @@ def podman_settings(
         registries_conf=files.registries_conf,
         authorities=files.authorities,
         allowed_host_paths=settings.allowed_host_paths,
+        allowed_devices=settings.allowed_devices,
         limits=_default_limits(settings, files),
         user_namespaces=workloads.user_namespaces,
         always_verify_images=workloads.image_pull_verification is PullVerification.ALWAYS,

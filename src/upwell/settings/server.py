@@ -85,6 +85,7 @@ class ServerSettings(BaseModel):
     upload_limit_bytes: int = DEFAULT_LIMIT_BYTES
     """Of one upload for a build."""
     allowed_host_paths: tuple[str, ...] = ()
+    allowed_devices: tuple[str, ...] = ()
     build_isolation: BuildIsolation = BuildIsolation()
     workload_limits: WorkloadLimits = WorkloadLimits()
     container_storage: Path | None = None

@@ -525,6 +525,12 @@ class FileSettings(SettingsTable):
         AllowedValues("a list of paths"),
     ] = ()
     """Folders that workloads may mount with all below; `--allow-host-path` adds to them."""
+    allowed_devices: Annotated[
+        tuple[Annotated[str, AllowedValues("`/dev/dri`, `nvidia.com/gpu`")], ...],
+        Field(strict=False),
+        AllowedValues("a list of devices"),
+    ] = ()
+    """Devices that workloads may have: paths with all below, names or kinds of CDI devices."""
     builds: BuildIsolation = BuildIsolation()
     workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()

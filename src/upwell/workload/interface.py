@@ -172,6 +172,8 @@ class ContainerSpec:
     """Serves the others: an instance that runs once does not wait for its end."""
     memory_bytes: int | None = None
     cpus: float | None = None
+    devices: tuple[str, ...] = ()
+    """HOST[:CONTAINER][:PERMISSIONS], or names of CDI devices; refused unless they are allowed."""
 
 
 class InstanceUsers(StrEnum):

@@ -207,6 +207,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             upload_limit_bytes=size,
             build_slots=build_slots,
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
+            allowed_devices=file.allowed_devices,
             allowed_destinations=(*destinations, *file.outbound.allow),
             container_storage=container_storage.absolute() if container_storage else None,
             build_isolation=file.builds,

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from upwell.api.values.devices import is_cdi_device, is_device
+from upwell.formats.compose.devices import requested_devices
 from upwell.formats.compose.model import (
     DEFAULT_INTERVAL_SECONDS,
     DEFAULT_RETRIES,
@@ -19,6 +21,7 @@ from upwell.formats.compose.model import (
     PublishedPort,
     ServiceMount,
 )
+from upwell.formats.compose.run_units import option_values
 
 COMPOSE_SERVICE = ("com.docker.compose.service", "io.podman.compose.service")
 COMPOSE_PROJECT = ("com.docker.compose.project", "io.podman.compose.project")
@@ -28,7 +31,6 @@ SYSTEMD_UNIT = "PODMAN_SYSTEMD_UNIT"
 _NANO = 1_000_000_000
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _NUMERIC_USER = re.compile(r"\d+(?::\d+)?")
-_DEVICES = {"Devices": "devices", "DeviceRequests": "GPUs"}
 _DROPPED = {
     "Sysctls": "sysctls",
     "Dns": "DNS servers",
@@ -83,6 +85,7 @@ def read_container(
     name = str(inspected.get("Name") or "").lstrip("/")
     obstacles = list(_obstacles(host))
     ports = _ports(host, obstacles)
+    devices = _devices(config, host, obstacles)
     mounts, volumes = _mounts(inspected)
     unit = unit or labels.get(SYSTEMD_UNIT, "")
     obstacles += _lost_when_stopped(host, unit, mounts)
@@ -114,6 +117,7 @@ def read_container(
         privileged=bool(host.get("Privileged")),
         cap_add=_capabilities(host, "CapAdd"),
         cap_drop=_capabilities(host, "CapDrop"),
+        devices=devices,
         limits=_limits(host),
     )
     return InspectedContainer(
@@ -223,8 +227,34 @@ def _ports(host: Mapping[str, Any], obstacles: list[str]) -> tuple[PublishedPort
     return tuple(dict.fromkeys(found))
 
 
+def _devices(
+    config: Mapping[str, Any], host: Mapping[str, Any], obstacles: list[str]
+) -> tuple[str, ...]:
+    """Return the devices; Podman shows what CDI devices come to, and the command names them."""
+    named = option_values(_texts(config.get("CreateCommand")), {"--device", "--gpus"})
+    asked = [f"nvidia.com/gpu={value}" if option == "--gpus" else value for option, value in named]
+    if any(map(is_cdi_device, asked)):
+        return tuple(dict.fromkeys(asked))
+    found: list[str] = []
+    for one in host.get("Devices") or ():
+        parts = (one.get("PathOnHost"), one.get("PathInContainer"), one.get("CgroupPermissions"))
+        text = ":".join(str(part) for part in parts if part)
+        if not is_device(text):
+            obstacles.append(f"has the device {text!r}, which is no path of /dev")
+        found.append(text)
+    for one in host.get("DeviceRequests") or ():
+        count = str(one.get("Count") or "all")
+        capabilities = {str(part) for group in one.get("Capabilities") or () for part in group}
+        ids = tuple(_texts(one.get("DeviceIDs")))
+        known = requested_devices(str(one.get("Driver") or ""), count, ids, capabilities)
+        if not known:
+            obstacles.append(f"has devices of the driver {one.get('Driver') or 'of its engine'}")
+        found += known
+    return tuple(dict.fromkeys(found))
+
+
 def _obstacles(host: Mapping[str, Any]) -> list[str]:
-    found = [f"has {what}" for key, what in _DEVICES.items() if host.get(key)]
+    found: list[str] = []
     for key, what in (("NetworkMode", "network"), ("PidMode", "processes"), ("IpcMode", "IPC")):
         mode = str(host.get(key) or "")
         if mode == "host" or mode.startswith("container:"):

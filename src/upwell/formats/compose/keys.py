@@ -6,8 +6,9 @@ TOP = frozenset({"version", "name", "services", "volumes", "networks", "secrets"
 
 READ = frozenset({
     "annotations", "build", "cap_add", "cap_drop", "command", "configs", "cpus", "depends_on",
-    "deploy", "entrypoint", "env_file", "environment", "expose", "group_add", "healthcheck",
-    "image", "labels", "links", "mem_limit", "mem_reservation", "network_mode", "networks",
+    "deploy", "devices", "entrypoint", "env_file", "environment", "expose", "gpus", "group_add",
+    "healthcheck", "image", "labels", "links", "mem_limit", "mem_reservation", "network_mode",
+    "networks",
     "ports", "privileged", "profiles", "read_only", "restart", "scale", "secrets", "security_opt",
     "stdin_open", "stop_grace_period", "tmpfs", "tty", "user", "volumes", "working_dir",
 })  # fmt: skip
@@ -41,15 +42,13 @@ REFUSED: Mapping[str, str] = {
     "cpu_shares": "use deploy.resources.reservations.cpus",
     "cpuset": "use cpus",
     "credential_spec": "remove it",
-    "device_cgroup_rules": "instances get no devices: keep this service with its engine",
-    "devices": "instances get no devices: keep this service with its engine",
+    "device_cgroup_rules": "name the devices themselves in `devices`",
     "dns": "remove it: instances ask the machine's resolver, and find services by name",
     "dns_opt": "remove it: instances ask the machine's resolver",
     "dns_search": "remove it: instances ask the machine's resolver",
     "extends": "write the file out with `docker compose config`, and apply that",
     "external_links": "name the service by its address instead",
     "extra_hosts": "name the host by an address, or in the machine's DNS",
-    "gpus": "instances get no devices: keep this service with its engine",
     "ipc": "instances have IPC of their own: remove it",
     "isolation": "remove it",
     "label_file": "write the labels into `labels`",

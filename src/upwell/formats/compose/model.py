@@ -121,6 +121,8 @@ class ComposeService:
     stdin: bool = False
     tty: bool = False
     replicas: int = 1
+    devices: tuple[str, ...] = ()
+    """HOST[:CONTAINER][:PERMISSIONS], or names of CDI devices."""
     limits: Mapping[str, str] = field(default_factory=dict)
     """Quantities of `cpu` and `memory`, as Kubernetes writes them."""
     requests: Mapping[str, str] = field(default_factory=dict)

@@ -2,9 +2,10 @@
 
 import json
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from upwell.api.values.devices import is_device
 from upwell.formats.compose import values
 from upwell.formats.compose.document import Document
 from upwell.formats.compose.inspected import AUTO_UPDATE, InspectedContainer
@@ -18,6 +19,7 @@ from upwell.formats.compose.model import (
     PublishedPort,
     ServiceMount,
 )
+from upwell.formats.compose.run_units import option_values
 from upwell.formats.compose.unit_file import UnitFile, UnitFileError, assigned, plain, words
 
 type ReadFile = Callable[[str], bytes]
@@ -25,8 +27,8 @@ type ReadFile = Callable[[str], bytes]
 
 SUFFIX = ".container"
 _READ = frozenset({
-    "AddCapability", "Annotation", "AutoUpdate", "ContainerName", "DropCapability", "Entrypoint",
-    "Environment", "EnvironmentFile", "Exec", "ExposeHostPort", "Group", "HealthCmd",
+    "AddCapability", "AddDevice", "Annotation", "AutoUpdate", "ContainerName", "DropCapability",
+    "Entrypoint", "Environment", "EnvironmentFile", "Exec", "ExposeHostPort", "Group", "HealthCmd",
     "HealthInterval", "HealthRetries", "HealthTimeout", "Image", "Label", "Network",
     "NetworkAlias", "NoNewPrivileges", "PodmanArgs", "PublishPort", "ReadOnly", "StopTimeout",
     "Tmpfs", "User", "Volume", "WorkingDir",
@@ -105,6 +107,7 @@ def _service(found: _Reading, unit_file: UnitFile) -> ComposeService:
     if update := found.last("AutoUpdate"):
         labels[AUTO_UPDATE] = update
     limits, privileged = _arguments(found)
+    devices = _devices(found)
     return ComposeService(
         found.name,
         image,
@@ -126,8 +129,27 @@ def _service(found: _Reading, unit_file: UnitFile) -> ComposeService:
         cap_add=_capabilities(found, "AddCapability"),
         cap_drop=_capabilities(found, "DropCapability"),
         stop_grace_seconds=int(stop) if (stop := found.last("StopTimeout")).isdecimal() else None,
+        devices=devices,
         limits=limits,
     )
+
+
+def _devices(found: _Reading) -> tuple[str, ...]:
+    """Return the devices; one behind `-` may be missing where its unit starts."""
+    given = [*found.all_words("AddDevice"), *_device_arguments(found)]
+    for device in given:
+        if device.startswith("-"):
+            found.obstacles.append(f"AddDevice={device}: a device that may be missing")
+        elif not is_device(device):
+            found.obstacles.append(
+                f"its device {device!r} is none: /dev/NAME, or VENDOR/CLASS=NAME"
+            )
+    return tuple(dict.fromkeys(given))
+
+
+def _device_arguments(found: _Reading) -> Iterator[str]:
+    for option, value in option_values(found.all_words("PodmanArgs"), {"--device", "--gpus"}):
+        yield f"nvidia.com/gpu={value}" if option == "--gpus" else value
 
 
 def _look_at_keys(found: _Reading, unit_file: UnitFile) -> None:
@@ -273,6 +295,8 @@ def _arguments(found: _Reading) -> tuple[dict[str, str], bool]:
             limits["cpu"] = values.cpus(document, (), value)
         elif word == "--privileged":
             privileged = True
+        elif option in {"--device", "--gpus"} and value:
+            continue  # among the devices
         else:
             found.obstacles.append(f"PodmanArgs={word} is not supported")
     return {name: value for name, value in limits.items() if value}, privileged

@@ -1,7 +1,7 @@
 """Units of systemd that run a container by a command, as `systemctl show` prints them."""
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _ENGINES = {"podman", "docker"}
 _BEGIN, _END = "argv[]=", " ; ignore_errors="
@@ -29,6 +29,14 @@ def container_units(shown: str) -> Mapping[tuple[str, str], str]:
     return found
 
 
+def option_values(argv: Sequence[str], options: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options of a command that are asked for, each with its value."""
+    for at, word in enumerate(argv):
+        option, given, value = word.partition("=")
+        if option in options:
+            yield option, value if given else next(iter(argv[at + 1 :]), "")
+
+
 def _containers(argv: list[str]) -> Iterator[tuple[str, str]]:
     """Yield the containers that a command runs or starts: the program, and the name."""
     program = posixpath.basename(argv[0]) if argv else ""
@@ -42,8 +50,6 @@ def _containers(argv: list[str]) -> Iterator[tuple[str, str]]:
     if verb == "start":
         yield from ((program, one) for one in words if not one.startswith("-"))
         return
-    for at, word in enumerate(words):
-        option, given, value = word.partition("=")
-        if option == "--name":
-            yield program, value if given else next(iter(words[at + 1 :]), "")
-            return
+    for _, name in option_values(words, {"--name"}):
+        yield program, name
+        return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.formats.compose import keys, values
+from upwell.formats.compose.devices import read_devices
 from upwell.formats.compose.document import Document, Path
 from upwell.formats.compose.dotenv import DotenvError, parse_dotenv
 from upwell.formats.compose.interpolation import InterpolationError
@@ -96,6 +97,7 @@ class ServiceReader:
             stdin=self._flag("stdin_open"),
             tty=self._flag("tty"),
             replicas=self._replicas(),
+            devices=read_devices(document, self._path(), body),
             limits=limits,
             requests=requests,
         )
@@ -393,7 +395,7 @@ class ServiceReader:
         ):
             body = values.mapping(document, (*path, key), resources.get(key))
             for inner in body:
-                if inner not in {"cpus", "memory"}:
+                if inner not in {"cpus", "memory"} and (key, inner) != ("reservations", "devices"):
                     document.fault((*path, key, inner), "not supported: remove it")
             quantities = {
                 "cpu": values.cpus(document, (*path, key, "cpus"), body.get("cpus"))

@@ -50,6 +50,7 @@ def _compose_service(service: ComposeService) -> dict[str, Any]:
         "security_opt": ["no-new-privileges:true"] if service.no_new_privileges else [],
         "cap_add": list(service.cap_add),
         "cap_drop": list(service.cap_drop),
+        "devices": list(service.devices),
         "networks": {"default": {"aliases": list(service.aliases)}} if service.aliases else {},
         "labels": dict(service.labels),
         "deploy": _deploy(service),
@@ -169,6 +170,7 @@ def _quadlet_rights(service: ComposeService) -> Iterator[tuple[str, str]]:
         yield "NoNewPrivileges", "true"
     yield from (("AddCapability", one) for one in service.cap_add)
     yield from (("DropCapability", one) for one in service.cap_drop)
+    yield from (("AddDevice", _plain(one)) for one in service.devices)
     arguments = [f"--memory={service.limits['memory']}"] if "memory" in service.limits else []
     arguments += [f"--cpus={cpus(service.limits['cpu'])}"] if "cpu" in service.limits else []
     arguments += ["--privileged"] if service.privileged else []

@@ -11,6 +11,7 @@ from upwell.api.core import STORAGE, ConfigMap, Secret, Service, ServicePort, Se
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.storage import ClaimResources, PersistentVolumeClaim, PersistentVolumeClaimSpec
+from upwell.api.values.devices import path_of
 from upwell.formats.compose.model import (
     ComposeProject,
     ComposeService,
@@ -168,6 +169,11 @@ def _notes(service: ComposeService, rule: FollowRule) -> list[str]:
         notes.append(
             f"{service.name}: binds {', '.join(paths)} of the machine: the server's setting"
             " allowed_host_paths has to allow it"
+        )
+    if devices := sorted(map(path_of, service.devices)):
+        notes.append(
+            f"{service.name}: has {', '.join(devices)} of the machine: the server's setting"
+            " allowed_devices has to allow it"
         )
     return notes
 

@@ -94,6 +94,7 @@ def released(
         working_dir=container.working_dir,
         stop_grace_seconds=int(grace_seconds(template)),
         replicas=desired_replicas(workload),
+        devices=container.devices,
         limits=_limits(container),
     )
     return ReleasedService(service, files, tuple(notes))

@@ -34,6 +34,7 @@ from upwell.api.core import (
 )
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.values.devices import resource_of
 from upwell.formats.compose.model import (
     ComposeService,
     FileGrant,
@@ -185,10 +186,9 @@ def _container(
         fields["volume_mounts"] = mounts
     if (probe := _probe(service)) is not None:
         fields["readiness_probe"] = probe
-    if service.limits or service.requests:
-        fields["resources"] = ResourceRequirements(
-            limits=dict(service.limits), requests=dict(service.requests)
-        )
+    limits = {**service.limits, **{resource_of(device): "1" for device in service.devices}}
+    if limits or service.requests:
+        fields["resources"] = ResourceRequirements(limits=limits, requests=dict(service.requests))
     if service.working_dir:
         fields["working_dir"] = service.working_dir
     for key, given in (("stdin", service.stdin), ("tty", service.tty)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from upwell.api.core import Container, Volume
+from upwell.api.values.devices import device_of
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.policy.pod_security.templates import HOST_NAMESPACES, PlacedTemplate
 
@@ -120,6 +121,7 @@ def _baseline(template: PlacedTemplate) -> Iterator[Violation]:
         yield Violation(sysctls, f"{name} is not allowed", HostRight.PRIVILEGED)
     for path, container, security, _ in template.secured():
         yield from _host_ports(container, path)
+        yield from _devices(container, path)
         yield from _host_rights(security, f"{path}.securityContext")
 
 
@@ -139,6 +141,14 @@ def _host_ports(container: Container, path: str) -> Iterator[Violation]:
                 f"{path}.ports[{at}].hostPort",
                 f"port {port.host_port} of the host is not allowed",
             )
+
+
+def _devices(container: Container, path: str) -> Iterator[Violation]:
+    """Yield the devices that Podman is asked for, which the standards know as paths alone."""
+    for name in container.resources.limits if container.resources else ():
+        if device := device_of(name):
+            message = f"device {device} of the host is not allowed"
+            yield Violation(f"{path}.resources.limits", message, HostRight.DEVICES)
 
 
 def _host_rights(security: ContainerSecurity, path: str) -> Iterator[Violation]:

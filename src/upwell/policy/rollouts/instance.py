@@ -12,6 +12,7 @@ from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.validation.formats import has_backsteps, is_below
+from upwell.api.values.devices import device_of
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.values.security_context import SecurityFault
 from upwell.oci import InvalidReferenceError, Reference
@@ -288,6 +289,7 @@ def _container(
         pre_stop=_action(lifecycle.pre_stop, container),
         memory_bytes=int(_quantity(limits["memory"])) if "memory" in limits else None,
         cpus=float(_quantity(limits["cpu"])) if "cpu" in limits else None,
+        devices=tuple(device for name in limits if (device := device_of(name))),
     )
 
 

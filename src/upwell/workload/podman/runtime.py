@@ -64,6 +64,7 @@ from upwell.workload.podman.containers.creation import ContainerCreation, Placed
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.ending import ContainerEnding
 from upwell.workload.podman.containers.files import collect
+from upwell.workload.podman.devices import refuse_devices
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images.given_images import GivenImages
@@ -234,6 +235,7 @@ class PodmanRuntime:
         RuntimeUnavailableError (with Podman's own words) when a container cannot be started.
         """
         volumes.refuse_forbidden(spec, self._settings.allowed_host_paths)
+        refuse_devices(spec, self._settings.allowed_devices)
         async with self._lock(spec.name):
             try:
                 await self._start(spec)

@@ -196,8 +196,10 @@ REFUSED = {
     "services: {}": "there are none: nothing to apply",
     "include: [x.yaml]\nservices: {a: {image: i}}": "include: not supported",
     "services: {a: {image: i, extends: b}}": "extends: not supported",
-    "services: {a: {image: i, devices: [/dev/dri]}}": "instances get no devices",
-    "services: {a: {image: i, gpus: all}}": "instances get no devices",
+    "services: {a: {image: i, devices: [dri]}}": "devices.0: 'dri' is no device",
+    "services: {a: {image: i, devices: {a: b}}}": "devices: must be a list",
+    "services: {a: {image: i, gpus: [{driver: tpu}]}}": "gpus.0: not supported: only GPUs",
+    "services: {a: {image: i, device_cgroup_rules: [c]}}": "name the devices themselves",
     "services: {a: {image: i, network_mode: host}}": "'host' is not supported",
     "services: {a: {image: i, restart: 'no'}}": "run it as a Job",
     "services: {a: {image: i, user: postgres}}": "write its number",
@@ -209,6 +211,29 @@ REFUSED = {
     "services: {a: {image: i}}\nvolumes: {v: {driver: nfs}}": "volumes.v.driver: not supported",
     "services: {a: {image: i}}\nsecrets: {s: {file: no.txt}}": "cannot read no.txt",
 }
+
+
+RESERVED = "deploy: {{resources: {{reservations: {{devices: [{{{}}}]}}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("written", "devices"),
+    [
+        ("devices: [/dev/ttyUSB0, '/dev/dri:/dev/x:rw']", ("/dev/ttyUSB0", "/dev/dri:/dev/x:rw")),
+        ("devices: [{source: /dev/kvm, target: /dev/k, permissions: r}]", ("/dev/kvm:/dev/k:r",)),
+        ("devices: [nvidia.com/gpu=all]", ("nvidia.com/gpu=all",)),
+        ("gpus: all", ("nvidia.com/gpu=all",)),
+        ("gpus: [{driver: amd, count: 2}]", ("amd.com/gpu=0", "amd.com/gpu=1")),
+        (
+            RESERVED.format("driver: nvidia, device_ids: [GPU-a1], capabilities: [gpu]"),
+            ("nvidia.com/gpu=GPU-a1",),
+        ),
+        (RESERVED.format("driver: cdi, device_ids: [vendor.com/fpga=0]"), ("vendor.com/fpga=0",)),
+    ],
+)
+def test_devices_are_named_as_podman_names_them(written: str, devices: tuple[str, ...]) -> None:
+    (service,) = project(f"services: {{a: {{image: i, {written}}}}}").services
+    assert service.devices == devices
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED.items())

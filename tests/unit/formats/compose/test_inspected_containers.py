@@ -157,8 +157,8 @@ def test_its_volumes_unit_and_digests_are_known() -> None:
     [
         ({"HostConfig": {"NetworkMode": "host"}}, "shares the network of host"),
         ({"HostConfig": {"PidMode": "host"}}, "shares the processes of host"),
-        ({"HostConfig": {"Devices": [{}]}}, "has devices"),
-        ({"HostConfig": {"DeviceRequests": [{}]}}, "has GPUs"),
+        ({"HostConfig": {"Devices": [{"PathOnHost": "dri"}]}}, "has the device 'dri'"),
+        ({"HostConfig": {"DeviceRequests": [{"Driver": "tpu"}]}}, "devices of the driver tpu"),
         ({"HostConfig": {"ExtraHosts": ["a:1"]}}, "/etc/hosts"),
         (
             {"HostConfig": {"PortBindings": {"53/sctp": [{"HostPort": "53"}]}}},
@@ -179,6 +179,32 @@ def test_its_volumes_unit_and_digests_are_known() -> None:
 def test_what_cannot_be_run_otherwise_is_an_obstacle(changes: dict[str, Any], why: str) -> None:
     (obstacle,) = read_container(inspected(**changes), IMAGE).obstacles
     assert why in obstacle
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices"),
+    [
+        (
+            {"HostConfig": {"Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b"}]}},
+            ("/dev/a:/dev/b",),
+        ),
+        (
+            {"HostConfig": {"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}},
+            ("nvidia.com/gpu=all",),
+        ),
+        (  # Podman shows what a CDI device comes to
+            {
+                "Config": {"CreateCommand": ["podman", "run", "--gpus", "all", "--device=/dev/a"]},
+                "HostConfig": {"Devices": [{"PathOnHost": "/dev/nvidia0"}]},
+            },
+            ("nvidia.com/gpu=all", "/dev/a"),
+        ),
+    ],
+)
+def test_devices_are_kept(changes: dict[str, Any], devices: tuple[str, ...]) -> None:
+    found = read_container(inspected(**changes), IMAGE)
+    assert found.service.devices == devices
+    assert not found.obstacles
 
 
 def test_udp_ports_are_published_as_those_of_tcp_are() -> None:

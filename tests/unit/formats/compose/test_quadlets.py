@@ -102,7 +102,8 @@ PodmanArgs=--memory=512m
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("AddDevice=/dev/dri", "AddDevice is not supported"),
+        ("AddDevice=-/dev/dri", "AddDevice=-/dev/dri: a device that may be missing"),
+        ("AddDevice=dri", "its device 'dri' is none"),
         ("Secret=token", "Secret is not supported"),
         ("Network=host", "uses the network 'host'"),
         ("PublishPort=53:53/sctp", "publishes 53/sctp: host ports are TCP or UDP"),
@@ -112,12 +113,18 @@ PodmanArgs=--memory=512m
         ("EnvironmentFile=none.env", "its environment file /etc/containers/systemd/none.env: No"),
         ("Volume=%h/data:/data", "has a specifier"),
         ('Exec="open', "has a quote that is not closed"),
-        ("PodmanArgs=--gpus=all", "PodmanArgs=--gpus=all is not supported"),
+        ("PodmanArgs=--ipc=host", "PodmanArgs=--ipc=host is not supported"),
         ("Image=web.build", "made by web.build"),
     ],
 )
 def test_what_a_service_has_no_words_for_stands_against_it(line: str, why: str) -> None:
     assert any(why in one for one in container(line).obstacles)
+
+
+def test_devices_and_gpus_are_kept() -> None:
+    found = container("AddDevice=/dev/dri:/dev/dri:rw", "PodmanArgs=--device=/dev/kvm --gpus=all")
+    assert found.service.devices == ("/dev/dri:/dev/dri:rw", "/dev/kvm", "nvidia.com/gpu=all")
+    assert not found.obstacles
 
 
 def test_a_file_that_is_no_unit_is_refused_with_its_line() -> None:

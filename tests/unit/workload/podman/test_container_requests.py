@@ -86,6 +86,13 @@ def test_files_are_read_only_whatever_the_mount_says() -> None:
     assert body(mounted, volumes={"v": Files({})})["mounts"][0]["options"] == ["rbind", "ro"]
 
 
+def test_devices_are_given_as_podman_takes_them() -> None:
+    devices = ("/dev/dri:/dev/dri:rw", "nvidia.com/gpu=all")
+    made = body(replace(WEB, devices=devices))
+    assert made["devices"] == [{"path": one} for one in devices]
+    assert "devices" not in body(WEB)
+
+
 def test_limits_are_in_the_kernel_s_units() -> None:
     limits = body(replace(WEB, memory_bytes=1024, cpus=0.5))["resource_limits"]
     assert limits == {"memory": {"limit": 1024}, "cpu": {"quota": 50_000, "period": 100_000}}

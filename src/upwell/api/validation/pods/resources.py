@@ -5,6 +5,7 @@ from typing import Any
 
 from upwell.api.validation.formats import qualified_name_problem
 from upwell.api.validation.shapes import listed, mapped, quantity, record, text
+from upwell.api.values.devices import device_of
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 
@@ -13,6 +14,8 @@ _HUGE_PAGES = "hugepages-"
 
 
 def _name_problem(name: str) -> str:
+    if device_of(name):
+        return ""
     if why := qualified_name_problem(name):
         return why
     if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE_PAGES):
@@ -22,6 +25,9 @@ def _name_problem(name: str) -> str:
 
 def _in_bounds(value: Mapping[str, Any], path: str) -> Iterator[Fault]:
     limits, requests = value.get("limits") or {}, value.get("requests") or {}
+    for name, amount in limits.items():
+        if device_of(name) and str(amount) != "1":
+            yield Fault.invalid(f"{path}.limits[{name}]", amount, "must be 1: it is one device")
     for name, text_of_request in requests.items():
         is_rigid = name.startswith(_HUGE_PAGES) or ("/" in name and "kubernetes.io/" not in name)
         if name not in limits:

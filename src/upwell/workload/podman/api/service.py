@@ -61,6 +61,8 @@ class PodmanSettings:
     """Folder of certificate authorities that registries are trusted by, besides the system's."""
     allowed_host_paths: tuple[str, ...] = ()
     """Host folders that a workload may mount, with all below them."""
+    allowed_devices: tuple[str, ...] = ()
+    """Paths of devices, with all below them, and names or kinds of CDI devices."""
     user_namespaces: bool = True
     """Gives instances ids of their own, where the machine can."""
     network: str = ""

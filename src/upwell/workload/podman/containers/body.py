@@ -76,6 +76,7 @@ def create_body(
         "httpproxy": False,  # the host's proxy is not the workload's environment
         "healthconfig": {"test": ["NONE"]},  # our probes decide, not the image
         "log_configuration": {"driver": "k8s-file", "size": _MAX_LOG_BYTES},
+        **({"devices": [{"path": one} for one in container.devices]} if container.devices else {}),
         "mounts": [_mount(spec, mount, surroundings.sources) for mount in container.mounts],
     }
     if surroundings.hosts is not None and "/etc/hosts" not in {
