@@ -186,7 +186,10 @@ def _container(
         fields["volume_mounts"] = mounts
     if (probe := _probe(service)) is not None:
         fields["readiness_probe"] = probe
-    limits = {**service.limits, **{resource_of(device): "1" for device in service.devices}}
+    limits: dict[str, Any] = {
+        **service.limits,
+        **{resource_of(device): "1" for device in service.devices},
+    }
     if limits or service.requests:
         fields["resources"] = ResourceRequirements(limits=limits, requests=dict(service.requests))
     if service.working_dir:

@@ -65,7 +65,10 @@ def test_baseline_forbids_what_is_the_hosts() -> None:
     host = {"name": "data", "hostPath": {"path": "/srv", "type": "CharDevice"}}
     sysctls = {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}
     template = placed(
-        {"ports": [{"containerPort": 1, "hostPort": 2}]},
+        {
+            "ports": [{"containerPort": 1, "hostPort": 2}],
+            "resources": {"limits": {"nvidia.com/gpu=all": "1", "nvidia.com/gpu": "1"}},
+        },
         hostNetwork=True,
         hostPID=True,
         volumes=[host],
@@ -80,6 +83,7 @@ def test_baseline_forbids_what_is_the_hosts() -> None:
         HostRight.DEVICES,
         HostRight.PRIVILEGED,
         None,
+        HostRight.DEVICES,
     ]
 
 
