@@ -97,6 +97,8 @@ def read_container(
     entrypoint = _command(config.get("Entrypoint"))
     changed = entrypoint != _command(base.get("Entrypoint"))
     command = _command(config.get("Cmd"))
+    parts = [one.split(":") for one in labels.get(_DEPENDS_ON, "").split(",") if one]
+    needed = [(one[0], one[1] if len(one) > 1 else "") for one in parts]
     service = ComposeService(
         name=_first(labels, COMPOSE_SERVICE) or _service_name(name, unit),
         image=_image(inspected, config),
@@ -106,9 +108,8 @@ def read_container(
         ports=ports,
         mounts=mounts,
         health=_health(config, base),
-        depends_on=tuple(
-            one.partition(":")[0] for one in labels.get(_DEPENDS_ON, "").split(",") if one
-        ),
+        depends_on=tuple(name for name, _ in needed),
+        healthy=tuple(name for name, condition in needed if condition == "service_healthy"),
         aliases=_aliases(inspected, name, labels),
         labels={key: value for key, value in own.items() if not _is_bookkeeping(key)},
         user=user if user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) else "",

@@ -103,6 +103,8 @@ class ComposeService:
     configs: tuple[FileGrant, ...] = ()
     health: HealthCheck | None = None
     depends_on: tuple[str, ...] = ()
+    healthy: tuple[str, ...] = ()
+    """Those of `depends_on` that have to be healthy before it starts."""
     networks: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     """Further names by which other services reach it."""

@@ -79,6 +79,7 @@ class ServiceReader:
             configs=self._grants("configs", "/"),
             health=self._health(),
             depends_on=self._depends_on(),
+            healthy=self._healthy(),
             networks=networks,
             aliases=aliases,
             labels=self._assigned("labels"),
@@ -315,6 +316,15 @@ class ServiceReader:
             elif condition not in (None, "service_started", "service_healthy"):
                 self._document.fault((*path, name), f"unknown condition {condition!r}")
         return (*value, *linked)
+
+    def _healthy(self) -> tuple[str, ...]:
+        value = self._body.get("depends_on")
+        bodies = value.items() if isinstance(value, Mapping) else ()
+        return tuple(
+            name
+            for name, body in bodies
+            if isinstance(body, Mapping) and body.get("condition") == "service_healthy"
+        )
 
     def _networks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the aliases of all networks, and the networks' names."""

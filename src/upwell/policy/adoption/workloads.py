@@ -49,6 +49,11 @@ from upwell.policy.new_app.workloads import (
     PROGRESS_DEADLINE_SECONDS,
     UNRESOLVED,
 )
+from upwell.policy.rollouts.dependencies import (
+    DEPENDS_ON_ANNOTATION,
+    Dependency,
+    DependencyCondition,
+)
 from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION, wants_snapshots
 
@@ -106,6 +111,8 @@ def deployment(
         if not updated:
             entry["paused"] = True
         annotations[TRIGGERS_ANNOTATION] = json.dumps([entry])
+    if service.depends_on:
+        annotations[DEPENDS_ON_ANNOTATION] = ",".join(map(str, _dependencies(service)))
     if wants_snapshots(service.labels):
         annotations[SNAPSHOT_ANNOTATION] = "true"
     volumes, mounts = _volumes(service, names)
@@ -137,6 +144,13 @@ def deployment(
     if annotations:
         metadata["annotations"] = annotations
     return Deployment(metadata=ObjectMeta(**metadata), spec=DeploymentSpec(**spec))
+
+
+def _dependencies(service: ComposeService) -> Iterator[Dependency]:
+    for name in service.depends_on:
+        is_healthy = name in service.healthy
+        condition = DependencyCondition.HEALTHY if is_healthy else DependencyCondition.STARTED
+        yield Dependency(object_name(name), condition)
 
 
 def begins_with(resource: Resource, image: str) -> Resource:

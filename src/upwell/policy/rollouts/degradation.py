@@ -17,7 +17,7 @@ from upwell.api.pod import PULL_BACK_OFF
 from upwell.policy.rollouts.history import Phase, find
 from upwell.policy.rollouts.instance import index_of, is_available, replica_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, is_test
-from upwell.policy.rollouts.snapshot import PULLING, RolloutSnapshot
+from upwell.policy.rollouts.snapshot import PASSING, RolloutSnapshot
 from upwell.policy.rollouts.steps import ENDED_STARTS
 from upwell.workload.errors import ImagePullError
 from upwell.workload.interface import Instance, State
@@ -121,7 +121,7 @@ class _Judged:
         found = [(_reason(one), one.message) for one in unready if not self._is_coming(one)]
         obstacle = self.snapshot.obstacle
         missing = len(self._replicas()) < self._desired()
-        if missing and obstacle is not None and obstacle.reason != PULLING:
+        if missing and obstacle is not None and obstacle.reason not in PASSING:
             pull = obstacle.reason == ImagePullError.reason
             reason = DegradedReason.NO_IMAGE.value if pull else obstacle.reason
             found.append((reason, obstacle.message))

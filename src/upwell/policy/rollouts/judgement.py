@@ -6,13 +6,13 @@ from datetime import datetime
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, last_good, with_record
 from upwell.policy.rollouts.report import describe, failure_message
-from upwell.policy.rollouts.snapshot import PULLING, Obstacle, RolloutSnapshot
+from upwell.policy.rollouts.snapshot import PASSING, PULLING, Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import AS_USUAL, IS_PAUSED
 from upwell.workload.interface import State
 
-OWN_REASONS = AS_USUAL | IS_PAUSED | {PULLING}
-"""Reasons of the condition Progressing that tell of no obstacle, or of a pull."""
+OWN_REASONS = AS_USUAL | IS_PAUSED | PASSING
+"""Reasons of the condition Progressing that tell of no obstacle, or of one that passes."""
 
 
 def pulling(snapshot: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:

@@ -34,6 +34,10 @@ from upwell.workload.interface import Instance
 
 PULLING = "ImagePulling"
 """Reason of the obstacle that passes by itself, when the image is there."""
+DEPENDENCIES = "WaitingForDependencies"
+"""Reason of the obstacle that passes by itself, when others run, or have not for too long."""
+PASSING = frozenset({PULLING, DEPENDENCIES})
+"""Reasons of obstacles that pass by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pod import Pod
 from upwell.controller import Result
 from upwell.policy.rollouts.degradation import degradation
+from upwell.policy.rollouts.dependencies import Dependency, waiting_for
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.policy.rollouts.instance import key_of, owner_of
 from upwell.policy.rollouts.judgement import pulling_first
@@ -42,6 +43,7 @@ from upwell.policy.rollouts.steps import (
 )
 from upwell.policy.rollouts.target import TargetReason
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
+from upwell.reconcilers.rollouts.dependencies import Dependencies
 from upwell.reconcilers.rollouts.execution import StepExecutor, Trouble
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.judgement import Judge
@@ -62,6 +64,8 @@ _HOOK_PERIOD = 2.0
 """Seconds until a hook is looked at again, in case that nothing else tells of its end."""
 _STOPPING_PERIOD = 2.0
 """Seconds until a workload is looked at again of which an instance is stopping."""
+_DEPENDENCY_PERIOD = timedelta(seconds=1)
+"""Time between two looks at the workloads that another one waits for."""
 _OTHERS = {Job.KIND.kind, Pod.KIND.kind}
 """Kinds whose instances another reconciler starts."""
 _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
@@ -83,6 +87,8 @@ class _Due:
     steps: tuple[Step, ...]
     troubles: Sequence[Trouble] = ()
     pulls_first: bool = False
+    missing: tuple[Dependency, ...] = ()
+    """Other workloads that the first instance waits for."""
 
 
 class RolloutReconciler:
@@ -110,6 +116,7 @@ class RolloutReconciler:
         self._commands = Commands(store, machine.runtime, revisions.load, clock, machine.authority)
         self._execution = StepExecutor(machine.runtime, revisions)
         self._judge = Judge(machine, clock)
+        self._dependencies = Dependencies(store, machine.runtime, clock)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Return the block in which everything is done; leaving it ends what is under way."""
@@ -186,6 +193,9 @@ class RolloutReconciler:
             snapshot, record = decided.snapshot, decided.record
             due = await self._steps(workload, decided, instances)
             steps = due.steps
+            if due.missing:
+                waits = waiting_for(record, due.missing)
+                snapshot = replace(snapshot, obstacle=snapshot.obstacle or waits)
             if due.pulls_first:
                 snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulling_first(record))
             self._set_draining(workload.key, steps, instances)
@@ -226,6 +236,11 @@ class RolloutReconciler:
         drain = rollout.settings.drain
         replicas = await self._replicas.read(ours, self._execution, drain)
         steps = next_steps(rollout, replicas, self._clock())
+        missing = await self._dependencies.missing(workload, decided.record, replicas, steps)
+        if missing:
+            again = Wait(self._clock() + _DEPENDENCY_PERIOD)
+            kept = tuple(step for step in steps if not isinstance(step, StartReplica))
+            return _Due((*kept, again), missing=missing)
         index = makes_room(rollout, replicas, steps)
         if index is not None:
             start = StartReplica(rollout.target.revision, index)

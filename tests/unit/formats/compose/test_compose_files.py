@@ -85,6 +85,7 @@ def test_a_service_is_read_in_every_notation() -> None:
     web = next(one for one in project(FULL).services if one.name == "web")
 
     assert web.image == "docker.io/library/nginx:1.27"
+    assert (web.depends_on, web.healthy) == (("db",), ("db",))
     assert (web.entrypoint, web.command) == (("/bin/app",), ("serve", "--name", "a b"))
     assert web.environment == {"LEVEL": "debug", "NAME": "a b", "KEPT": "$X", "COST": "$5"}
     assert web.ports == (

@@ -121,6 +121,29 @@ def test_a_volume_is_a_claim_and_stops_the_old_instance_first() -> None:
     assert found["Service/db"]["spec"]["clusterIP"] == "None"  # no port is said: every one works
 
 
+def test_devices_order_and_udp_ports_are_kept() -> None:
+    text = """\
+services:
+  dns_server:
+    image: dns:1
+    ports: ["53:53/udp"]
+    devices: [/dev/net/tun]
+    gpus: all
+    depends_on: {db_1: {condition: service_healthy}, cache: {condition: service_started}}
+  db_1: {image: "db:1"}
+  cache: {image: "cache:1"}
+"""
+    found = objects(text)["Deployment/dns-server"]
+    assert found["spec"]["strategy"] == {"type": "Recreate"}
+    assert container(found)["resources"]["limits"] == {
+        "podman.io/device=/dev/net/tun": "1",
+        "nvidia.com/gpu=all": "1",
+    }
+    annotations = found["metadata"]["annotations"]
+    assert annotations["upwell.dev/depends-on"] == "db-1:service_healthy,cache:service_started"
+    assert "allowed_devices has to allow it" in plan(text).notes[0]
+
+
 def test_a_build_follows_the_images_of_its_dockerfile() -> None:
     config = objects(SHOP)["BuildConfig/api"]["spec"]
     assert config["strategy"]["dockerStrategy"]["from"]["name"] == "api-python:3.11"
