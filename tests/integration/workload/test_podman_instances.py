@@ -260,7 +260,7 @@ async def test_a_host_path_needs_the_administrator(
     volumes = {"host": HostPath(str(tmp_path / "data"))}
     spec = replace(workload.spec(container), volumes=volumes)
     async with PodmanRuntime.open(settings) as runtime:
-        with pytest.raises(ForbiddenError, match="allowed_host_paths"):
+        with pytest.raises(ForbiddenError, match="allowed-host-paths"):
             await runtime.start(spec)
         assert await runtime.instances() == []
 

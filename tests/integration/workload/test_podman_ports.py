@@ -1,5 +1,6 @@
 """Ports of the machine that Podman itself leads to an instance: those that no router serves."""
 
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -54,15 +55,25 @@ async def test_datagrams_reach_the_one_instance_that_has_the_port(
         made = workload.spec(workload.container("sleep", "600"), name=name)
         return replace(made, published=(mapping,))
 
-    await runtime.start(spec("dns-1-0"))
+    async def inside(name: str) -> socket.socket:
+        await runtime.start(spec(name))
+        label = f"label=upwell.dev/replica={name}"
+        process = podman_home.run("ps", "--format", "{{.Pid}}", "--filter", label).strip()
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(socket_inside, process).result()
 
-    label = "label=upwell.dev/replica=dns-1-0"
-    process = podman_home.run("ps", "--format", "{{.Pid}}", "--filter", label).strip()
-    with ThreadPoolExecutor(1) as thread:
-        inside = thread.submit(socket_inside, process).result()
-    with inside, socket.socket(type=socket.SOCK_DGRAM) as outside:
+    with socket.socket(type=socket.SOCK_DGRAM) as outside:
         outside.connect(("127.0.0.1", mapping.host_port))
-        outside.send(b"question")
-        assert inside.recv(100) == b"question"
-    with pytest.raises(RuntimeUnavailableError, match=str(mapping.host_port)):
-        await runtime.start(spec("dns-2-0"))
+        with await inside("dns-1-0") as first:
+            outside.send(b"question")
+            assert first.recv(100) == b"question"
+        with pytest.raises(RuntimeUnavailableError, match=str(mapping.host_port)):
+            await runtime.start(spec("dns-2-0"))
+
+        await runtime.stop("dns-1-0", 0)
+        outside.send(b"lost")
+        with await inside("dns-2-0") as second:
+            with contextlib.suppress(ConnectionRefusedError):  # of the one that was lost
+                outside.send(b"again")
+            outside.send(b"again")
+            assert second.recv(100) == b"again"

@@ -168,12 +168,12 @@ def _notes(service: ComposeService, rule: FollowRule) -> list[str]:
     if paths:
         notes.append(
             f"{service.name}: binds {', '.join(paths)} of the machine: the server's setting"
-            " allowed_host_paths has to allow it"
+            " allowed-host-paths has to allow it"
         )
     if devices := sorted(map(path_of, service.devices)):
         notes.append(
             f"{service.name}: has {', '.join(devices)} of the machine: the server's setting"
-            " allowed_devices has to allow it"
+            " allowed-devices has to allow it"
         )
     return notes
 

@@ -26,7 +26,7 @@ def refuse_devices(spec: InstanceSpec, allowed: Collection[str]) -> None:
             if not _is_allowed(name, allowed):
                 raise ForbiddenError(
                     f"{about} is not allowed; an administrator can allow it with the setting"
-                    " allowed_devices"
+                    " allowed-devices"
                 )
             # Podman names the CDI devices that it does not find.
             if not is_cdi_device(device) and not Path(name).exists():

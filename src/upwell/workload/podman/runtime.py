@@ -87,6 +87,7 @@ from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
 from upwell.workload.podman.shared_calls import SharedCall
 from upwell.workload.podman.tokens.renewal import InstanceTokens, NewTokens
+from upwell.workload.podman.udp_flows import forget_flows
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.kept_volumes import KeptVolumes, with_mounts
@@ -280,6 +281,7 @@ class PodmanRuntime:
             self._records.save(replace(wanted.record, made=made.all))
         for container_id in made.first:
             await self._call(start_container(self._api, container_id))
+        await asyncio.to_thread(forget_flows, {port.host_port for port in spec.published})
         self._tokens.follow(spec.name)
 
     async def _with_ends(

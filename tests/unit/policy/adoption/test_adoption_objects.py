@@ -141,7 +141,7 @@ services:
     }
     annotations = found["metadata"]["annotations"]
     assert annotations["upwell.dev/depends-on"] == "db-1:service_healthy,cache:service_started"
-    assert "allowed_devices has to allow it" in plan(text).notes[0]
+    assert "allowed-devices has to allow it" in plan(text).notes[0]
 
 
 def test_a_build_follows_the_images_of_its_dockerfile() -> None:

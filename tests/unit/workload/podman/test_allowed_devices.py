@@ -40,7 +40,7 @@ def test_what_is_allowed_is_given(device: str, allowed: tuple[str, ...]) -> None
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name(device: str, allowed: tuple[str, ...]) -> None:
-    with pytest.raises(ForbiddenError, match=r"container web of web-1: device .*allowed_devices"):
+    with pytest.raises(ForbiddenError, match=r"container web of web-1: device .*allowed-devices"):
         refuse_devices(spec(device), allowed)
 
 

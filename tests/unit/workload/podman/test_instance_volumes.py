@@ -32,7 +32,7 @@ def test_a_claim_is_a_folder_that_another_instance_finds_again(tmp_path: Path) -
 
 @pytest.mark.parametrize("path", ["/srv/data/../secret", "/srv", "/srv/database", "srv/data", ""])
 def test_a_host_path_beside_the_allowed_one_is_refused(path: str) -> None:
-    with pytest.raises(ForbiddenError, match="allowed_host_paths"):
+    with pytest.raises(ForbiddenError, match="allowed-host-paths"):
         volumes.refuse_forbidden(spec(data=HostPath(path)), ("/srv/data",))
 
 

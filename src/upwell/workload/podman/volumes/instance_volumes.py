@@ -36,7 +36,7 @@ def refuse_forbidden(spec: InstanceSpec, allowed: tuple[str, ...]) -> None:
         if not path.is_absolute() or not any(real.is_relative_to(root) for root in permitted):
             raise ForbiddenError(
                 f"volume {name} of {spec.name}: host path {volume.path} is not allowed;"
-                " an administrator can allow it with the setting allowed_host_paths"
+                " an administrator can allow it with the setting allowed-host-paths"
             )
 
 
