@@ -239,8 +239,8 @@ class RolloutReconciler:
         missing = await self._dependencies.missing(workload, decided.record, replicas, steps)
         if missing:
             again = Wait(self._clock() + _DEPENDENCY_PERIOD)
-            kept = tuple(step for step in steps if not isinstance(step, StartReplica))
-            return _Due((*kept, again), missing=missing)
+            others = (step for step in steps if not isinstance(step, StartReplica))
+            return _Due((*others, again), missing=missing)
         index = makes_room(rollout, replicas, steps)
         if index is not None:
             start = StartReplica(rollout.target.revision, index)
