@@ -23,7 +23,7 @@ PATIENCE = timedelta(minutes=5)
 
 
 class DependencyCondition(StrEnum):
-    """What is waited for, in Compose's words."""
+    """Condition of what is waited for, in Compose's words."""
 
     STARTED = "service_started"
     """An instance runs."""

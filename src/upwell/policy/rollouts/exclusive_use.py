@@ -1,4 +1,4 @@
-"""What instances of two revisions cannot have at once, and what follows for a rollout.
+"""Volumes and ports that instances of two revisions cannot have at once, and what follows from it.
 
 These are volumes that they write, and ports of the machine that the runtime publishes: two
 instances cannot share those, unlike what the router listens at. The old instance stops first.
@@ -24,7 +24,7 @@ _AS_DECLARED = Condition(type=STOPS_FIRST, status="False", reason="AsDeclared", 
 
 @dataclass(frozen=True, slots=True)
 class ExclusiveUse:
-    """What of a workload one instance alone can have at a time."""
+    """Parts of a workload that one instance alone can have at a time."""
 
     claims: tuple[str, ...] = ()
     """Names of claims that it writes."""
