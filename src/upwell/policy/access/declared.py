@@ -11,9 +11,9 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.images.repository_tags import GENERATION_ANNOTATION, INSECURE_ANNOTATION
-from upwell.policy.rollouts.exclusive_use import SHARE_ANNOTATION
 from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.starts.exclusive_use import SHARE_ANNOTATION
 from upwell.policy.rollouts.triggers import followers_of
 
 _NAMING = (RESOLVE_NAMES_ANNOTATION, PROMOTED_ANNOTATION)

@@ -49,7 +49,7 @@ from upwell.policy.new_app.workloads import (
     PROGRESS_DEADLINE_SECONDS,
     UNRESOLVED,
 )
-from upwell.policy.rollouts.dependencies import (
+from upwell.policy.rollouts.starts.dependencies import (
     DEPENDS_ON_ANNOTATION,
     Dependency,
     DependencyCondition,

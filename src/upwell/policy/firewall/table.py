@@ -35,8 +35,8 @@ from upwell.policy.firewall.openings import (
 )
 from upwell.policy.firewall.selectors import InstancePeer, InstancePeers
 from upwell.policy.rollouts.instance import POD_ROLE, key_of
-from upwell.policy.rollouts.published_ports import published_ports
 from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.routing.claims import Place, is_inside
 from upwell.policy.routing.selection import Members
 from upwell.policy.routing.table import port_number_in, tcp_ports

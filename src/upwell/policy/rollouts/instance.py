@@ -35,8 +35,8 @@ from upwell.policy.rollouts.pod_template import (
     field_value,
     mounts_token,
 )
-from upwell.policy.rollouts.published_ports import published_ports
 from upwell.policy.rollouts.settings import instance_labels
+from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.rollouts.steps import Replica, available_since
 from upwell.workload.interface import (
     Action,

@@ -16,11 +16,11 @@ from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
-from upwell.policy.rollouts.exclusive_use import exclusive_use, stops_first
 from upwell.policy.rollouts.history import Phase, RolloutCause, find, is_cancelled
 from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
+from upwell.policy.rollouts.starts.exclusive_use import exclusive_use, stops_first
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import (
     IS_PROGRESSING,

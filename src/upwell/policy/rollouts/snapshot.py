@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollouts.exclusive_use import exclusive_use, one_at_a_time
 from upwell.policy.rollouts.history import (
     Phase,
     Records,
@@ -26,6 +25,7 @@ from upwell.policy.rollouts.settings import (
     settings_of,
     template_of,
 )
+from upwell.policy.rollouts.starts.exclusive_use import exclusive_use, one_at_a_time
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from upwell.api.core import Service
 from upwell.api.meta import Resource
-from upwell.policy.rollouts.published_ports import PUBLISHED
 from upwell.policy.rollouts.settings import WORKLOADS, template_of
+from upwell.policy.rollouts.starts.published_ports import PUBLISHED
 
 SERVED = "TCP"
 HEADLESS = "None"

@@ -10,7 +10,6 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pod import Pod
 from upwell.controller import Result
 from upwell.policy.rollouts.degradation import degradation
-from upwell.policy.rollouts.dependencies import Dependency, waiting_for
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.policy.rollouts.instance import key_of, owner_of
 from upwell.policy.rollouts.judgement import pulling_first
@@ -26,6 +25,7 @@ from upwell.policy.rollouts.settings import (
     template_of,
 )
 from upwell.policy.rollouts.snapshot import RolloutSnapshot, rollout_for
+from upwell.policy.rollouts.starts.dependencies import Dependency, waiting_for
 from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
@@ -43,7 +43,6 @@ from upwell.policy.rollouts.steps import (
 )
 from upwell.policy.rollouts.target import TargetReason
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
-from upwell.reconcilers.rollouts.dependencies import Dependencies
 from upwell.reconcilers.rollouts.execution import StepExecutor, Trouble
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.judgement import Judge
@@ -51,6 +50,7 @@ from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.replicas import ReplicaReader
 from upwell.reconcilers.rollouts.snapshot import MachineRevisions, SnapshotReader
+from upwell.reconcilers.rollouts.starts.dependencies import Dependencies
 from upwell.store.interface import NotFoundError, Store
 from upwell.workload.interface import Instance
 

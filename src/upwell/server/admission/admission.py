@@ -27,7 +27,6 @@ from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
 from upwell.policy.quotas.limit_ranges import range_warnings
 from upwell.policy.quotas.usage import unknown_names
-from upwell.policy.rollouts.exclusive_use import exclusive_use_warnings
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
     keep_triggered_images,
@@ -36,6 +35,7 @@ from upwell.policy.rollouts.image_ownership import (
 )
 from upwell.policy.rollouts.requests import is_rolled_back
 from upwell.policy.rollouts.settings import rollout_warnings
+from upwell.policy.rollouts.starts.exclusive_use import exclusive_use_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError

@@ -11,7 +11,7 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
 
 from upwell.api.apps import Deployment
 from upwell.api.meta import ObjectKey
-from upwell.policy.rollouts.dependencies import DEPENDS_ON_ANNOTATION, PATIENCE
+from upwell.policy.rollouts.starts.dependencies import DEPENDS_ON_ANNOTATION, PATIENCE
 
 DATABASE = ObjectKey("Deployment", "shop", "db")
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollouts.exclusive_use import exclusive_use
 from upwell.policy.rollouts.history import Phase, Records, is_superseded, last_good
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.starts.exclusive_use import exclusive_use
 from upwell.policy.rollouts.volumes.written import written_claims
 from upwell.workload.interface import InstanceSpec, VolumeClaim
 

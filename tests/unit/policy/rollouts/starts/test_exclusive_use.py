@@ -1,4 +1,4 @@
-"""What one instance alone can have, volumes and ports, and what follows for a rollout."""
+"""Volumes and ports that one instance alone can have, and what follows for a rollout."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,8 @@ import pytest
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
-from upwell.policy.rollouts.exclusive_use import (
+from upwell.policy.rollouts.settings import Workload, settings_of
+from upwell.policy.rollouts.starts.exclusive_use import (
     SHARE_ANNOTATION,
     ExclusiveUse,
     exclusive_use,
@@ -16,7 +17,6 @@ from upwell.policy.rollouts.exclusive_use import (
     one_at_a_time,
     stops_first,
 )
-from upwell.policy.rollouts.settings import Workload, settings_of
 from upwell.policy.rollouts.steps import (
     Drain,
     Replica,

@@ -4,7 +4,7 @@ import pytest
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.policy.rollouts.dependencies import (
+from upwell.policy.rollouts.starts.dependencies import (
     DEPENDS_ON_ANNOTATION,
     Dependency,
     DependencyCondition,

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from upwell.api.apps import Deployment, RevisionRecord
-from upwell.policy.rollouts.dependencies import PATIENCE, Dependency, dependencies_of
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.starts.dependencies import PATIENCE, Dependency, dependencies_of
 from upwell.policy.rollouts.steps import Replica, StartReplica, Step
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.store.interface import NotFoundError, Store

@@ -1,0 +1,1 @@
+"""Conditions of an instance's start: what it has alone, and what runs before it; pure."""

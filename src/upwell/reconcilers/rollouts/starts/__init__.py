@@ -1,0 +1,1 @@
+"""Conditions of an instance's start, looked at."""
