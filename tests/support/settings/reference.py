@@ -52,8 +52,8 @@ at once, each with its key, the allowed values and the value found. Options and 
 serve` are in `upwell serve --help`; an option takes precedence over the key that sets the same.
 `upwell image mirror --config FILE` takes the registries of the file.
 
-A change takes effect when the server starts anew, which is `systemctl restart upwell`: there is no reload. Workloads, the
-router and open connections through it go on meanwhile.
+A change takes effect when the server starts anew, which is `systemctl restart upwell`: there is no
+reload. Workloads, the router and open connections through it go on meanwhile.
 
 ```toml
 {EXAMPLE}```

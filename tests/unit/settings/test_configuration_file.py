@@ -96,7 +96,7 @@ def registry(line: str) -> str:
         ("import-intervall = '5m'", "import-intervall: unknown key; did you mean import-interval?"),
         (
             "speed = 1",
-            "speed: unknown key; known: allowed-devices, allowed-host-paths, audit, builds, disk, embedded-registry",
+            "speed: unknown key; known: allowed-devices, allowed-host-paths, audit, builds, disk",
         ),
         ("import_interval = '5m'", "import_interval: unknown key; did you mean import-interval?"),
         (

@@ -62,9 +62,9 @@ from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.containers.body import LABEL_UPWELL
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
 from upwell.workload.podman.containers.cut_starts import start as start_container
+from upwell.workload.podman.containers.devices import refuse_devices
 from upwell.workload.podman.containers.ending import ContainerEnding
 from upwell.workload.podman.containers.files import collect
-from upwell.workload.podman.devices import refuse_devices
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images.given_images import GivenImages
