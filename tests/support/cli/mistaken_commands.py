@@ -283,7 +283,16 @@ GROUPS: Sequence[Group] = (
                 "apply -f compose.yaml",
                 {
                     "compose.yaml": "services:\n  dns:\n    image: a.test/dns:1\n"
-                    "    ports: ['53:53/udp']\n    devices: [/dev/dri]\n    restart: 'no'\n"
+                    "    ports: ['53:53/sctp']\n    devices: [gpu0]\n    restart: 'no'\n"
+                },
+            ),
+            Mistake(
+                "two containers with one UDP port of the machine",
+                "apply -f compose.yaml",
+                {
+                    "compose.yaml": "services:\n  dns:\n    image: a.test/dns:1\n    scale: 2\n"
+                    "    ports: ['53:53/udp']\n  other:\n    image: a.test/dns:1\n"
+                    "    ports: ['53:5353/udp']\n"
                 },
             ),
             Mistake("a repository that is not there", "new-app http://FREE/shop.git"),
