@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from upwell.machine.processes import is_running
+from upwell.machine.processes import is_running, process_namespace
 
 _MAX_BYTES = 64 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,6 +47,7 @@ def announced(
         _forget_ended(folder)
     document = {
         "process": os.getpid(),
+        "process-namespace": process_namespace(),
         "token-file": str(token_file),
         "authority": str(authority or ""),
         "socket": str(socket or ""),
@@ -121,16 +122,28 @@ def _names(host: str) -> Sequence[str]:
 
 
 def _forget_ended(folder: Path) -> None:
-    """Remove what killed servers left."""
+    """Remove what killed servers left, but for those of containers that share the folder.
+
+    Their processes have numbers of their own: whether one of them runs, this process cannot tell.
+    """
     for path in folder.glob("*.json"):
-        if _read(path) is None:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if not _is_elsewhere(path) and _read(path) is None:
+                path.unlink(missing_ok=True)
+
+
+def _is_elsewhere(path: Path) -> bool:
+    try:
+        document = json.loads(_text(path))
+        return bool(document["process-namespace"] != process_namespace())
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _read(path: Path) -> LocalAccess | None:
     try:
         document = json.loads(_text(path))
-        if not is_running(int(document["process"])):
+        if _is_elsewhere(path) or not is_running(int(document["process"])):
             return None
         token = _text(Path(document["token-file"])).strip()
         authority = Path(document["authority"]) if document["authority"] else None

@@ -31,6 +31,17 @@ def boot_identity() -> str:
         return ""
 
 
+def process_namespace() -> str:
+    """Return what tells the numbers of this process's machine or container from those of others.
+
+    Empty where nothing does (pid_namespaces(7)).
+    """
+    try:
+        return str((_PROC / "self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def is_process_of(pid: int, identity: str) -> bool:
     """Return True if a process of that number runs, and bears `identity` that nobody else has.
 

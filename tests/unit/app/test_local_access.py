@@ -48,6 +48,18 @@ def test_a_server_that_was_killed_is_not_believed(folder: Path, token_file: Path
             assert find_access("http://127.0.0.1:2") is not None
 
 
+def test_the_server_of_a_container_that_shares_the_folder_is_left_alone(
+    folder: Path, token_file: Path
+) -> None:
+    with announced(["127.0.0.1:1"], token_file, None):
+        path = folder / "127.0.0.1:1.json"
+        elsewhere = {"process": _ended_process(), "process-namespace": "pid:[1]"}
+        path.write_text(json.dumps(json.loads(path.read_text()) | elsewhere))
+        with announced(["127.0.0.1:2"], token_file, None):
+            assert path.exists()
+            assert find_access("http://127.0.0.1:1") is None
+
+
 def _ended_process() -> int:
     child = subprocess.Popen(["true"])
     child.wait(10)

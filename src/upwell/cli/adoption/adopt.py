@@ -12,7 +12,8 @@ from upwell.api.codec import encode
 from upwell.cli.adoption.engines import PODMAN, Engine, engines
 from upwell.cli.adoption.following_options import snapshot_option
 from upwell.cli.adoption.quadlets import stopped_quadlets
-from upwell.cli.adoption.takeover import TakeoverPlace, take_over
+from upwell.cli.adoption.recorded import cut_off
+from upwell.cli.adoption.takeover import TakeoverPlace, end_cut_off, take_over
 from upwell.cli.adoption.upstream import upstream_images
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import check_documents
@@ -21,6 +22,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.signals import cancel_at_end
 from upwell.cli.core.terminal import echo
 from upwell.cli.notifications.options import notify_option
 from upwell.cli.objects.creation import apply_all, refuse_existing
@@ -103,6 +105,9 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
     )
 
     async def work(client: ApiClient) -> None:
+        cancel_at_end()
+        if output == Format.TABLE and not options.watch:
+            await _end_cut_off(client, session, options)
         planned = await _plan(client, session, names, follow)
         if output != Format.TABLE:
             documents = [encode(one) for _, _, plan in planned for one in plan.objects]
@@ -129,6 +134,21 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
             await take_over(place, engine, candidate, plan)
 
     session.run(work)
+
+
+async def _end_cut_off(client: ApiClient, session: Session, options: _AdoptOptions) -> None:
+    """Offer to end the takeovers that a kill or a power cut left; raises CommandError."""
+    for takeover in cut_off():
+        what = (
+            f"{takeover.name}: its takeover of {takeover.program}/{takeover.container.name} was cut"
+            f" off ({takeover.began})"
+        )
+        if takeover.namespace != session.namespace:
+            echo(f"note: {what}; `upwell adopt -n {takeover.namespace}` ends it", err=True)
+        elif options.dry_run or not (options.yes or sys.stdin.isatty()):
+            echo(f"note: {what}; `upwell adopt --yes` ends it first", err=True)
+        elif options.yes or click.confirm(f"{what}. End it, or give it back?", err=True):
+            await end_cut_off(client, session, takeover)
 
 
 async def _plan(

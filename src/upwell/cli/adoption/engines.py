@@ -26,6 +26,24 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
+class OldContainer:
+    """What an engine needs to know of a container to stop it, and to start it again."""
+
+    name: str
+    unit: str = ""
+    """systemd unit that runs it."""
+    restart: str = ""
+    """Restart policy of the engine."""
+    runs: bool = True
+    """False: its unit is declared, and does not run."""
+
+    @classmethod
+    def of(cls, found: InspectedContainer) -> "OldContainer":
+        """Return what there is to know of one that was found."""
+        return cls(found.name, found.unit, found.restart, found.runs)
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """One engine, by the name of its program."""
 
@@ -55,33 +73,30 @@ class Engine:
             for one in inspected
         ]
 
-    async def stop(self, container: InspectedContainer) -> None:
-        """Stop a container, and keep it from starting by itself; raises CommandError."""
+    async def stop(self, container: OldContainer) -> None:
+        """Stop a container, which after a reboot may start again; raises CommandError."""
         if container.unit:
             await self._run("systemctl", "stop", container.unit)
+        else:
+            await self._run(self.program, "stop", container.name)
+
+    async def retire(self, container: OldContainer) -> None:
+        """Keep a container that was stopped from starting by itself; raises CommandError."""
+        if container.unit:
             # What a generator made (a Quadlet) cannot be disabled, and what is a file not masked.
             masked = await run_command("systemctl", "mask", container.unit)
             if masked.code:
                 await self._run("systemctl", "disable", container.unit)
-            return
-        if container.restart not in {"", "no"}:
+        elif container.restart not in {"", "no"}:
             # An engine that cannot change it (Podman before 5) starts what was stopped no more.
             await run_command(self.program, "update", "--restart=no", container.name)
-        await self._run(self.program, "stop", container.name)
 
-    async def start(self, container: InspectedContainer) -> None:
-        """Start a container again as it was, if it ran; raises CommandError."""
-        if container.unit:
-            await run_command("systemctl", "unmask", container.unit)
-            await run_command("systemctl", "enable", container.unit)  # a Quadlet's has no such
-            if container.runs:
-                await self._run("systemctl", "start", container.unit)
-            return
-        if container.restart not in {"", "no"}:
-            await run_command(
-                self.program, "update", f"--restart={container.restart}", container.name
-            )
-        await self._run(self.program, "start", container.name)
+    async def start(self, container: OldContainer) -> None:
+        """Start a container again that was stopped, if it ran; raises CommandError."""
+        if not container.unit:
+            await self._run(self.program, "start", container.name)
+        elif container.runs:
+            await self._run("systemctl", "start", container.unit)
 
     async def _image(self, image: str) -> Mapping[str, Any]:
         """Return what an image is; nothing for one that was removed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
-from upwell.cli.adoption.engines import Engine, copy_volume
+from upwell.cli.adoption.engines import Engine, OldContainer, copy_volume
+from upwell.cli.adoption.recorded import RecordedTakeover, under_way
 from upwell.cli.adoption.volume_copies import put_away_copies, volume_copies
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, check_documents
@@ -18,6 +20,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
+from upwell.machine import clock
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
 from upwell.policy.adoption.workloads import begins_with, is_updated
@@ -60,12 +63,74 @@ async def take_over(
     await refuse_existing(place.client, manifests)
     await try_all(place.client, manifests)
     copies = volume_copies(place.data_dir, place.session.namespace, candidate)
-    container, stopped, made = candidate.container, False, False
+    takeover = RecordedTakeover(
+        began=clock.now().isoformat(timespec="seconds"),
+        program=engine.program,
+        container=OldContainer.of(candidate.container),
+        namespace=place.session.namespace,
+        name=candidate.name,
+        data_dir=str(place.data_dir),
+        copies=tuple(str(folder) for _, folder in copies),
+        documents=tuple(one.document for one in follows),
+    )
+    with under_way(takeover):
+        await _change_hands(place, candidate, takeover, manifests, copies)
+        if image:
+            await _follow(place.client, follows)
+        takeover.forget()
+    await _retire(engine, takeover)
+
+
+async def end_cut_off(client: ApiClient, session: Session, takeover: RecordedTakeover) -> None:
+    """End a takeover that was cut off: forward if the new instance serves, else back.
+
+    Raises CommandError; then its record stays.
+    """
+    engine = Engine(takeover.program)
+    manifests = check_documents(takeover.documents, session)
+    with under_way(takeover):
+        if await _serves(client, takeover):
+            with suppress(CommandError):  # it may be stopped, or gone
+                await engine.stop(takeover.container)
+            await _follow(client, manifests)
+            takeover.forget()
+            await _retire(engine, takeover)
+            return
+        await _give_back(client, manifests)
+        folders = [Path(one) for one in takeover.copies]
+        put_away_copies(Path(takeover.data_dir), folders, used=True)
+        await _start_again(engine, takeover.container, takeover.name)
+        takeover.forget()
+    echo(f"{takeover.name}: given back, {takeover.program}/{takeover.container.name}", err=True)
+
+
+async def _serves(client: ApiClient, takeover: RecordedTakeover) -> bool:
+    """Return True if what a container becomes is rolled out and has the container's ports."""
+    try:
+        found = await client.get(Deployment, takeover.namespace, takeover.name)
+    except NotFoundError:
+        return False
+    condition = find(found.status.conditions, HOST_PORTS)
+    if condition is not None and condition.status != "True":
+        return False
+    return rollout_of(found).state is RolloutState.COMPLETE
+
+
+async def _change_hands(
+    place: TakeoverPlace,
+    candidate: AdoptionCandidate,
+    takeover: RecordedTakeover,
+    manifests: Sequence[LoadedManifest],
+    copies: Sequence[tuple[str, Path]],
+) -> None:
+    """Have the new instance serve in the place of the container; whatever fails, back again."""
+    engine, old = Engine(takeover.program), takeover.container
+    stopped = made = False
     try:
         if candidate.method is TakeoverMethod.STOP_FIRST:
-            echo(f"{candidate.name}: stopping {engine.program}/{container.name}", err=True)
+            echo(f"{candidate.name}: stopping {engine.program}/{old.name}", err=True)
             stopped = True
-            await engine.stop(container)
+            await engine.stop(old)
             for source, folder in copies:
                 folder.mkdir(parents=True, exist_ok=True)
                 await copy_volume(source, str(folder))
@@ -74,41 +139,52 @@ async def take_over(
         await _rolled_out(place, candidate)
         if not stopped:
             stopped = True
-            await engine.stop(container)
+            await engine.stop(old)
         await _served(place, candidate)
     except BaseException:
         # An interruption too: whoever presses Ctrl-C wants their service back.
-        await _give_back(place, manifests if made else ())
+        await _give_back(place.client, manifests if made else ())
         put_away_copies(place.data_dir, [folder for _, folder in copies], used=made)
         if stopped:
-            await _start_again(engine, candidate)
-        state = "runs" if container.runs else "is as it was"
-        echo(f"{candidate.name}: given back, {engine.program}/{container.name} {state}", err=True)
+            await _start_again(engine, old, candidate.name)
+        state = "runs" if old.runs else "is as it was"
+        echo(f"{candidate.name}: given back, {engine.program}/{old.name} {state}", err=True)
+        takeover.forget()
         raise
-    if image:
-        # One that nothing updates stays at its digest: its tag stands for another image now.
-        updated = [
-            one
-            for one in follows
-            if isinstance(one.resource, Deployment) and is_updated(one.resource)
-        ]
-        await apply_all(place.client, updated)
-    left = (
-        f"`{engine.program} rm {container.name}` removes what is left of the old container"
-        if container.runs
-        else f"{container.unit} does not start any more"
-    )
-    echo(f"{candidate.name}: adopted; {left}", err=True)
 
 
-async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
+async def _follow(client: ApiClient, follows: Sequence[LoadedManifest]) -> None:
+    """Have what began with the image that ran follow its tag.
+
+    One that nothing updates stays at its digest: its tag stands for another image now.
+    """
+    updated = [
+        one for one in follows if isinstance(one.resource, Deployment) and is_updated(one.resource)
+    ]
+    await apply_all(client, updated)
+
+
+async def _retire(engine: Engine, takeover: RecordedTakeover) -> None:
+    """Keep the old container from starting by itself, and say what is left of it."""
+    old = takeover.container
+    left = f"`{engine.program} rm {old.name}` removes what is left of the old container"
+    if not old.runs:
+        left = f"{old.unit} does not start any more"
+    try:
+        await engine.retire(old)
+    except CommandError as error:
+        left = f"its old container may start again at a reboot: {error.message}"
+    echo(f"{takeover.name}: adopted; {left}", err=True)
+
+
+async def _start_again(engine: Engine, container: OldContainer, name: str) -> None:
     """Start the old container once the router has given its ports up; raises CommandError."""
     last: CommandError | None = None
     try:
         async with asyncio.timeout(BACK_SECONDS):
             while True:
                 try:
-                    await engine.start(candidate.container)
+                    await engine.start(container)
                 except CommandError as error:
                     last = error
                     await asyncio.sleep(RETRY_SECONDS)
@@ -116,7 +192,7 @@ async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
                     return
     except TimeoutError:
         raise CommandError(
-            f"{candidate.name}: its old container does not start again, so nothing serves:"
+            f"{name}: its old container does not start again, so nothing serves:"
             f" {last or 'no answer'}; start it by hand"
         ) from last
 
@@ -174,10 +250,10 @@ def _has_ports(deployment: Deployment) -> bool:
     return condition is None or condition.status == "True"
 
 
-async def _give_back(place: TakeoverPlace, manifests: Sequence[LoadedManifest]) -> None:
+async def _give_back(client: ApiClient, manifests: Sequence[LoadedManifest]) -> None:
     """Delete what was made, in the opposite order."""
     for manifest in reversed(manifests):
-        await _delete(place.client, manifest.resource)
+        await _delete(client, manifest.resource)
 
 
 async def _delete(client: ApiClient, resource: Resource) -> None:

@@ -75,6 +75,8 @@ def backup(
     FILE is its owner's alone: it has Secrets and the administrator's token. Keys of encryption that
     lie outside the data folder are not in it. Volumes are copied file by file.
     """
+    if not file.absolute().parent.is_dir():
+        raise CommandError(f"{file.parent} is no folder: create it", Exit.USAGE)
     parts = {part for part in BackupPart if part not in without}
     deadline = time.monotonic() + timeout if timeout else 0.0
     limits = BackupLimits(max_size, lambda: bool(deadline) and time.monotonic() > deadline)

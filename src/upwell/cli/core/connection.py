@@ -174,7 +174,7 @@ def run_awaited[T](work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
 
 

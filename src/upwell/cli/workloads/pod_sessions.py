@@ -1,7 +1,5 @@
 """A Pod of a person's own, from its start to its end: watched, attached to, and removed."""
 
-import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -9,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from upwell.api.pod import ContainerStatus, Pod
 from upwell.cli.builds.logs import write_log
 from upwell.cli.core.durations import within
-from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.signals import cancel_at_end
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.workloads.conversations import Place, interact
@@ -31,15 +29,9 @@ async def removed_at_the_end(
     client: ApiClient, pod: Pod, *, quiet: bool, done: str = ""
 ) -> AsyncIterator[None]:
     """Delete a Pod when the block ends, also by Ctrl-C or when the terminal is closed."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        if task is not None:
-            loop.add_signal_handler(number, task.cancel)
+    cancel_at_end()
     try:
         yield
-    except asyncio.CancelledError:
-        raise CommandError("interrupted", Exit.INTERRUPTED) from None
     finally:
         await _delete(client, pod, quiet=quiet, done=done)
 

@@ -11,6 +11,8 @@ import pytest
 
 from upwell.api.apps import Deployment, RevisionRecord, WorkloadStatus
 from upwell.api.meta import Condition, Resource
+from upwell.cli.adoption.engines import OldContainer
+from upwell.cli.adoption.recorded import RecordedTakeover, cut_off, under_way
 from upwell.machine import clock
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, router: socket.socke
     systemctl.write_text(SYSTEMCTL.format(folder=tmp_path))
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("upwell.cli.adoption.engines.PROGRAMS", ("podman",))
     monkeypatch.setattr("upwell.cli.adoption.quadlets.FOLDERS", (tmp_path / "quadlets",))
     monkeypatch.setattr("upwell.cli.adoption.quadlets.UNITS", tmp_path / "units")
@@ -166,7 +169,58 @@ def test_the_old_container_stops_once_the_new_instance_is_ready(
     result = upwell("adopt", "--yes")
     assert result.exit_code == 0, result.stderr
     assert "deployment.apps/web created" in result.stdout
-    assert engine.calls == ["update --restart=no web", "stop web"]
+    assert engine.calls == ["stop web", "update --restart=no web"]
+    assert not cut_off()
+
+
+@pytest.mark.usefixtures("serving")
+def test_what_was_cut_off_before_the_new_instance_served_is_given_back(
+    upwell: Upwell, engine: EngineProgram
+) -> None:
+    copy = engine.folder / "data/workloads/claims/default/rows"
+    copy.mkdir(parents=True)
+    takeover = RecordedTakeover(
+        began="2026-01-01T00:00:00+00:00",
+        program="podman",
+        container=OldContainer("old", restart="always"),
+        namespace="default",
+        name="old",
+        data_dir=str(engine.folder / "data"),
+        copies=[str(copy)],
+        documents=[],
+    )
+    with under_way(takeover):
+        assert not cut_off()
+    told = upwell("adopt")
+    assert "old: its takeover of podman/old was cut off (2026-01-01T00:00:00" in told.stderr
+    assert "`upwell adopt --yes` ends it first" in told.stderr
+    assert engine.calls == []
+
+    result = upwell("adopt", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert "old: given back, podman/old" in result.stderr
+    assert engine.calls[0] == "start old"
+    assert not copy.exists()
+    assert not cut_off()
+
+
+@pytest.mark.usefixtures("serving")
+def test_what_was_cut_off_once_the_new_instance_served_is_ended(
+    upwell: Upwell, engine: EngineProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(RecordedTakeover, "forget", lambda _: None)
+        assert upwell("adopt", "--yes").exit_code == 0
+    [left] = cut_off()
+    assert left.container == OldContainer("web", restart="always")
+    engine.run()
+    before = len(engine.calls)
+
+    result = upwell("adopt", "--yes")
+    assert "web: adopted; `podman rm web`" in result.stderr
+    assert engine.calls[before:] == ["stop web", "update --restart=no web"]
+    assert "deployment.apps/web unchanged" in result.stdout
+    assert not cut_off()
 
 
 @pytest.mark.usefixtures("serving")
@@ -253,8 +307,7 @@ def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     failed = upwell("adopt", "--yes", "--data-dir", str(data))
     assert failed.exit_code == 1
     assert "given back" in failed.stderr
-    again = ["update --restart=always db", "start db"]
-    assert engine.calls == ["update --restart=no db", "stop db", *again, *again]
+    assert engine.calls == ["stop db", "start db", "start db"]
     copy = data / "workloads/claims/default/rows"
     kept = data / "workloads/given-back/default/rows"
     assert f"{kept} is a copy of the volume, which nothing uses: `rm -r {kept}`" in failed.stderr
@@ -334,12 +387,7 @@ def test_a_quadlet_that_does_not_run_is_started_on_its_volume(
     serving[0] = "Failed"
     failed = upwell("adopt", "--yes", *data)
     assert "db: given back, podman/systemd-db is as it was" in failed.stderr
-    stopped = ["systemctl stop db.service", "systemctl mask db.service"]
-    assert engine.calls == [
-        *stopped,
-        "systemctl unmask db.service",
-        "systemctl enable db.service",
-    ]
+    assert engine.calls == ["systemctl stop db.service"]
     serving[0] = "Complete"
     done = upwell("adopt", "db", "--yes", *data)
     assert done.exit_code == 0, done.stderr

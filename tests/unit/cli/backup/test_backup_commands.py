@@ -62,6 +62,12 @@ def test_what_does_not_fit_is_said(
     assert not (tmp_path / "b.tar").exists()
 
 
+def test_the_folder_that_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
+    done = run("backup", tmp_path / "backups" / "b.tar", "--data-dir", data)
+    assert done.exit_code == 2
+    assert f"{tmp_path}/backups is no folder: create it" in done.stderr
+
+
 def test_a_used_folder_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     assert run("backup", tmp_path / "b.tar", "--data-dir", data).exit_code == 0
     done = run("restore", tmp_path / "b.tar", "--data-dir", data)

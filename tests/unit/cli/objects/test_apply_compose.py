@@ -1,5 +1,6 @@
 """`upwell apply -f compose.yaml`: services as objects, and faults before anything is changed."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,3 +104,12 @@ def test_a_project_has_a_valid_name(upwell: Upwell, tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("name: My Shop\nservices: {web: {image: i}}")
     assert "name: invalid project name 'My Shop'" in upwell("apply", "-f", str(file)).stderr
+
+
+def test_a_pipe_without_an_end_is_not_waited_for(upwell: Upwell, tmp_path: Path) -> None:
+    file = folder(tmp_path)
+    (tmp_path / "web.env").unlink()
+    os.mkfifo(tmp_path / "web.env")
+    result = upwell("apply", "-f", file)
+    assert result.exit_code == 2
+    assert "web.env: no regular file" in result.stderr

@@ -62,6 +62,8 @@ def _dotenv(folder: Path) -> dict[str, str]:
 
 
 def _read(path: str) -> bytes:
+    if Path(path).exists() and not Path(path).is_file():  # a pipe may have no end
+        raise OSError(0, "no regular file")
     with Path(path).open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
