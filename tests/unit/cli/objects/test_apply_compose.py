@@ -57,10 +57,10 @@ def test_a_compose_file_is_applied_as_it_is(upwell: Upwell, tmp_path: Path) -> N
 
 
 def test_a_fault_changes_nothing_and_has_its_line(upwell: Upwell, tmp_path: Path) -> None:
-    file = folder(tmp_path, f"{COMPOSE}  dev: {{image: i, privileged: true}}\n")
+    file = folder(tmp_path, f"{COMPOSE}  dev: {{image: i, pid: host}}\n")
     result = upwell("apply", "-f", file)
     assert result.exit_code == 2
-    assert f"{file}:8: services.dev.privileged: not supported" in result.stderr
+    assert f"{file}:8: services.dev.pid: not supported" in result.stderr
     assert result.stdout == ""
 
 
