@@ -21,6 +21,7 @@ EXCEPTIONS = {
     "workload/podman/leftovers.py": "a question of whether an address is taken",
     "router/haproxy/addresses.py": "a question of whether an address is taken",
     "firewall/generation.py": "the kernel, over netlink",
+    "workload/podman/udp_flows.py": "the kernel, over netlink",
     "workers/forking.py": "sockets of the process that asks for workers, which are open already",
     "machine/sockets/event_loop.py": "a socket that is open already: at which port it is",
     "machine/sockets/listeners.py": "a Unix socket of a part of Upwell: whether it answers",
@@ -35,6 +36,7 @@ EXCEPTIONS = {
     # A check before Buildah fetches.
     "builder/strategies/docker.py": "the addresses of ADD, of which nothing is fetched here",
     # What a person who runs a command names.
+    "cli/adoption/takeover.py": "a port of this machine: whether it answers",
     "cli/builds/webhook_calls.py": "a command of a person",
     "cli/core/documents.py": "a command of a person",
     "cli/s2i/engine.py": "a command of a person",

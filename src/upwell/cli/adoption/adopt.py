@@ -15,14 +15,13 @@ from upwell.cli.adoption.quadlets import stopped_quadlets
 from upwell.cli.adoption.recorded import cut_off
 from upwell.cli.adoption.takeover import TakeoverPlace, end_cut_off, take_over
 from upwell.cli.adoption.upstream import upstream_images
-from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.connection import Session, cancel_at_end, connection_options
 from upwell.cli.core.documents import check_documents
 from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.output import Format, aligned, output_option, write_data
-from upwell.cli.core.signals import cancel_at_end
 from upwell.cli.core.terminal import echo
 from upwell.cli.notifications.options import notify_option
 from upwell.cli.objects.creation import apply_all, refuse_existing

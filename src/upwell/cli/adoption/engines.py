@@ -27,7 +27,7 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class OldContainer:
-    """What an engine needs to know of a container to stop it, and to start it again."""
+    """Facts by which an engine stops a container, and starts it again."""
 
     name: str
     unit: str = ""

@@ -178,6 +178,18 @@ def run_awaited[T](work: Coroutine[Any, Any, T]) -> T:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
 
 
+def cancel_at_end() -> None:
+    """Have SIGTERM, and the end of the terminal, interrupt the task that runs as Ctrl-C does."""
+    import asyncio  # noqa: PLC0415 - as above
+    import signal  # noqa: PLC0415 - loads enumerations
+
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if task is not None:
+            loop.add_signal_handler(number, task.cancel)
+
+
 def session_of(ctx: click.Context) -> Session:
     """Return the session of this call, made when its first option is read."""
     session = ctx.find_object(Session)

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 from upwell.api.pod import ContainerStatus, Pod
 from upwell.cli.builds.logs import write_log
+from upwell.cli.core.connection import cancel_at_end
 from upwell.cli.core.durations import within
-from upwell.cli.core.signals import cancel_at_end
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.workloads.conversations import Place, interact
