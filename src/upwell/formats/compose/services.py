@@ -18,13 +18,13 @@ from upwell.formats.compose.model import (
     ServiceBuild,
 )
 from upwell.formats.compose.mounts import read_mounts
+from upwell.formats.compose.starting import check_restart, read_depends_on
 
 type ReadFile = Callable[[str], bytes]
 """Reader of a file by its absolute path; raises OSError."""
 
 _USER = re.compile(r"\d+(?::\d+)?")
 _GIT = re.compile(r"(?:https?|git|ssh)://|git@|github\.com/")
-_RESTARTED = {"always", "unless-stopped", "on-failure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class ServiceReader:
         document, body = self._document, self._body
         if not body.get("image") and not body.get("build"):
             document.fault(self._path(), "has neither an image nor a build context specified")
-        self._check_restart()
+        check_restart(document, self._path(), body)
+        depends_on, healthy = read_depends_on(document, self._path(), body)
         limits, requests = self._resources()
         aliases, networks = self._networks()
         stop = body.get("stop_grace_period")
@@ -78,8 +79,8 @@ class ServiceReader:
             secrets=self._grants("secrets", "/run/secrets/"),
             configs=self._grants("configs", "/"),
             health=self._health(),
-            depends_on=self._depends_on(),
-            healthy=self._healthy(),
+            depends_on=depends_on,
+            healthy=healthy,
             networks=networks,
             aliases=aliases,
             labels=self._assigned("labels"),
@@ -127,24 +128,6 @@ class ServiceReader:
                     self._document.fault(self._path(key), f"not supported: {keys.REFUSED[key]}")
             else:
                 self._document.fault(self._path(key), "additional property is not allowed")
-
-    def _check_restart(self) -> None:
-        restart = self._text("restart")
-        policy = restart.partition(":")[0]
-        if restart == "no":
-            self._document.fault(
-                self._path("restart"),
-                "'no' is for what ends, and a service is kept running: run it as a Job, or remove"
-                " this line",
-            )
-        elif restart and policy not in _RESTARTED:
-            self._document.fault(
-                self._path("restart"), f"invalid restart policy: unknown policy {restart!r}"
-            )
-        elif policy == "on-failure":
-            self._document.warn(
-                self._path("restart"), "no effect: a service is started again whenever it ends"
-            )
 
     def _build(self) -> ServiceBuild | None:
         value, path = self._body.get("build"), self._path("build")
@@ -298,33 +281,6 @@ class ServiceReader:
             case _:
                 self._document.fault(path, "must begin with CMD, CMD-SHELL or NONE")
                 return ()
-
-    def _depends_on(self) -> tuple[str, ...]:
-        value, path = self._body.get("depends_on"), self._path("depends_on")
-        links = values.texts(self._document, self._path("links"), self._body.get("links"))
-        linked = tuple(link.partition(":")[0] for link in links)
-        if not isinstance(value, Mapping):
-            return (*values.texts(self._document, path, value), *linked)
-        for name, body in value.items():
-            condition = body.get("condition") if isinstance(body, Mapping) else None
-            if condition == "service_completed_successfully":
-                self._document.fault(
-                    (*path, name),
-                    "not supported: a service is kept running; run what ends as an init container"
-                    " or a Job",
-                )
-            elif condition not in (None, "service_started", "service_healthy"):
-                self._document.fault((*path, name), f"unknown condition {condition!r}")
-        return (*value, *linked)
-
-    def _healthy(self) -> tuple[str, ...]:
-        value = self._body.get("depends_on")
-        bodies = value.items() if isinstance(value, Mapping) else ()
-        return tuple(
-            name
-            for name, body in bodies
-            if isinstance(body, Mapping) and body.get("condition") == "service_healthy"
-        )
 
     def _networks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the aliases of all networks, and the networks' names."""

@@ -202,7 +202,9 @@ REFUSED = {
     "services: {a: {image: i, gpus: [{driver: tpu}]}}": "gpus.0: not supported: only GPUs",
     "services: {a: {image: i, device_cgroup_rules: [c]}}": "name the devices themselves",
     "services: {a: {image: i, network_mode: host}}": "'host' is not supported",
-    "services: {a: {image: i, restart: 'no'}}": "run it as a Job",
+    "services: {a: {image: i, restart: 'no'}}": (
+        "put a under `profiles: [once]`, and run it with `upwell create job a --image=i -- COMMAND`"
+    ),
     "services: {a: {image: i, user: postgres}}": "write its number",
     "services: {a: {image: i, ports: ['53:53/sctp']}}": "host ports are TCP or UDP",
     "services: {a: {image: i, scale: 2, ports: ['53:53/udp']}}": "53/udp of the host goes to one",
