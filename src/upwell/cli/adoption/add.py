@@ -1,7 +1,7 @@
 """`upwell add`: follow an image for a service, with one line."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, override
 
@@ -152,6 +152,20 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     return keep_option(_AddOptions, target, *names, **facts)
 
 
+def _refuse_same_ports(ports: Sequence[PublishedPort]) -> None:
+    """Raise UsageError for a port of the machine that would lead to two of the container."""
+    leads: dict[tuple[str, int, str], int] = {}
+    for port in ports:
+        if port.host_port is None:
+            continue
+        other = leads.setdefault((port.host_ip, port.host_port, port.protocol), port.port)
+        if other != port.port:
+            raise click.UsageError(
+                f"--port {port.host_port}:{port.port}: port {port.host_port} of the machine leads"
+                f" to {other} already: give another"
+            )
+
+
 @click.command(
     epilog=examples(
         "upwell add docker.io/library/nginx:1.27 --port 8080:80",
@@ -225,6 +239,7 @@ def add(ctx: click.Context, image: str, output: str) -> None:
     """
     session: Session = ctx.ensure_object(Session)
     options = kept(ctx, _AddOptions)
+    _refuse_same_ports(options.ports)
     try:
         service = ComposeService(
             application_name(options.name, NewAppComponent(image)),

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from upwell.api.conditions import find
 from upwell.api.core import Service
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, Resource
 from upwell.api.values.addresses import NODE_PORTS
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.routing.addresses import LOOPBACK
@@ -15,7 +15,7 @@ from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.reachability import READY
 
 type Place = tuple[str, int]
-"""Address and TCP port."""
+"""Address, and port of one protocol."""
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
 _MOST_ADDRESSES = 16 * 1024
@@ -59,6 +59,12 @@ def withheld(
         else:
             holders[claim.place] = claim.owner
     return faults, holders
+
+
+def created_text(resource: Resource) -> str:
+    """Return when an object was made, as claims have it; empty: not stored yet."""
+    created = resource.metadata.creation_timestamp
+    return created.isoformat() if created else ""
 
 
 def _precedence(claim: Claim, held: Mapping[Place, ObjectKey]) -> tuple[bool, str, ObjectKey]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from upwell.api.core import Service
 from upwell.api.meta import Condition
 from upwell.api.route import Route
-from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.routing.port_protocols import HEADLESS, unserved_message
+from upwell.policy.routing.published import published_name
 from upwell.policy.routing.reachability import ADMITTED, HOST_PORTS, READY
 from upwell.policy.routing.table import (
     Admission,
@@ -64,13 +66,21 @@ class RoutingOutcome:
 
     def of_workload(self, workload: Workload) -> Condition | None:
         """Return whether a workload's host ports answer; None for one that has none."""
-        ports = [port.host_port or 0 for port in host_ports(workload)]
+        key = workload.key
+        ports = {
+            host_port_name(key, port.host_port or 0): f"{port.host_port}"
+            for port in host_ports(workload)
+        }
+        ports |= {
+            published_name(key, port): f"{port}"
+            for port in published_ports(template_of(workload).spec)
+        }
         if not ports:
             return None
         faults = [
-            f"host port {port} is not served: {why}"
-            for port in ports
-            if (why := self.failures.get(host_port_name(workload.key, port)))
+            f"host port {port} is not served: {self.failures[name]}"
+            for name, port in ports.items()
+            if name in self.failures
         ]
         if self.refusal is not None:
             faults.append(_refused(self.refusal))

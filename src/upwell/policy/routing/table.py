@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Network
 
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.api.pod import Pod
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollouts.instance import key_of, stays_up_at
@@ -19,12 +19,14 @@ from upwell.policy.routing.claims import (
     Claim,
     Place,
     address_fault,
+    created_text,
     is_inside,
     withheld,
 )
 from upwell.policy.routing.endpoints import without_endpoints
 from upwell.policy.routing.hosts import effective_host, refused_hosts
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
+from upwell.policy.routing.published import withheld_ports
 from upwell.policy.routing.selection import Member, Members, Selectors, selects_pod
 from upwell.router.interface import (
     Backend,
@@ -157,6 +159,7 @@ def compute(state: RoutingState) -> Routing:
     ports = list(_host_ports(state))
     backends += [Backend(host_port.name, host_port.endpoints) for host_port in ports]
     listeners, faults, held = _listeners(state, ports)
+    faults = {**faults, **withheld_ports(state.workloads, state.instances, state.network)}
     admissions = _admissions(state)
     services = {(one.namespace, one.name): one for one in state.services}
     rules = [
@@ -230,18 +233,13 @@ def _listeners(
         listener = Listener(port.name, port.address, port.number, port.name)
         wanted.append((listener, port.workload))
     claims = [
-        Claim(listener.name, (listener.address, listener.port), owner.key, _created(owner))
+        Claim(listener.name, (listener.address, listener.port), owner.key, created_text(owner))
         for listener, owner in wanted
     ]
     refused, held = withheld(claims, state.held, state.reserved, state.network)
     faults |= refused
     listeners = tuple(listener for listener, _ in wanted if listener.name not in faults)
     return listeners, faults, held
-
-
-def _created(resource: Resource) -> str:
-    created = resource.metadata.creation_timestamp
-    return created.isoformat() if created else ""
 
 
 def _service_listeners(service: Service) -> Iterator[Listener]:

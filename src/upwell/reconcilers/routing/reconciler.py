@@ -14,7 +14,8 @@ from upwell.api.pod import Pod
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
-from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
+from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.policy.routing.claims import (
     Place,
@@ -265,7 +266,9 @@ def _is_routed_anew(before: Workload, after: Workload) -> bool:
         before.generation != after.generation
         or [(one.hash, one.phase) for one in before.status.revisions]
         != [(one.hash, one.phase) for one in after.status.revisions]
-        or bool(host_ports(after))  # its conditions are written with the table
+        # Their conditions are written with the table.
+        or bool(host_ports(after))
+        or bool(published_ports(template_of(after).spec))
     )
 
 

@@ -546,6 +546,27 @@ async def test_a_host_port_is_kept_by_who_has_it_through_a_new_server(
     assert listener.name == "shop:Deployment:web:8082"
 
 
+async def test_a_published_port_belongs_to_who_runs(setup: RolloutSetup) -> None:
+    def at(name: str, protocol: str, image: str = GOOD) -> Deployment:
+        ports = [{"containerPort": 5353, "hostPort": 53, "protocol": protocol}]
+        containers = [{"name": "app", "image": image, "ports": ports}]
+        template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers}}
+        metadata = {"namespace": "shop", "name": name}
+        return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
+
+    await setup.apply(at("early", "UDP", BETTER))
+    await setup.apply(at("tcp", "TCP"))
+    await setup.apply(at("web", "UDP"))
+    await setup.settle(KEY)
+    await route_again(setup)
+    objects = [await setup.store.get(Deployment, "shop", one) for one in ("early", "tcp", "web")]
+    [fault] = map(str, unserved(objects))
+    assert fault == (
+        "Deployment shop/early: host port 53/UDP is not served: 0.0.0.0:53 belongs to Deployment"
+        " shop/web; choose another"
+    )
+
+
 async def test_the_servers_own_ports_are_nobody_elses() -> None:
     setup = RolloutSetup()
     setup.reserved = (("127.0.0.1", 30700),)
