@@ -113,11 +113,7 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
             items = [one.document for one in check_documents(documents, session)]
             write_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
             return
-        for line in aligned(plan_rows(candidate for _, candidate, _ in planned)):
-            echo(line)
-        for _, candidate, plan in planned:
-            for note in (*plan.notes, *candidate.container.notes, *candidate.obstacles[1:]):
-                echo(f"note: {candidate.name}: {note}", err=True)
+        _show_plan(planned, watch=options.watch)
         taken = [
             one for one in planned if options.watch or one[1].method is not TakeoverMethod.NEVER
         ]
@@ -133,6 +129,20 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
             await take_over(place, engine, candidate, plan)
 
     session.run(work)
+
+
+def _show_plan(planned: Sequence[Planned], *, watch: bool) -> None:
+    """Print the plan, and notes on each service."""
+    for line in aligned(plan_rows(candidate for _, candidate, _ in planned)):
+        echo(line)
+    for _, candidate, plan in planned:
+        for note in plan.notes:  # each begins with the service's name
+            echo(f"note: {note}", err=True)
+        for note in (*candidate.container.notes, *candidate.obstacles[1:]):
+            echo(f"note: {candidate.name}: {note}", err=True)
+        if candidate.is_watchable and not watch:
+            command = f"`upwell adopt {candidate.container.name} --watch`"
+            echo(f"next: {command} tells of the new images of what stays", err=True)
 
 
 async def _end_cut_off(client: ApiClient, session: Session, options: _AdoptOptions) -> None:

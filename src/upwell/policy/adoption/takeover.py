@@ -70,6 +70,14 @@ class AdoptionCandidate:
         return tuple(found)
 
     @property
+    def is_watchable(self) -> bool:
+        """True if it stays where it is, and its new images can be told of."""
+        image = self.container.service.image
+        if not self.obstacles or not image or image.startswith(("sha256:", LOCAL)):
+            return False
+        return not self.upstream.fault and follow_rule(self.container.service.labels).watched
+
+    @property
     def method(self) -> TakeoverMethod:
         """Way in which it is taken over."""
         service = self.container.service

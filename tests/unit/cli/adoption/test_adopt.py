@@ -409,3 +409,17 @@ def test_a_file_is_told_where_it_goes(
     refused = upwell("adopt", str(file))
     assert f"`upwell apply -f {file}` takes a Compose file" in refused.stderr
     assert engine.calls == []
+
+
+def test_the_plan_names_each_service_once_and_says_what_to_do_with_what_stays(
+    upwell: Upwell, engine: EngineProgram
+) -> None:
+    bind = {"Type": "bind", "Source": "/srv/zones", "Destination": "/zones", "RW": False}
+    dns = container("dns", 1) | {"Mounts": [bind]}
+    engine.run(dns, container("agent", 2, NetworkMode="host"))
+    result = upwell("adopt", "--dry-run")
+    assert "dns: binds /srv/zones of the machine" in result.stderr
+    assert "dns: dns:" not in result.stderr
+    assert (
+        "next: `upwell adopt agent --watch` tells of the new images of what stays" in result.stderr
+    )
