@@ -93,6 +93,10 @@ def _clusters(stage: Stage, path: str) -> Iterator[Fault]:
     if stage.git is not None and not stage.runs_here:
         yield Fault(f"{path}.git", "not with clusters: what is committed there reaches them")
     if stage.clusters is None:
+        for at, check in enumerate(stage.verification.checks):
+            if check.job is not None and check.job.each_cluster:
+                field = f"{path}.verification.checks[{at}].job.eachCluster"
+                yield Fault(field, "only in a stage on many clusters: set clusters, or leave it out")
         return
     if stage.cluster:
         yield Fault(path, "set either cluster or clusters")

@@ -267,3 +267,15 @@ def test_no_text_breaks_the_reader_of_conditions(text: str) -> None:
 )
 def test_a_number_below_the_least_of_its_field_is_a_fault(field: str, value: int) -> None:
     assert field in str(stage_faults(**{field: value}) or pipeline_faults(**{field: value}))
+
+
+def test_a_job_in_each_cluster_needs_many_clusters() -> None:
+    job = {**SMOKE["job"], "eachCluster": True}
+    many = {"clusters": {"selector": {"matchLabels": {"env": "production"}}}}
+    checks = {"verification": {"checks": [SMOKE, {"name": "all", "job": job}]}}
+
+    assert stage_faults(**checks, **many) == {}
+    for one in ({}, {"cluster": "east"}):
+        found = stage_faults(**checks, **one)
+        assert list(found) == ["verification.checks[1].job.eachCluster"]
+        assert "set clusters" in next(iter(found.values()))
