@@ -7,7 +7,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.cluster.routes import NAMESPACE, gateway, ingress_class, route, service
+from tests.support.cluster.routes import (
+    HTTP,
+    HTTPS,
+    NAMESPACE,
+    TLS,
+    gateway,
+    ingress_class,
+    route,
+    service,
+)
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.workload.waiting import eventually
 
@@ -103,7 +112,7 @@ async def test_a_route_is_an_ingress_and_moves_to_a_gateway(
     await store.create(route().model_copy(update={"metadata": unstored}))
     await eventually(lambda: admitted(store), lambda found: found == "False NoRouter")
 
-    await store.create(ingress_class_of_a_controller())
+    await store.create(ingress_class(controller="example/any"))
     await eventually(lambda: admitted(store), lambda found: found == "True Admitted")
     served = await store.get(Ingress, NAMESPACE, "web")
     assert served.metadata.owner_references[0].kind == "Route"
@@ -116,7 +125,7 @@ async def test_a_route_is_an_ingress_and_moves_to_a_gateway(
     cluster.kubectl("delete", *ingress)
     await eventually(lambda: admitted(store), lambda found: found == "True Admitted")
 
-    await store.create(gateway())
+    await store.create(gateway("public", HTTP, HTTPS, TLS))
     await store.delete(IngressClass, "", "nginx")
     await eventually(lambda: admitted(store), lambda found: found == "Unknown Pending")
     attached = await store.get(HttpRoute, NAMESPACE, "web")
@@ -124,7 +133,12 @@ async def test_a_route_is_an_ingress_and_moves_to_a_gateway(
     with pytest.raises(NotFoundError):
         await store.get(Ingress, NAMESPACE, "web")
 
-
-def ingress_class_of_a_controller() -> IngressClass:
-    made = ingress_class()
-    return IngressClass.model_validate({**made.model_dump(), "spec": {"controller": "example/any"}})
+    passed = json.dumps({"spec": {"tls": {"termination": "passthrough"}}})
+    cluster.kubectl(
+        *("-n", NAMESPACE, "patch", Route.KIND.resource, "web"), "--type=merge", "-p", passed
+    )
+    await eventually(lambda: admitted(store), lambda found: found == "False NotExpressible")
+    [entry] = (await store.get(Route, NAMESPACE, "web")).status.ingress
+    said = find(entry.conditions, "Admitted")
+    assert said is not None
+    assert "the server does not serve tlsroutes.gateway.networking.k8s.io" in said.message

@@ -10,6 +10,8 @@ from upwell.api.route import Route
 NAMESPACE = "shop"
 HTTP = {"name": "web", "protocol": "HTTP", "port": 80}
 HTTPS = {"name": "secure", "protocol": "HTTPS", "port": 443}
+TLS = {"name": "through", "protocol": "TLS", "port": 8443, "tls": {"mode": "Passthrough"}}
+INGRESS_NGINX = "k8s.io/ingress-nginx"
 
 
 def route(name: str = "web", **spec: Any) -> Route:
@@ -30,10 +32,13 @@ def service(name: str = "web", namespace: str = NAMESPACE) -> Service:
     return decode_as(Service, {"metadata": metadata, "spec": {"ports": ports}})
 
 
-def ingress_class(name: str = "nginx", *, default: bool = False) -> IngressClass:
+def ingress_class(
+    name: str = "nginx", *, default: bool = False, controller: str = ""
+) -> IngressClass:
     """Return an IngressClass."""
     annotations = {"ingressclass.kubernetes.io/is-default-class": "true"} if default else {}
-    return decode_as(IngressClass, {"metadata": {"name": name, "annotations": annotations}})
+    metadata = {"name": name, "annotations": annotations}
+    return decode_as(IngressClass, {"metadata": metadata, "spec": {"controller": controller}})
 
 
 def gateway(name: str = "public", *listeners: dict[str, Any]) -> Gateway:

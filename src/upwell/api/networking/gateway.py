@@ -12,6 +12,13 @@ from upwell.api.meta import Condition, Kind, Model, Resource, Scope
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 
 
+class IngressClassSpec(Model):
+    """Controller of an IngressClass."""
+
+    controller: str = ""
+    """Its name, a domain and a path, such as `k8s.io/ingress-nginx`."""
+
+
 class IngressClass(Resource):
     """A controller that serves Ingresses (networking.k8s.io/v1)."""
 
@@ -23,6 +30,8 @@ class IngressClass(Resource):
         scope=Scope.CLUSTER,
         has_status=False,
     )
+
+    spec: IngressClassSpec = Field(default_factory=IngressClassSpec)
 
 
 class GatewayListener(Model):
@@ -62,13 +71,13 @@ class Gateway(Resource):
 
 
 class RouteParentStatus(Model):
-    """Answer of a Gateway to an HTTPRoute."""
+    """Answer of a Gateway to an HTTPRoute or TLSRoute."""
 
     conditions: tuple[Condition, ...] = ()
 
 
 class HttpRouteStatus(Model):
-    """Answers of the Gateways that an HTTPRoute attaches to."""
+    """Answers of the Gateways that an HTTPRoute or TLSRoute attaches to."""
 
     parents: tuple[RouteParentStatus, ...] = ()
 
@@ -77,6 +86,18 @@ class HttpRoute(Resource):
     """Hosts and paths of Services, served by Gateways (gateway.networking.k8s.io/v1, HTTPRoute)."""
 
     KIND: ClassVar[Kind] = Kind(GATEWAY_GROUP, "v1", "HTTPRoute", "httproutes")
+
+    spec: dict[str, Any] = Field(default_factory=dict)
+    status: HttpRouteStatus = Field(default_factory=HttpRouteStatus)
+
+
+class TlsRoute(Resource):
+    """Hosts of Services that end TLS themselves (gateway.networking.k8s.io/v1, TLSRoute).
+
+    Source: Gateway API 1.5, which has it in its standard channel.
+    """
+
+    KIND: ClassVar[Kind] = Kind(GATEWAY_GROUP, "v1", "TLSRoute", "tlsroutes")
 
     spec: dict[str, Any] = Field(default_factory=dict)
     status: HttpRouteStatus = Field(default_factory=HttpRouteStatus)

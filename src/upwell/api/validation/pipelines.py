@@ -96,7 +96,9 @@ def _clusters(stage: Stage, path: str) -> Iterator[Fault]:
         for at, check in enumerate(stage.verification.checks):
             if check.job is not None and check.job.each_cluster:
                 field = f"{path}.verification.checks[{at}].job.eachCluster"
-                yield Fault(field, "only in a stage on many clusters: set clusters, or leave it out")
+                yield Fault(
+                    field, "only in a stage on many clusters: set clusters, or leave it out"
+                )
         return
     if stage.cluster:
         yield Fault(path, "set either cluster or clusters")

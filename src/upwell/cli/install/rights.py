@@ -54,9 +54,9 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
         GrantedRule("", ("pods/log",), ("get",)),
     ),
     Feature.ROUTES: (
-        # What serves a Route belongs to it, whichever of the two the cluster has.
+        # What serves a Route belongs to it, whichever of these the cluster has.
         GrantedRule("networking.k8s.io", ("ingresses",), ("create", "update", "delete")),
-        GrantedRule(GATEWAY_GROUP, ("httproutes",), ("create", "update", "delete")),
+        GrantedRule(GATEWAY_GROUP, ("httproutes", "tlsroutes"), ("create", "update", "delete")),
     ),
     Feature.BUILDS: (
         GrantedRule("", ("pods",), ("create", "delete")),
@@ -76,7 +76,7 @@ _NEEDS: tuple[GrantedRule, ...] = (
     # does not look at.
     GrantedRule("", ("services", "resourcequotas", "limitranges"), _READ),
     GrantedRule("networking.k8s.io", ("ingresses",), _READ),
-    GrantedRule(GATEWAY_GROUP, ("gateways", "httproutes"), _READ),
+    GrantedRule(GATEWAY_GROUP, ("gateways", "httproutes", "tlsroutes"), _READ),
     # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition
-from upwell.api.networking.gateway import Gateway, HttpRoute
+from upwell.api.networking.gateway import Gateway, HttpRoute, TlsRoute
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.policy.routing.hosts import ROUTER_NAME
@@ -16,8 +16,8 @@ EXPRESSED = "Expressed"
 _ACCEPTED, _RESOLVED = "Accepted", "ResolvedRefs"
 
 
-def answer_of(served: HttpRoute) -> Condition:
-    """Return whether a Gateway serves an HTTPRoute, as a Route's condition."""
+def answer_of(served: HttpRoute | TlsRoute) -> Condition:
+    """Return whether a Gateway serves an HTTPRoute or TLSRoute, as a Route's condition."""
     for parent in served.status.parents:
         for kind in (_ACCEPTED, _RESOLVED):
             found = find(parent.conditions, kind)
@@ -27,7 +27,7 @@ def answer_of(served: HttpRoute) -> Condition:
                 )
     if served.status.parents:
         return Condition(type=ADMITTED, status="True", reason="Admitted", message="")
-    message = "no Gateway has answered for its HTTPRoute yet"
+    message = f"no Gateway has answered for its {served.KIND.kind} yet"
     return Condition(type=ADMITTED, status="Unknown", reason="Pending", message=message)
 
 

@@ -13,11 +13,13 @@ class IngressRouter:
     """Routes become Ingresses of this class."""
 
     class_name: str
+    controller: str = ""
+    """Name of the controller that serves the class."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayRouter:
-    """Routes become HTTPRoutes that attach to this Gateway."""
+    """Routes become HTTPRoutes or TLSRoutes that attach to this Gateway."""
 
     gateway: Gateway
 
@@ -47,7 +49,7 @@ def choose_router(
     defaults = [one for one in classes if one.annotations.get(_DEFAULT) == "true"]
     for some in (defaults, classes):
         if len(some) == 1:
-            return IngressRouter(some[0].name)
+            return IngressRouter(some[0].name, some[0].spec.controller)
     if len(gateways) == 1 and not classes:
         return GatewayRouter(gateways[0])
     return NoRouter(_unclear(sorted(one.name for one in defaults or classes), gateways))

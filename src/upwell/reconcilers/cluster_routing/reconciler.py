@@ -1,4 +1,4 @@
-"""Keeps an Ingress or HTTPRoutes equal to what each Route of a cluster asks for.
+"""Keeps an Ingress, or routes of the Gateway API, equal to what each Route of a cluster asks for.
 
 They belong to the Route, have names that follow from its own, and go with it. The cluster's router
 serves them; what it says of them becomes the Route's status.
@@ -10,7 +10,7 @@ from datetime import datetime
 from upwell.api.codec import decode_as, encode
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey, Resource
-from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass
+from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass, TlsRoute
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
@@ -21,6 +21,7 @@ from upwell.policy.cluster_routing.expression import (
     includes,
     redirect_name,
     taken_fields,
+    wanted_annotations,
 )
 from upwell.policy.cluster_routing.report import address_of, answer_of, refused, status_of
 from upwell.policy.cluster_routing.routers import (
@@ -39,9 +40,12 @@ _REFUSED_SECONDS = 300.0
 """Time until what the cluster refused is tried again: rights and webhooks change unseen."""
 _REFUSALS = frozenset({"Forbidden", RejectedError.reason})
 """Reasons of errors that are told: rights and webhooks, and what the cluster's validation says."""
+_NOT_SERVED = "NotFound"
+"""Reason of an error about a kind that the cluster does not serve."""
+_TO_SERVE = "Install the definitions of the Gateway API (TLSRoute: 1.5 or later)."
 _EVERY = ""
-_SERVED: dict[str, type[Ingress] | type[HttpRoute]] = {
-    kind.KIND.kind: kind for kind in (Ingress, HttpRoute)
+_SERVED: dict[str, type[Ingress] | type[HttpRoute] | type[TlsRoute]] = {
+    kind.KIND.kind: kind for kind in (Ingress, HttpRoute, TlsRoute)
 }
 
 
@@ -122,16 +126,20 @@ class ClusterRoutes:
             await self._report(route, refused("NameTaken", message), expressed.left_out)
             return Result(_REFUSED_SECONDS)
         except StoreError as error:
-            if error.reason not in _REFUSALS:
+            if error.reason in _REFUSALS:
+                told = refused(error.reason, str(error))
+            elif error.reason == _NOT_SERVED and not isinstance(error, NotFoundError):
+                told = refused("NotExpressible", f"{error} {_TO_SERVE}")
+            else:
                 raise
-            await self._report(route, refused(error.reason, str(error)), expressed.left_out)
+            await self._report(route, told, expressed.left_out)
             return Result(_REFUSED_SECONDS)
         address = address_of(router.gateway) if isinstance(router, GatewayRouter) else ""
         admitted = Condition(type=ADMITTED, status="True", reason="Admitted", message="")
         for one in served:
             if isinstance(one, Ingress):
                 address = address_of(one)
-            elif isinstance(one, HttpRoute) and admitted.is_true:
+            elif isinstance(one, HttpRoute | TlsRoute) and admitted.is_true:
                 admitted = answer_of(one)
         await self._report(route, admitted, expressed.left_out, address)
         return Result()
@@ -161,12 +169,15 @@ class ClusterRoutes:
         if not _is_of(there, route):
             raise AlreadyExistsError(there.key)
         spec = encode(there).get("spec") or {}
-        if taken := taken_fields(there, spec, document["spec"]):
+        if taken := taken_fields(there, spec, document):
             raise _FieldTakenError(there.key, taken)
-        if includes(spec, document["spec"]) and (wanted.labels.items() <= there.labels.items()):
-            return there
         labels = {**there.labels, **wanted.labels}
-        changed = there.with_metadata(labels=labels).model_copy(update={"spec": wanted.spec})  # type: ignore[attr-defined]
+        annotations = wanted_annotations(there, document)
+        is_noted = labels == there.labels and annotations == there.annotations
+        if is_noted and includes(spec, document["spec"]):
+            return there
+        noted = there.with_metadata(labels=labels, annotations=annotations)
+        changed = noted.model_copy(update={"spec": wanted.spec})  # type: ignore[attr-defined]
         written = await self._store.update(changed)
         await self._cache.wait_for(written)
         return written
@@ -206,6 +217,7 @@ def cluster_route_controller(
         Watch(Gateway, of_both(routes.every)),
         Watch(Ingress, of_both(_owners)),
         Watch(HttpRoute, of_both(_owners)),
+        Watch(TlsRoute, of_both(_owners)),
     )
     return Controller("cluster-routes", routes, cache, watches)
 

@@ -270,12 +270,12 @@ def test_a_number_below_the_least_of_its_field_is_a_fault(field: str, value: int
 
 
 def test_a_job_in_each_cluster_needs_many_clusters() -> None:
-    job = {**SMOKE["job"], "eachCluster": True}
+    job = {"component": "web", "command": ["/test"], "eachCluster": True}
     many = {"clusters": {"selector": {"matchLabels": {"env": "production"}}}}
     checks = {"verification": {"checks": [SMOKE, {"name": "all", "job": job}]}}
 
     assert stage_faults(**checks, **many) == {}
-    for one in ({}, {"cluster": "east"}):
-        found = stage_faults(**checks, **one)
+    for cluster in ("", "east"):
+        found = stage_faults(**checks, cluster=cluster)
         assert list(found) == ["verification.checks[1].job.eachCluster"]
         assert "set clusters" in next(iter(found.values()))

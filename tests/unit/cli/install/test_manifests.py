@@ -12,7 +12,7 @@ import yaml
 from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
 
 from upwell.api.meta import Resource
-from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass
+from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass, TlsRoute
 from upwell.cli.core.errors import CommandError
 from upwell.cli.install.files import helm_files, yaml_of
 from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
@@ -175,7 +175,7 @@ def test_a_feature_that_is_left_out_has_no_rights() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [*NATIVE_WORKLOADS, *EVENT_KINDS, Gateway, HttpRoute, IngressClass],
+    [*NATIVE_WORKLOADS, *EVENT_KINDS, Gateway, HttpRoute, IngressClass, TlsRoute],
     ids=lambda kind: str(kind.KIND),
 )
 def test_what_is_followed_is_readable_whatever_feature_is_left_out(kind: type[Resource]) -> None:

@@ -15,6 +15,8 @@ def test_the_default_class_is_taken_or_the_only_one() -> None:
 
     assert choose_router(classes, [gateway()]) == IngressRouter("b")
     assert choose_router(classes[:1], []) == IngressRouter("a")
+    of_nginx = ingress_class("b", controller="k8s.io/ingress-nginx")
+    assert choose_router([of_nginx], []) == IngressRouter("b", "k8s.io/ingress-nginx")
 
 
 def test_without_a_class_the_only_gateway_is_taken() -> None:

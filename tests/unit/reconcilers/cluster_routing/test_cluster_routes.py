@@ -5,33 +5,50 @@ from typing import Any
 
 import pytest
 from tests.support.clocks import ManualTime
-from tests.support.cluster.routes import NAMESPACE, gateway, ingress_class, route, service
+from tests.support.cluster.routes import (
+    INGRESS_NGINX,
+    NAMESPACE,
+    TLS,
+    gateway,
+    ingress_class,
+    route,
+    service,
+)
 
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey, Resource
-from upwell.api.networking.gateway import Gateway, HttpRoute, HttpRouteStatus, IngressClass
+from upwell.api.networking.gateway import (
+    Gateway,
+    HttpRoute,
+    HttpRouteStatus,
+    IngressClass,
+    TlsRoute,
+)
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.controller import ObjectCache, Result
 from upwell.reconcilers.cluster_routing.reconciler import ClusterRoutes
 from upwell.store.interface import Selector
-from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
-KINDS = (Route, Service, IngressClass, Gateway, Ingress, HttpRoute)
+KINDS = (Route, Service, IngressClass, Gateway, Ingress, HttpRoute, TlsRoute)
 
 
 class GuardedStore(MemoryStore):
     """A store in memory, which may refuse new objects."""
 
     fault: StoreForbiddenError | None = None
+    has_tls_routes = True
 
     async def create[R: Resource](self, resource: R) -> R:
         if self.fault is not None and isinstance(resource, Ingress):
             raise self.fault
+        if isinstance(resource, TlsRoute) and not self.has_tls_routes:
+            raise KindNotServedError(TlsRoute.KIND)
         return await super().create(resource)
 
 
@@ -186,6 +203,40 @@ async def test_a_redirect_goes_when_it_is_not_asked_for_any_more(cluster: Routed
     await cluster.reconcile(declared)
 
     assert [one.name for one in await cluster.all(HttpRoute)] == ["web"]
+
+
+async def test_tls_that_is_passed_through_is_a_tls_route_where_the_cluster_has_these(
+    cluster: RoutedCluster,
+) -> None:
+    await cluster.store.create(gateway("public", TLS))
+    declared = await cluster.store.create(route(tls={"termination": "passthrough"}))
+    cluster.store.has_tls_routes = False
+
+    admitted = await cluster.admitted(declared)
+    assert (admitted.status, admitted.reason) == ("False", "NotExpressible")
+    assert "tlsroutes" in admitted.message
+
+    cluster.store.has_tls_routes = True
+    assert (await cluster.admitted(declared)).status == "Unknown"
+    assert [one.name for one in await cluster.all(TlsRoute)] == ["web"]
+    await cluster.store.create(ingress_class())
+    await cluster.reconcile(declared)
+    assert await cluster.all(TlsRoute) == []
+
+
+async def test_an_ingress_gets_the_annotations_of_its_controller(cluster: RoutedCluster) -> None:
+    await cluster.store.create(ingress_class(controller=INGRESS_NGINX))
+    declared = await cluster.store.create(route())
+    await cluster.reconcile(declared)
+
+    await cluster.change(route(tls={"termination": "passthrough"}))
+    assert (await cluster.admitted(declared)).is_true
+
+    [served] = await cluster.all(Ingress)
+    assert served.annotations == {"nginx.ingress.kubernetes.io/ssl-passthrough": "true"}
+    version = served.resource_version
+    await cluster.reconcile(declared)
+    assert (await cluster.all(Ingress))[0].resource_version == version
 
 
 async def test_an_ingress_of_somebody_else_is_left_alone(cluster: RoutedCluster) -> None:
