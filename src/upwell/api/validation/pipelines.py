@@ -91,7 +91,8 @@ def _clusters(stage: Stage, path: str) -> Iterator[Fault]:
     if stage.cluster and not is_label(stage.cluster):
         yield Fault(f"{path}.cluster", f"{stage.cluster!r} is not a lower-case DNS label")
     if stage.git is not None and not stage.runs_here:
-        yield Fault(f"{path}.git", "not with clusters: what is committed there reaches them")
+        why = "not with clusters: leave these out, and have what applies the repository roll it out"
+        yield Fault(f"{path}.git", f"{why} there; `runningUrl` and checks tell when it runs")
     if stage.clusters is None:
         for at, check in enumerate(stage.verification.checks):
             if check.job is not None and check.job.each_cluster:

@@ -121,8 +121,9 @@ def _away(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
 def _unsupported(stage: Stage) -> StageObstacle | None:
     config = DeploymentConfig.KIND.kind
     if any(one.kind == config for one in stage.workloads):
-        why = f"no {config} is rolled out on a cluster: let the stage name a Deployment"
-        return StageObstacle("UnsupportedWorkload", why)
+        why = f"no {config} is rolled out on another cluster: let the stage name a Deployment"
+        hint = "or have an Upwell in that cluster, with a Pipeline of its own"
+        return StageObstacle("UnsupportedWorkload", f"{why}, {hint}")
     for check in stage.verification.checks:
         if check.job is not None and check.job.junit:
             why = f"check {check.name} asks for a report, and no files of a test are read there"
