@@ -6,6 +6,7 @@ is said.
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 
 from pydantic import BaseModel
 
@@ -98,8 +99,7 @@ def effectless_fields(model: BaseModel, path: str = "") -> Iterator[tuple[str, s
             continue  # the name that the field had once, beside that of today
         if value and value not in defaults and name not in silent:
             yield f"{path}{name}", instead or _meant(model, name)
-    for name, field in type(model).model_fields.items():
-        alias = field.serialization_alias or field.alias or name
+    for name, alias in _fields(type(model)):
         value = model.__dict__[name]
         if isinstance(value, BaseModel):
             yield from effectless_fields(value, f"{path}{alias}.")
@@ -111,10 +111,18 @@ def effectless_fields(model: BaseModel, path: str = "") -> Iterator[tuple[str, s
             yield f"{path}{alias}", known[alias][1]
 
 
+@cache
+def _fields(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    """Return each field's name, and its name on the wire."""
+    return tuple(
+        (name, field.serialization_alias or field.alias or name)
+        for name, field in model.model_fields.items()
+    )
+
+
 def _meant(model: BaseModel, name: str) -> str:
     """Return a question for the field whose name is like `name`; or empty."""
-    fields = type(model).model_fields.items()
-    known = [field.serialization_alias or field.alias or own for own, field in fields]
+    known = [alias for _, alias in _fields(type(model))]
     near = get_close_matches(name[:_LONGEST_NAME], known, n=1, cutoff=0.75)
     return f"{MEANT}{near[0]}?" if near else ""
 

@@ -16,6 +16,8 @@ from upwell.api.patches.merge_keys import Names, identity, in_order, is_set, lis
 
 type Path = tuple[str, ...]
 type Document = dict[str, Any]
+type Fields = dict[Path, Any]
+"""Every path that can be owned, with its value."""
 
 _APPLY, _UPDATE = "Apply", "Update"
 _UNOWNED = {
@@ -133,8 +135,9 @@ def record_update(
     which nobody owns. managedFields that `new` brings count as the base, or else those of `old`.
     """
     entries = _entries(new) or _entries(old)
-    changed = _changed(old, new)
-    gone = owned_paths(old) - owned_paths(new)
+    before, after = _fields(old), _fields(new)
+    changed = _changed(before, after)
+    gone = before.keys() - after.keys()
     mine = next((entry for entry in entries if entry.is_of(manager, _UPDATE)), None)
     others = [
         replace(entry, paths=entry.paths - gone - changed)
@@ -151,7 +154,7 @@ def owned_paths(document: Document) -> frozenset[Path]:
     return frozenset(_fields(document))
 
 
-def _fields(document: Document) -> dict[Path, Any]:
+def _fields(document: Document) -> Fields:
     """Return every path that can be owned, with its value; the existence of an item is True."""
     return dict(_walk(document, (), ()))
 
@@ -229,16 +232,15 @@ def _merge(live: Any, declared: Any, names: Names) -> Any:
     return declared
 
 
-def _changed(old: Document, new: Document) -> set[Path]:
-    """Return the paths of `new` that are not in `old`, or have another value there."""
-    before = _fields(old)
-    return {path for path, value in _fields(new).items() if before.get(path, _MISSING) != value}
+def _changed(before: Fields, after: Fields) -> set[Path]:
+    """Return the paths that are not there before, or have another value."""
+    return {path for path, value in after.items() if before.get(path, _MISSING) != value}
 
 
 def _overwritten(old: Document, new: Document) -> set[Path]:
     """Return what is changed, without objects and lists that were emptied item by item."""
     before, after = _fields(old), _fields(new)
-    return {path for path in _changed(old, new) if path in before or after[path] not in ({}, [])}
+    return {path for path in _changed(before, after) if path in before or after[path] not in ({}, [])}
 
 
 def _prefixes(paths: Iterable[Path]) -> set[Path]:

@@ -6,6 +6,7 @@ server's own.
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 from annotated_types import Ge
 from pydantic import BaseModel
@@ -31,16 +32,18 @@ _OURS = {"metadata", "status"}
 
 def number_faults(resource: Resource) -> Iterator[Fault]:
     """Yield every number of the object that is out of bounds, with its path."""
-    for name, alias, value, bounds in _fields(resource):
+    for name, alias, bounds in _fields(type(resource)):
         if name not in _OURS:
-            yield from _faults(value, alias, bounds)
+            yield from _faults(getattr(resource, name), alias, bounds)
 
 
 def _faults(value: object, path: str, bounds: tuple[int, int]) -> Iterator[Fault]:
     least, largest = bounds
     if isinstance(value, BaseModel):
-        for _, alias, inner, its in _fields(value):
-            yield from _faults(inner, f"{path}.{alias}", its)
+        for name, alias, its in _fields(type(value)):
+            inner = getattr(value, name)
+            if inner is not None and not isinstance(inner, str):  # most are
+                yield from _faults(inner, f"{path}.{alias}", its)
     elif isinstance(value, tuple):
         for at, item in enumerate(value):
             yield from _faults(item, f"{path}[{at}]", bounds)
@@ -53,12 +56,15 @@ def _faults(value: object, path: str, bounds: tuple[int, int]) -> Iterator[Fault
         yield Fault(path, f"{_shown(value)} is {bound}")
 
 
-def _fields(model: BaseModel) -> Iterator[tuple[str, str, object, tuple[int, int]]]:
-    """Yield each field's name, its name on the wire, its value, and the bounds of a number."""
-    for name, field in type(model).model_fields.items():
+@cache
+def _fields(model: type[BaseModel]) -> tuple[tuple[str, str, tuple[int, int]], ...]:
+    """Return each field's name, its name on the wire, and the bounds of a number."""
+    found = []
+    for name, field in model.model_fields.items():
         largest = _LARGEST.get(name, INT32)
         alias = field.serialization_alias or field.alias or name
-        yield name, alias, getattr(model, name), (_least(field, largest), largest)
+        found.append((name, alias, (_least(field, largest), largest)))
+    return tuple(found)
 
 
 def _least(field: FieldInfo, largest: int) -> int:

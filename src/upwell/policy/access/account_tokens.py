@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from upwell.api.meta import Resource
-from upwell.policy.access.declared import run_beside
+from upwell.policy.access.declared import run_beside, says_the_same
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action, Grant, grant_text
 from upwell.policy.access.service_accounts import exceeding
@@ -40,6 +40,8 @@ def token_uses(resource: Resource) -> Iterator[TokenUse]:
 
 def new_token_uses(resource: Resource, old: Resource | None) -> list[TokenUse]:
     """Return the uses that a change brings in, or decides anew."""
+    if old is not None and says_the_same(resource, old):
+        return []
     known = frozenset(token_uses(old)) if old is not None else frozenset()
     return [use for use in token_uses(resource) if use not in known]
 

@@ -26,7 +26,7 @@ from upwell.api.values.author import (
     writers_of,
 )
 from upwell.policy.access.account_tokens import token_needs
-from upwell.policy.access.declared import declared
+from upwell.policy.access.declared import declared, says_the_same
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
 from upwell.policy.access.images import image_needs, respelt_needs
@@ -124,6 +124,8 @@ def refusal(
 
     `old` is the object as it was. Whoever changes a label alone is asked for nothing.
     """
+    if old is not None and says_the_same(resource, old):
+        return None
     wanted: Iterable[Need] = needs(resource, registry)
     if old is not None and wanted:
         known = needs(old, registry)
@@ -145,18 +147,19 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     resource = _with_writer(resource, old, requester)
     requesters = asked_imports(resource, old, requester.person or requester.name)
     resource = with_import_requesters(resource, requesters)
-    written = _written_by(resource, requester, requester.person)
     if old is None:
-        return with_content_authors(written, ())
+        return with_content_authors(_written_by(resource, requester, requester.person), ())
     kept = with_writers(authored_as(resource, old), writers_of(resource))
     kept = with_import_requesters(kept, requesters)
     if requester.name == author_of(old):  # a token of that name may have got a person since
         kept = _written_by(kept, requester, requester.person or author_person_of(old))
+    if says_the_same(resource, old):
+        return kept
     wanted = needs_in_use(resource, requester.registry)
     if declared(resource) == declared(old) and wanted == needs_in_use(old, requester.registry):
         return kept
     if requester.rights.lacking(wanted) is None:
-        return with_content_authors(written, ())
+        return with_content_authors(_written_by(resource, requester, requester.person), ())
     if requester.name == author_of(old) or not isinstance(resource, Build | BuildConfig):
         return kept
     return with_content_authors(kept, (*content_authors_of(old), requester.name))

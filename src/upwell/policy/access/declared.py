@@ -28,10 +28,22 @@ _DECLARING = (
     GRANTS_ANNOTATION,
 )
 
+UNREAD = ("labels", "managed_fields", "resource_version", "generation")
+"""Metadata on which no right depends."""
+
 
 def declared(resource: Resource) -> object:
     """Return all that an object declares; its other metadata and its status are left out."""
     return resource.model_dump(exclude={"metadata", "status"}), _of(resource, _DECLARING)
+
+
+def says_the_same(resource: Resource, old: Resource) -> bool:
+    """Return True if an object differs from what it was in labels and bookkeeping alone.
+
+    No rule reads these, so it takes the rights that it took, whatever they are.
+    """
+    unread = {name: getattr(resource.metadata, name) for name in UNREAD}
+    return old.with_metadata(**unread) == resource
 
 
 def run_beside(resource: Resource) -> str:

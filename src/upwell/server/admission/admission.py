@@ -92,10 +92,10 @@ def admit(
         resource = keep_triggered_images(old, complete)
     if isinstance(resource, Build) and isinstance(old, Build):
         resource = with_unchanged_spec(resource, old)
-    known = set() if old is None else set(_oddities(old))
     is_wish = old is not None and not applied and not goes_back
     untaken = untaken_images(old, declared, resource) if old is not None and is_wish else ()
     oddities = (*ignored_images(declared, resource), *untaken, *_oddities(resource))
+    known = set(_oddities(old)) if oddities and old is not None else set()
     warnings = tuple(_worth_saying(o for o in oddities if o not in known))
     if isinstance(resource, ImageStream):
         known_stream = old if isinstance(old, ImageStream) else None

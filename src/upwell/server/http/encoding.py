@@ -47,6 +47,10 @@ class EncodedObjects:
         self._keep(place, found)
         return found
 
+    def known(self, resource: Resource) -> EncodedObject | None:
+        """Return the JSON of this very object if it is at hand; any thread may ask."""
+        return self._used.get(id(resource))
+
     def _keep(self, place: int, found: EncodedObject) -> None:
         if place in self._recent:
             self._recent.move_to_end(place)

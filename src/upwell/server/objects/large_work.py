@@ -32,7 +32,7 @@ _BYTES_OF_VALUE = 32
 """Bytes that each value counts as at least: what is done for one costs more than to read it."""
 
 
-def size_of(text: bytes | str) -> int:
+def size_of(text: bytes | bytearray | str) -> int:
     """Return the size of the work on a document, in bytes; of short values it is that of longer."""
     raw = text.encode() if isinstance(text, str) else text
     return max(len(raw), _BYTES_OF_VALUE * max(raw.count(b","), raw.count(b"\n")))

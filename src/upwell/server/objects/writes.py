@@ -21,6 +21,7 @@ from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.visibility import SecretView
 from upwell.policy.waves.lowered_approvals import lowering_refusal
 from upwell.server.admission.admission import UNKNOWN_FIELD, Admitted, admit
+from upwell.server.http.encoding import encoded
 from upwell.server.http.errors import ApiError
 from upwell.server.http.kubernetes_fields import unknown_kubernetes_fields
 from upwell.server.http.target import RequestTarget
@@ -156,7 +157,7 @@ class Writer:
 
         async def changed_status() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
-            text = encode_json(old)
+            text = encoded(old)
             size = size_of(text) + options.size
             wanted = await options.work.computed(
                 lambda: _bounded(
@@ -170,9 +171,7 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.with_new_status(new.old, new.wanted))
             stored = await self._store.update_status(new.wanted)
-            changes = await options.work.computed(
-                lambda: _changes(new.old, stored, options), new.size
-            )
+            changes = await _changes(new.old, stored, options, new.size)
             return WriteResult(stored, changes=changes)
 
         return await update_with_retry(changed_status, write)
@@ -201,7 +200,7 @@ class Writer:
         if resource.KIND.namespaced and await ensure_namespace(self._store, resource.namespace):
             warnings += (_made_on_the_way(resource.namespace),)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        changes = await options.work.computed(lambda: _changes(None, stored, options), options.size)
+        changes = await _changes(None, stored, options, options.size)
         shown = _with_repository(stored, options.registry)
         return WriteResult(shown, warnings, created=True, changes=changes, audited=review.audited)
 
@@ -220,7 +219,7 @@ class Writer:
     ) -> WriteResult:
         async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
-            text = encode_json(old)
+            text = encoded(old)
             size = size_of(text) + options.size
 
             def compute() -> tuple[Resource, tuple[str, ...]]:
@@ -249,9 +248,7 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
             stored = await self._store.update(new.wanted)
-            changes = await options.work.computed(
-                lambda: _changes(new.old, stored, options), new.size
-            )
+            changes = await _changes(new.old, stored, options, new.size)
             shown = _with_repository(stored, options.registry)
             return WriteResult(shown, new.warnings, changes=changes, audited=new.audited)
 
@@ -377,10 +374,23 @@ def _authorized(resource: Resource, old: Resource | None, options: WriteOptions)
     return authored(resource, old, requester)
 
 
-def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tuple[FieldChange, ...]:
+async def _changes(
+    old: Resource | None, new: Resource, options: WriteOptions, size: int
+) -> tuple[FieldChange, ...]:
+    encoded(options.view.of(new))  # the text that its client and its watches are sent
     hidden = options.view.values.hidden
-    before = encode(hidden(old)) if old is not None else None
-    return tuple(changed_fields(before, encode(hidden(new))))
+
+    def compared() -> tuple[FieldChange, ...]:
+        before = _document(hidden(old)) if old is not None else None
+        return tuple(changed_fields(before, _document(hidden(new))))
+
+    return await options.work.computed(compared, size)
+
+
+def _document(resource: Resource) -> Document:
+    """Return the object as JSON data, from its text if that is at hand."""
+    document: Document = json.loads(encoded.known(resource) or encode_json(resource))
+    return document
 
 
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:
