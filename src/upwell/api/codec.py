@@ -201,11 +201,9 @@ def encode(resource: Resource) -> dict[str, Any]:
     return document
 
 
-def encode_metadata(resource: Resource) -> dict[str, Any]:
-    """Return the object's metadata as JSON data, as `encode` has them."""
-    text = resource.metadata.model_dump_json(exclude_unset=True, exclude_none=True)
-    document: dict[str, Any] = json.loads(text)
-    return document
+def encode_metadata_json(resource: Resource) -> str:
+    """Return the JSON text of the object's metadata, as `encode_json` has them."""
+    return resource.metadata.model_dump_json(exclude_unset=True, exclude_none=True)
 
 
 def unknown_fields(model: BaseModel, path: str = "") -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Cells of the tables of `get`: the same for kubectl, which a server answers, and for our CLI."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +15,37 @@ type Cell = str | int
 NO_VALUE = "<none>"
 
 
+@dataclass(frozen=True, slots=True)
+class Age:
+    """A cell that tells how long ago a time was: another one each second."""
+
+    since: datetime
+    in_words: bool = False
+
+    def at(self, now: datetime) -> str:
+        """Return the cell as it is at a time."""
+        if self.in_words:
+            return f"{elapsed_words(now - self.since)} ago"
+        return human_duration(now - self.since)
+
+
 def cells(resource: Resource, columns: Iterable[Column], now: datetime) -> list[Cell]:
     """Return the cells of an object; fields that were never set have their defaults."""
+    return at_time(read_cells(resource, columns), now)
+
+
+def at_time(read: Iterable[Cell | Age], now: datetime) -> list[Cell]:
+    """Return cells as they are at a time."""
+    return [cell.at(now) if isinstance(cell, Age) else cell for cell in read]
+
+
+def read_cells(resource: Resource, columns: Iterable[Column]) -> tuple[Cell | Age, ...]:
+    """Return all that an object's cells say at any time."""
     # No column shows who manages which field, which is more than all that columns show.
     document = resource.model_dump(
         mode="json", by_alias=True, exclude={"metadata": {"managed_fields"}}
     )
-    return [_cell(document, column, now) for column in columns]
+    return tuple(_cell(document, column) for column in columns)
 
 
 def listed_columns(kind: Kind, resources: Iterable[Resource]) -> list[Column]:
@@ -33,19 +57,18 @@ def listed_columns(kind: Kind, resources: Iterable[Resource]) -> list[Column]:
     ]
 
 
-def _cell(document: dict[str, Any], column: Column, now: datetime) -> Cell:
+def _cell(document: dict[str, Any], column: Column) -> Cell | Age:
     values = _found(document, column)
     if not values:
         return column.empty
     match column.type:
-        case ColumnType.DATE:
-            return human_duration(now - datetime.fromisoformat(values[0]))
-        case ColumnType.AGO:
-            return f"{elapsed_words(now - datetime.fromisoformat(values[0]))} ago"
+        case ColumnType.DATE | ColumnType.AGO:
+            since = datetime.fromisoformat(values[0])
+            return Age(since, in_words=column.type is ColumnType.AGO)
         case ColumnType.SPAN:
+            age = Age(datetime.fromisoformat(values[0]))
             ends = values_at(document, column.until) if column.until else []
-            end = datetime.fromisoformat(ends[0]) if ends else now
-            return human_duration(end - datetime.fromisoformat(values[0]))
+            return age.at(datetime.fromisoformat(ends[0])) if ends else age
         case ColumnType.INTEGER | ColumnType.BOOLEAN:
             value: int = values[0]
             return value

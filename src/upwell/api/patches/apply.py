@@ -240,7 +240,9 @@ def _changed(before: Fields, after: Fields) -> set[Path]:
 def _overwritten(old: Document, new: Document) -> set[Path]:
     """Return what is changed, without objects and lists that were emptied item by item."""
     before, after = _fields(old), _fields(new)
-    return {path for path in _changed(before, after) if path in before or after[path] not in ({}, [])}
+    return {
+        path for path in _changed(before, after) if path in before or after[path] not in ({}, [])
+    }
 
 
 def _prefixes(paths: Iterable[Path]) -> set[Path]:

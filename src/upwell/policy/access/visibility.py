@@ -7,9 +7,9 @@ placeholders, and may write them back.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import ReferenceType, ref
 
 from upwell.api.meta import Resource
+from upwell.api.values.identity_cache import IdentityCache
 from upwell.api.write_only.hidden import hidden, restored, write_only_fields
 from upwell.policy.access.roles import Action, Grant, is_allowed
 
@@ -19,28 +19,21 @@ class WriteOnlyValues:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._known: dict[int, tuple[ReferenceType[Resource], Resource | None]] = {}
-        """Hidden form of each object that is alive, by its identity; None: the object itself."""
+        self._known = IdentityCache(self._hidden)
 
     def hidden(self, resource: Resource) -> Resource:
         """Return the object without its write-only values; itself if it has none.
 
         An object is hidden once, however many read it: what is stored never changes.
         """
-        place = id(resource)
-        found = self._known.get(place)
-        if found is not None and found[0]() is resource:
-            return found[1] or resource
-        shown = hidden(resource, self._key)
-        if write_only_fields(type(resource)):
-            alive = ref(resource, lambda gone: self._forget(place, gone))
-            self._known[place] = alive, None if shown is resource else shown
-        return shown
+        if not write_only_fields(type(resource)):
+            return hidden(resource, self._key)
+        return self._known(resource) or resource
 
-    def _forget(self, place: int, gone: ReferenceType[Resource]) -> None:
-        found = self._known.get(place)
-        if found is not None and found[0] is gone:
-            del self._known[place]
+    def _hidden(self, resource: Resource) -> Resource | None:
+        """Return the hidden form of an object; None: that is the object itself."""
+        shown = hidden(resource, self._key)
+        return None if shown is resource else shown
 
     def restored(self, document: Mapping[str, Any], old: Resource | None) -> dict[str, Any]:
         """Return a document with the values of `old` for placeholders; raises InvalidObjectError.

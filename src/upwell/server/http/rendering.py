@@ -15,7 +15,13 @@ from upwell.api.meta import Kind, Resource
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.http.encoding import Piece, encoded, in_chunks
 from upwell.server.http.errors import ApiError
-from upwell.server.http.tables import META_VERSION, partial_metadata, table, table_head, table_row
+from upwell.server.http.tables import (
+    META_VERSION,
+    partial_metadata_json,
+    table,
+    table_head,
+    table_row_json,
+)
 from upwell.server.http.visibility import view_of
 
 type Document = dict[str, Any]
@@ -56,7 +62,9 @@ class Rendering:
             if any(column.notable for column in kind.columns):
                 shown = list(shown)
             head, items = table_head(kind, shown if isinstance(shown, list) else ()), "rows"
-            texts: Iterable[Piece] = (self._row(kind, resource) for resource in shown)
+            texts: Iterable[Piece] = (
+                table_row_json(kind, resource, self.now, self.include) for resource in shown
+            )
         else:
             head, items = {"kind": kind.list_kind, "apiVersion": kind.api_version}, "items"
             if self.metadata_only:
@@ -72,10 +80,7 @@ class Rendering:
     def _plain(self, resource: Resource) -> Piece:
         if not self.metadata_only:
             return encoded(resource)
-        return json.dumps(partial_metadata(resource)).encode()
-
-    def _row(self, kind: Kind, resource: Resource) -> bytes:
-        return json.dumps(table_row(kind, resource, self.now, self.include)).encode()
+        return partial_metadata_json(resource).encode()
 
     def bookmark(self, kind: Kind, version: str, annotations: Document) -> bytes:
         """Return the JSON of the object of a bookmark."""

@@ -1,17 +1,22 @@
 """Table output (meta.k8s.io/v1 Table): what `kubectl get` prints."""
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from upwell.api.codec import encode, encode_metadata
+from upwell.api.codec import encode, encode_metadata_json
 from upwell.api.meta import Column, Kind, Resource
-from upwell.formats.table_cells import cells, listed_columns
+from upwell.api.values.identity_cache import IdentityCache
+from upwell.formats.table_cells import Age, Cell, at_time, cells, listed_columns, read_cells
 
 type Document = dict[str, Any]
 
 META_VERSION = "meta.k8s.io/v1"
 _NAME_PATH = "metadata.name"
+_KEPT_ROWS = 8192
+"""Of some hundred bytes each, so that a table that is asked for again is not read again."""
 
 
 def table(
@@ -48,6 +53,31 @@ def _definition(column: Column) -> Document:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Row of an object at any time, with its metadata."""
+
+    cells: tuple[Cell | Age, ...]
+    tail: bytes
+    """JSON behind the cells."""
+
+
+def _read_row(resource: Resource) -> _Row:
+    tail = f',"object":{partial_metadata_json(resource)}}}'
+    return _Row(read_cells(resource, resource.KIND.printed_columns), tail.encode())
+
+
+_rows = IdentityCache(_read_row, _KEPT_ROWS)
+
+
+def table_row_json(kind: Kind, resource: Resource, now: datetime, include: str) -> bytes:
+    """Return the JSON of an object's row."""
+    if include in {"Object", "None"} or kind is not resource.KIND:
+        return json.dumps(table_row(kind, resource, now, include)).encode()
+    row = _rows(resource)
+    return b'{"cells":' + json.dumps(at_time(row.cells, now)).encode() + row.tail
+
+
 def table_row(kind: Kind, resource: Resource, now: datetime, include: str) -> Document:
     """Return an object's row."""
     row: Document = {"cells": cells(resource, kind.printed_columns, now)}
@@ -60,8 +90,11 @@ def table_row(kind: Kind, resource: Resource, now: datetime, include: str) -> Do
 
 def partial_metadata(resource: Resource) -> Document:
     """Return the metadata of an object alone (meta.k8s.io/v1 PartialObjectMetadata)."""
-    return {
-        "kind": "PartialObjectMetadata",
-        "apiVersion": META_VERSION,
-        "metadata": encode_metadata(resource),
-    }
+    document: Document = json.loads(partial_metadata_json(resource))
+    return document
+
+
+def partial_metadata_json(resource: Resource) -> str:
+    """Return the JSON text of the metadata of an object alone."""
+    head = f'"kind":"PartialObjectMetadata","apiVersion":"{META_VERSION}"'
+    return f'{{{head},"metadata":{encode_metadata_json(resource)}}}'
