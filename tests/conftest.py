@@ -45,8 +45,9 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_logins_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what the developer has logged in to out of all commands that tests run."""
+    """Keep what the developer has logged in to, or adopts, out of all commands that tests run."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.hookimpl(tryfirst=True)
