@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.buildbot import EXAMPLE, REPOSITORY, Buildbot, buildbot
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.python_images import publish_python
@@ -39,12 +41,7 @@ async def client(made: Installation) -> AsyncIterator[ApiClient]:
 async def test_a_base_change_goes_through_the_ci_to_production(
     made: Installation, client: ApiClient
 ) -> None:
-    await publish_python(made.vendor, BASE, "1.0")
-    made.commit(REPOSITORY, _sources())
-    async with buildbot(made, _token(made)) as ci:
-        await _apply(made, client, ci)
-        await ci.force()
-        await ci.succeeded(1)
+    async with _delivered(made, client) as ci:
         assert await _systems(made) == ["Vendor Linux 1.0"] * 3
 
         await publish_python(made.vendor, BASE, "2.0")
@@ -53,18 +50,47 @@ async def test_a_base_change_goes_through_the_ci_to_production(
         assert "runs on Vendor Linux 2.0" in log
         assert await _systems(made) == ["Vendor Linux 2.0"] * 3
         await _went_stage_by_stage(client, "greeter-2")
+        await _is_not_started_by_strangers(ci, [1, 2])
+
+
+@on_demand(
+    "tests/unit/examples/test_deliver.py::test_the_verdict_is_that_of_the_stages_tests",
+    "tests/unit/cli/builds/test_builds_on_demand.py::test_a_job_may_be_retried",
+    "tests/unit/reconcilers/builds/test_builds_from_inputs.py::"
+    "test_a_job_that_is_retried_makes_no_second_image",
+    "tests/integration/cli/test_promotion_over_http.py::"
+    "test_a_release_is_tested_approved_and_promoted",
+    "tests/integration/cli/test_promotion_over_http.py::test_a_failed_verdict_rejects_the_release",
+)
+async def test_a_rebuild_changes_nothing_and_what_fails_in_dev_stays_there(
+    made: Installation, client: ApiClient
+) -> None:
+    async with _delivered(made, client) as ci:
         before = await _state(client)
-        await _is_not_harmed_by_a_retry(client, ci, before)
-        await _is_not_started_by_strangers(ci)
+        await ci.again(1)
+        await ci.succeeded(2)
+        assert await _state(client) == before
 
         await publish_python(made.vendor, BASE, version="")
-        broken = await ci.build(4)
+        broken = await ci.build(3)
 
-        assert "greeter-3.dev" in broken["log"]
+        assert "greeter-2.dev" in broken["log"]
         assert "FAILED (failures=1)" in broken["log"]
         assert broken["results"] != 0
-        await until(partial(_systems, made), ["Vendor Linux 2.0"].__mul__(3).__eq__)
-        await _was_rejected_in_dev(client, "greeter-3")
+        await until(partial(_systems, made), ["Vendor Linux 1.0"].__mul__(3).__eq__)
+        await _was_rejected_in_dev(client, "greeter-2")
+
+
+@asynccontextmanager
+async def _delivered(made: Installation, client: ApiClient) -> AsyncIterator[Buildbot]:
+    """Have Buildbot deliver the first version to every stage."""
+    await publish_python(made.vendor, BASE, "1.0")
+    made.commit(REPOSITORY, _sources())
+    async with buildbot(made, _token(made)) as ci:
+        await _apply(made, client, ci)
+        await ci.force()
+        await ci.succeeded(1)
+        yield ci
 
 
 async def _went_stage_by_stage(client: ApiClient, release: str) -> None:
@@ -84,13 +110,7 @@ async def _went_stage_by_stage(client: ApiClient, release: str) -> None:
     assert len((await client.list(Build, Selector(NAMESPACE))).items) == 2
 
 
-async def _is_not_harmed_by_a_retry(client: ApiClient, ci: Buildbot, before: object) -> None:
-    await ci.again(2)
-    await ci.succeeded(3)
-    assert await _state(client) == before
-
-
-async def _is_not_started_by_strangers(ci: Buildbot) -> None:
+async def _is_not_started_by_strangers(ci: Buildbot, builds: Sequence[int]) -> None:
     event = {
         "type": "dev.upwell.image.changed",
         "subject": "greeter/ImageStream/python",
@@ -103,7 +123,7 @@ async def _is_not_started_by_strangers(ci: Buildbot) -> None:
         session.post(ci.hook, data=json.dumps(event), headers=headers) as answer,
     ):
         assert answer.status == 400
-    assert await ci.numbers() == [1, 2, 3]
+    assert await ci.numbers() == builds
 
 
 async def _was_rejected_in_dev(client: ApiClient, name: str) -> None:
