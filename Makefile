@@ -85,9 +85,10 @@ kills: python system  ## Kill the server in the middle of its work, again and ag
 		tests/acceptance/data_folder/test_kills.py $(ARGS)
 
 .PHONY: faults
-faults: python system  ## Inflict every fault at every step of the loop, kills at random times, a clock in a soak (an hour)
+faults: python system  ## Inflict every fault at every step of the loop, and what else CI leaves to neighbours (an hour)
 	UPWELL_FAULT_STEPS=all $(RUN) pytest -o faulthandler_timeout=999999 --reruns 0 \
-		tests/acceptance/faults tests/acceptance/test_demo.py tests/acceptance/test_survival.py $(ARGS)
+		tests/acceptance/faults $$(grep -rlE 'ALL_STEPS|on_demand\(' --include='test_*.py' \
+			--exclude-dir=faults tests/acceptance tests/integration) $(ARGS)
 
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.applications import (
     SOURCES,
     base_stream,
@@ -31,6 +32,15 @@ from upwell.oci import Digest
 from upwell.store.interface import ApiClient, NotFoundError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+INTERRUPTION = "tests/integration/builder/test_build_interruption.py"
+TRIGGERS = "tests/integration/builder/test_openshift_trigger_cases.py"
+RECONCILED = "tests/unit/reconcilers/builds"
+PULLED_BADLY = on_demand(
+    "tests/acceptance/test_faults_of_builds.py::"
+    "test_a_vendor_that_is_out_of_order_while_a_build_pulls",
+    "tests/integration/registry/test_client_faults.py::test_a_wrong_digest_is_never_used",
+)
 
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -104,6 +114,7 @@ async def test_an_assemble_that_fails(made: Installation, client: ApiClient) -> 
     await assert_nothing_left(made, build)
 
 
+@on_demand(f"{INTERRUPTION}::test_a_deadline_ends_a_hanging_assemble")
 async def test_an_assemble_that_hangs_ends_at_its_deadline(
     made: Installation, client: ApiClient
 ) -> None:
@@ -117,6 +128,7 @@ async def test_an_assemble_that_hangs_ends_at_its_deadline(
     await assert_nothing_left(made, build)
 
 
+@on_demand(f"{INTERRUPTION}::test_a_flooding_assemble_does_not_fill_the_log")
 async def test_an_assemble_that_floods_its_log(made: Installation, client: ApiClient) -> None:
     script = "yes flood | head -c 30000000\nmkdir -p /www\necho the end\n"
     await assemble(made, client, "flooding", script)
@@ -180,10 +192,10 @@ async def waiting_for_retry(client: ApiClient, name: str, reason: str) -> Build:
 @pytest.mark.parametrize(
     "misbehave",
     [
-        pytest.param(server_error, id="500"),
-        pytest.param(other_bytes, id="wrong digest"),
+        pytest.param(server_error, id="500", marks=PULLED_BADLY),
+        pytest.param(other_bytes, id="wrong digest", marks=PULLED_BADLY),
         pytest.param(truncated, id="truncated"),
-        pytest.param(dropped, id="dropped"),
+        pytest.param(dropped, id="dropped", marks=PULLED_BADLY),
     ],
 )
 async def test_a_vendor_that_is_out_of_order_while_a_build_pulls(
@@ -236,6 +248,7 @@ async def test_a_builder_that_is_killed(made: Installation, client: ApiClient) -
     await assert_nothing_left(made, build)
 
 
+@on_demand(f"{INTERRUPTION}::test_a_stopped_builder_ends_at_the_deadline")
 async def test_a_builder_that_is_stopped_ends_at_the_deadline(
     made: Installation, client: ApiClient
 ) -> None:
@@ -254,6 +267,10 @@ async def test_a_builder_that_is_stopped_ends_at_the_deadline(
     await assert_nothing_left(made, build)
 
 
+@on_demand(
+    f"{INTERRUPTION}::test_a_full_disk_is_no_fault_of_the_source",
+    f"{RECONCILED}/test_builds.py::test_builds_wait_while_the_disk_is_full_and_go_on_by_themselves",
+)
 async def test_a_full_disk_is_waited_out() -> None:
     def small(made: Installation) -> None:
         made.mount_small_disk(made.data_dir / "builder", megabytes=64)
@@ -274,6 +291,11 @@ async def test_a_full_disk_is_waited_out() -> None:
 CHURN_SECONDS = 12
 
 
+@on_demand(
+    f"{TRIGGERS}::test_case_13_only_the_latest_waits_and_the_running_build_is_left_alone",
+    f"{RECONCILED}/test_build_configs.py::test_while_images_move_one_build_runs_and_one_waits_with_the_newest",
+    "tests/acceptance/test_loop.py::test_a_base_change_reaches_every_application_once",
+)
 async def test_a_base_that_is_published_every_second_reaches_every_application(
     made: Installation, client: ApiClient
 ) -> None:

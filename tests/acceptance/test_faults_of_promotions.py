@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import installation, until
 from tests.support.installation.promoted_installation import PromotedInstallation, manifests
 
@@ -68,6 +69,10 @@ def delete(digest: str, *folders: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@on_demand(
+    "tests/unit/policy/promotion/test_holds_and_bars.py::"
+    "test_two_requests_for_one_stage_begin_one_after_the_other"
+)
 async def test_two_promotions_of_a_stage_at_once_are_one_after_the_other() -> None:
     async with open_promoted(approval=False) as promoted:
         for number in (2, 3):

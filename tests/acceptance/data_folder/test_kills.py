@@ -12,7 +12,7 @@ from tests.acceptance.data_folder.test_lost_database import serving
 from tests.support.installation.installation import installation
 from tests.support.installation.interrupted import InterruptedWork
 
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.faults.machine_faults import ALL_STEPS
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.applications import (
     base_stream,
     deployment,
@@ -155,6 +156,12 @@ async def test_a_soak_takes_its_time(offset: str) -> None:
 
 
 @pytest.mark.skipif(not _LIBRARIES, reason="apt install faketime")
+@on_demand(
+    "tests/unit/policy/images/test_import_schedule.py::"
+    "test_a_check_that_was_made_under_a_clock_ahead_is_overdue",
+    "tests/unit/reconcilers/images/test_imports.py::"
+    "test_a_check_under_a_clock_that_was_set_back_is_written",
+)
 async def test_imports_of_a_clock_that_was_ahead_at_the_last_start_go_on() -> None:
     async with with_clock() as (made, clock), made.client() as client:
         await publish(made.vendor, "vendor/base:1", "1.0")

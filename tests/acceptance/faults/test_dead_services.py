@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.surfaces import SurfaceAnswers, Surfaces, surfaces
 from tests.support.installation.traffic import answer, traffic
@@ -109,6 +110,14 @@ async def test_an_update_that_ends_at_once_takes_nothing_away_and_is_told(
     assert "dev.upwell.rollout.rolledback" in kinds
 
 
+@on_demand(
+    "tests/unit/reconcilers/rollouts/test_rollouts_deployment.py::"
+    "test_a_first_rollout_that_fails_says_that_nothing_can_be_fallen_back_on",
+    "tests/unit/reconcilers/rollouts/test_rollouts_deployment.py::"
+    "test_a_first_image_that_ends_after_a_second_is_never_complete",
+    "tests/acceptance/faults/test_dead_services.py::"
+    "test_an_update_that_ends_at_once_takes_nothing_away_and_is_told",
+)
 async def test_a_first_image_that_ends_at_once_is_a_fault(
     made: Installation, asked: Surfaces
 ) -> None:

@@ -7,6 +7,7 @@ from secrets import token_hex
 
 import aiohttp
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.applications import (
     base_stream,
     deployment,
@@ -71,7 +72,20 @@ def fill(file: Path, *, leave: int = 0) -> None:
         out.truncate(max(size - leave, 0))
 
 
-@pytest.mark.parametrize("leave", [0, 12 * 1024 * 1024], ids=["full", "below-the-floor"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(
+            0,
+            id="full",
+            marks=on_demand(
+                "tests/acceptance/test_faults_of_machines.py::"
+                "test_a_full_data_directory_stops_no_server_and_loses_nothing"
+            ),
+        ),
+        pytest.param(12 * 1024 * 1024, id="below-the-floor"),
+    ],
+)
 async def test_a_disk_that_fills_in_the_loop_stops_no_server(leave: int) -> None:
     async with installation(prepare=small_data) as made, made.client() as client:
         await publish(made.vendor, "vendor/base:1", "1.0")

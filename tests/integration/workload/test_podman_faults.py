@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.workload.podman_faults import lose_layer, lose_record, monitors_of, service_of
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
@@ -441,7 +442,20 @@ KILLED = 'create "$@"; kill -9 $$'
 """As by the kernel when memory runs out."""
 
 
-@pytest.mark.parametrize("fault", [KILLED, "exec sleep 1000", "kill -STOP $PPID; exec sleep 1000"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        KILLED,
+        pytest.param(
+            "exec sleep 1000",
+            marks=on_demand(
+                "tests/integration/workload/test_podman_faults.py::"
+                "test_a_container_runtime_that_comes_to_nothing_holds_nobody_up"
+            ),
+        ),
+        "kill -STOP $PPID; exec sleep 1000",
+    ],
+)
 async def test_a_container_runtime_that_comes_to_nothing_holds_nobody_up(
     creations: FaultyCreations, workload: Workload, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
