@@ -28,6 +28,8 @@ class MortalStore(MemoryStore):
         self.unheard = False
         """The next write that changes anything is made, and is the last of this life."""
         self.deaths = 0
+        self.before_write: Callable[[], None] | None = None
+        """Called before each write that is counted."""
         self._counted = counted
         """Tells whether a status is one of those that are counted, and die."""
 
@@ -52,6 +54,8 @@ class MortalStore(MemoryStore):
         if self.lives == 0:
             write.close()
             self._die(f"before write {self.writes + 1}")
+        if self.before_write is not None:
+            self.before_write()
         self.writes += 1
         if self.lives is not None:
             self.lives -= 1

@@ -13,7 +13,7 @@ from tests.support.rollouts.memory_machine import (
     RolloutSetup,
     _as_the_queue_does,
 )
-from tests.support.store.mortal_store import KilledError, MortalStore
+from tests.support.store.mortal_store import MortalStore
 from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Deployment, Job
@@ -207,19 +207,20 @@ async def begun(tmp_path: Path) -> PromotionSetup:
     return setup
 
 
-async def run(begun: PromotionSetup, code: int, lives: int | None = None) -> PromotionSetup:
-    """Carry a second image as far as it goes in a copy; its test ends with `code`."""
+async def run(
+    begun: PromotionSetup, code: int, left: list[PromotionSetup] | None = None
+) -> PromotionSetup:
+    """Carry a second image as far as it goes in a copy; its test ends with `code`.
+
+    What a death before each of the writes leaves is added to `left`.
+    """
     setup = copy.deepcopy(begun)
     setup.restart()  # reconcilers of the copy
     setup.runtime.exits["job"] = [code]
-    setup.mortal.lives = lives
+    if left is not None:
+        setup.mortal.before_write = lambda: left.append(copy.deepcopy(setup))
     await setup.tag(BETTER)
-    try:
-        await setup.until_still()
-    except* KilledError:
-        setup.mortal.lives = None
-        setup.restart()
-        await setup.until_still()
+    await setup.until_still()
     return setup
 
 
@@ -228,7 +229,8 @@ async def run(begun: PromotionSetup, code: int, lives: int | None = None) -> Pro
 async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     begun: PromotionSetup, code: int
 ) -> None:
-    whole = await run(begun, code)
+    left: list[PromotionSetup] = []
+    whole = await run(begun, code, left)
     wanted = await whole.outcome()
     assert wanted["tests that ran"] == 1
     assert wanted["jobs"] == []
@@ -236,10 +238,12 @@ async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     promotions = wanted["promotions"]
     assert isinstance(promotions, dict)
     assert [end for name, end in promotions.items() if name.startswith("shop-2.")] == ends
-    assert whole.mortal.writes > 20
-    for lives in range(whole.mortal.writes):
-        killed = await run(begun, code, lives)
-        assert await killed.outcome() == wanted, f"killed after {lives} writes"
+    assert len(left) == whole.mortal.writes > 20
+    for writes, killed in enumerate(left):
+        killed.mortal.before_write = None
+        killed.restart()
+        await killed.until_still()
+        assert await killed.outcome() == wanted, f"killed after {writes} writes"
 
 
 @pytest.mark.parametrize("phase", ["RollingOut", "Verifying", "RollingBack"])
