@@ -64,7 +64,7 @@ class JobCheck(Model):
     """For everything else that a Pod may say; the first container is the test."""
     junit: str = ""
     """Path in the container of a JUnit XML file, or of a folder of them: read, and believed before
-    the exit code."""
+    the exit code. /dev/stdout: the test prints it."""
     artifacts: tuple[str, ...] = ()
     """Paths in the container that are kept as evidence."""
     each_cluster: bool = False

@@ -39,6 +39,7 @@ from upwell.policy.promotion.stages import (
     names_workload,
     namespace_of,
 )
+from upwell.policy.promotion.verification.junit import PRINTED
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.summary import RolloutState
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Reason, Slot, TriggerVerdict
@@ -65,9 +66,11 @@ def native_obstacle(
     if stage.workloads and not is_followed(namespace):
         why = f"workloads of namespace {namespace} are not followed: add it to `namespaces`"
         return StageObstacle("NamespaceNotFollowed", f"{why} of [kubernetes]")
-    if asked := [one.name for one in stage.verification.checks if one.job and one.job.junit]:
+    jobs = ((one.name, one.job) for one in stage.verification.checks if one.job is not None)
+    if asked := [name for name, job in jobs if job.junit not in {"", PRINTED}]:
         why = f"check {asked[0]} asks for a report, and no files of a test are read on a cluster"
-        return StageObstacle("UnsupportedCheck", f"{why}: leave out `junit`, its exit code decides")
+        hint = f"have it print the report, with `junit: {PRINTED}`"
+        return StageObstacle("UnsupportedCheck", f"{why}: {hint}")
     if stage.git is not None:
         return None
     taken = (why for one in workloads for why in _taken(pipeline, stage, one))

@@ -11,7 +11,12 @@ from pathlib import PurePosixPath
 
 from upwell.api.promotion import Evidence
 from upwell.policy.promotion.verification.job_results import Findings
-from upwell.policy.promotion.verification.junit import Report
+from upwell.policy.promotion.verification.junit import (
+    PRINTED,
+    InvalidReportError,
+    Report,
+    printed_reports,
+)
 from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workers.interface import MIB, WorkerError, WorkerLimits
@@ -54,6 +59,8 @@ class Collector:
         self._kept = kept
         self._test = test
         self._left = FILES_BYTES
+        self._log = b""
+        self._is_log_whole = False
         self._evidence: list[Evidence] = []
         self.last_words = ""
         """The last line of the log."""
@@ -68,6 +75,7 @@ class Collector:
     async def log(self) -> None:
         """Keep the end of the log."""
         last, size = bytearray(), 0
+        is_read = False
         try:
             async with asyncio.timeout(_LOG_SECONDS):
                 async for piece in self._instances.logs(self._test.instance, self._test.container):
@@ -75,22 +83,26 @@ class Collector:
                     last += piece
                     if len(last) > 2 * LOG_BYTES:  # rarely: pieces are small, and may be many
                         del last[:-LOG_BYTES]
+                is_read = True
         except TimeoutError:
             self.notes.append(f"log: not read to its end within {_LOG_SECONDS} s")
         except WorkloadError as error:
             self.notes.append(f"log: {error}")
         del last[:-LOG_BYTES]
+        self._log, self._is_log_whole = bytes(last), is_read and size == len(last)
         if size > len(last):
             self.notes.append(f"log: the last {len(last)} of {size} bytes are kept")
         if last:
             self.last_words = _last_line(last)
-            await self._keep("log.txt", bytes(last))
+            await self._keep("log.txt", self._log)
 
     async def junit(self, path: str) -> Findings:
-        """Keep and read a report: a file, or all XML files below a folder.
+        """Keep and read a report: a file, all XML files below a folder, or those in the log.
 
         Raises a WorkloadError that may pass.
         """
+        if path == PRINTED:
+            return await self._printed()
         try:
             files = await self._read(path, JUNIT_BYTES)
         except WorkloadError as error:
@@ -104,6 +116,21 @@ class Collector:
             return Findings(fault=old if found else f"there is no report in {path}")
         await self._keep_files("junit", reports)
         return await _findings(reports)
+
+    async def _printed(self) -> Findings:
+        if not self._is_log_whole:
+            return Findings(fault="the report cannot be read: the log is not whole")
+        try:
+            reports = printed_reports(self._log)
+        except InvalidReportError as error:
+            return Findings(fault=f"the report cannot be read: {error}")
+        if not reports:
+            return Findings(fault="there is no report in the log")
+        files = [
+            ContainerFile(f"printed-{number}.xml", one) for number, one in enumerate(reports, 1)
+        ]
+        await self._keep_files("junit", files)
+        return await _findings(files)
 
     async def artifact(self, path: str) -> None:
         """Keep a file, or a folder as an archive."""

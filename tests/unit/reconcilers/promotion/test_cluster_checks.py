@@ -18,6 +18,7 @@ from upwell.api.pod import Pod
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.cluster.interface import OwnedPod
 from upwell.oci import Digest
+from upwell.policy.promotion.clusters.targets import cluster_obstacle
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion.checks.clusters import ClusterChecks, VerificationByStage
 from upwell.reconcilers.promotion.instances import CheckRuntime
@@ -49,6 +50,8 @@ class RemoteCheck:
         self.checks: tuple[CheckResult, ...] = ()
         self._outcome = VerificationOutcome.RUNNING
         self.each_cluster = False
+        self.junit = ""
+        self.log = b"all is well\n"
         self.ended: datetime | None = None
 
     def _verifying(self, runtime: CheckRuntime) -> Verifier:
@@ -68,7 +71,7 @@ class RemoteCheck:
 
     @property
     def pipeline(self) -> Pipeline:
-        job = {"component": "app", "eachCluster": self.each_cluster}
+        job = {"component": "app", "eachCluster": self.each_cluster, "junit": self.junit}
         check = {"name": "smoke", "timeoutSeconds": 60, "job": job}
         stage = {"name": "p", "clusters": MANY, "verification": {"checks": [check]}}
         return decode_as(
@@ -132,7 +135,7 @@ class RemoteCheck:
         }
         shown = self.remotes[cluster].shown
         shown.shown = [OwnedPod(decode_as(Pod, document), Owner("Job", "shop", job.name))]
-        shown.written["smoke-x", container.name] = b"all is well\n"
+        shown.written["smoke-x", container.name] = self.log
 
 
 class _Nobody:
@@ -268,3 +271,22 @@ async def test_a_cluster_that_is_away_holds_its_own_job_up_alone(in_each: Remote
 
     assert in_each.phases() == {"smoke.east": CheckPhase.PASSED}
     assert in_each.outcome() is VerificationOutcome.PASSED
+
+
+async def test_a_report_that_a_job_prints_is_believed_before_its_exit_code(
+    check: RemoteCheck,
+) -> None:
+    check.junit = "/dev/stdout"
+    check.log = b"<testsuite><testcase name='pays'><failure/></testcase></testsuite>\n"
+    await check.advance()
+    await check.ends(0)
+
+    result = await check.advance()
+
+    assert (result.phase, result.message.partition(";")[0]) == (
+        CheckPhase.FAILED,
+        "1 tests, 1 failed (pays)",
+    )
+    obstacle = cluster_obstacle(check.pipeline, check.pipeline.spec.stages[0], ())
+    assert obstacle is not None
+    assert obstacle.reason == "ClusterNotFound"  # and not UnsupportedCheck

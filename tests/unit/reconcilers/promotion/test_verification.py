@@ -108,6 +108,38 @@ class TestJobs:
         kept = await verified.evidence(ended.checks[0])
         assert kept.get("junit.xml") == report
 
+    @pytest.mark.parametrize(
+        ("printed", "outcome", "message"),
+        [
+            ((b"ran\n", REPORT), VerificationOutcome.PASSED, "1 tests, 0 failed; exit code 0"),
+            ((REPORT, BAD_REPORT), VerificationOutcome.FAILED, "2 tests, 1 failed (pays)"),
+            ((b"1 passed\n",), VerificationOutcome.INCONCLUSIVE, "there is no report in the log"),
+            ((REPORT[:-5],), VerificationOutcome.INCONCLUSIVE, "the report in the log has no </"),
+            ((b"x" * 9000, REPORT), VerificationOutcome.INCONCLUSIVE, "the log is not whole"),
+        ],
+    )
+    async def test_a_report_may_be_printed(
+        self,
+        verified: VerifiedPromotion,
+        monkeypatch: pytest.MonkeyPatch,
+        printed: tuple[bytes, ...],
+        outcome: VerificationOutcome,
+        message: str,
+    ) -> None:
+        monkeypatch.setattr(evidence, "LOG_BYTES", 5000)
+        verified.machine.log = list(printed)
+        await verified.begin({"name": "e2e", "job": {"component": "shop", "junit": "/dev/stdout"}})
+        await verified.look(2)
+        verified.machine.run(await verified.job())
+        verified.machine.exit(await verified.job(), 0)
+
+        [result] = (ended := await verified.look()).checks
+
+        assert ended.outcome is outcome
+        assert message in result.message
+        is_read = outcome is not VerificationOutcome.INCONCLUSIVE
+        assert (len(await verified.evidence(result)) == 2) is is_read
+
     async def test_the_report_of_another_run_says_nothing(
         self, verified: VerifiedPromotion
     ) -> None:

@@ -10,6 +10,7 @@ from upwell.api.pipeline import Check, ClusterPhase, ClusterProgress, Pipeline, 
 from upwell.policy.clusters.condition import away_text, is_reachable
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.stages import namespace_of
+from upwell.policy.promotion.verification.junit import PRINTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,9 @@ def _unsupported(stage: Stage) -> StageObstacle | None:
         hint = "or have an Upwell in that cluster, with a Pipeline of its own"
         return StageObstacle("UnsupportedWorkload", f"{why}, {hint}")
     for check in stage.verification.checks:
-        if check.job is not None and check.job.junit:
+        if check.job is not None and check.job.junit not in {"", PRINTED}:
             why = f"check {check.name} asks for a report, and no files of a test are read there"
-            hint = "leave out `junit`, its exit code decides"
+            hint = f"have it print the report, with `junit: {PRINTED}`"
             return StageObstacle("UnsupportedCheck", f"{why}: {hint}")
         if not stage.address and _asks_address(check):
             why = f"check {check.name} asks the stage's address, which is not known of a cluster"

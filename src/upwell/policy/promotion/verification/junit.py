@@ -4,11 +4,16 @@ The format has no owner; this reads what Surefire, pytest, Jest, Go and GoogleTe
 type is refused (entities can grow without bounds), and so is anything that is no test report.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 from xml.parsers import expat
 
+PRINTED = "/dev/stdout"
+"""Path of a report that is in the test's log."""
+_ROOT = re.compile(rb"<(testsuites?)(?=[\s/>])")
+_MAX_PRINTED = 2000
 _MAX_DEPTH = 64
 _MAX_CASES = 500_000
 _NAMED = 5
@@ -77,6 +82,25 @@ def parse_report(content: bytes) -> Report:
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise InvalidReportError(f"not a JUnit report: {error}") from error
     return reader.report()
+
+
+def printed_reports(log: bytes) -> tuple[bytes, ...]:
+    """Return the reports that a test has printed, each from its first tag to its last.
+
+    Raises InvalidReportError for one that does not end, and for more than 2000.
+    """
+    found: list[bytes] = []
+    at = 0
+    while (opened := _ROOT.search(log, at)) is not None:
+        closing = b"</" + opened[1] + b">"
+        end = log.find(closing, opened.end())
+        if end < 0:
+            raise InvalidReportError(f"the report in the log has no {closing.decode()}")
+        if len(found) == _MAX_PRINTED:
+            raise InvalidReportError(f"more than {_MAX_PRINTED} reports in the log")
+        at = end + len(closing)
+        found.append(log[opened.start() : at])
+    return tuple(found)
 
 
 class _Reader:

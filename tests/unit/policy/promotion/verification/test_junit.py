@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.policy.promotion.verification.junit import InvalidReportError, Report, parse_report
+from upwell.policy.promotion.verification.junit import (
+    InvalidReportError,
+    Report,
+    parse_report,
+    printed_reports,
+)
 
 SUREFIRE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <testsuite xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" name="shop.CartTest" time="0.9"
@@ -122,3 +127,23 @@ def test_nothing_that_arrives_is_a_fault_of_ours(content: bytes) -> None:
     for wrapped in (content, b"<testsuite>" + content + b"</testsuite>"):
         with contextlib.suppress(InvalidReportError):
             assert parse_report(wrapped).tests >= 0
+
+
+def test_all_reports_in_a_log_count() -> None:
+    log = b"collected 3\n" + PYTEST + b"\nPASS <testsuitesque>\n" + SUREFIRE + b"\ndone\n"
+
+    first, second = map(parse_report, printed_reports(log))
+    assert (first, second) == (parse_report(PYTEST), parse_report(SUREFIRE))
+    assert printed_reports(b"3 passed") == ()
+
+
+@pytest.mark.parametrize("log", [PYTEST[:-5], b"<testsuites " * 90_000, b"<testsuites/>"])
+def test_a_report_without_an_end_is_none(log: bytes) -> None:
+    with pytest.raises(InvalidReportError, match="has no </testsuites>"):
+        printed_reports(log)
+
+
+def test_more_reports_than_files_are_refused() -> None:
+    assert len(printed_reports(b"<testsuite></testsuite>" * 2000)) == 2000
+    with pytest.raises(InvalidReportError, match="more than 2000"):
+        printed_reports(b"<testsuite></testsuite>" * 2001)
