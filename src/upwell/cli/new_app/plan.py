@@ -52,8 +52,8 @@ from upwell.policy.new_app.components import (
 )
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
 from upwell.policy.new_app.images import FollowedImage, follow, names_tag
-from upwell.policy.new_app.objects import application_objects, event_subjects, webhook_secret_name
-from upwell.policy.notifications.addresses import address_subscriptions
+from upwell.policy.new_app.notices import notice_objects
+from upwell.policy.new_app.objects import application_objects, webhook_secret_name
 from upwell.policy.rollouts.volumes.written import about_declared, declared_volumes
 from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
@@ -412,8 +412,7 @@ class NewAppPlanner:
             self._plan.notes.append(about_port(app))
         self._plan.namespaces.update(stage.namespace for stage in app.stages)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]
-        subjects = event_subjects(self._namespace, app.name)
-        told = address_subscriptions(app.name, self._options.notify, subjects, app.metadata.labels)
+        told = notice_objects(app, self._namespace, self._options.notify)
         self._plan.documents += [encode(resource) for resource in told]
         if app.stages:
             self._plan.next_steps += about_stages(app)

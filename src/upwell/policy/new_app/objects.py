@@ -37,16 +37,6 @@ def application_objects(app: Application) -> tuple[Resource, ...]:
     return tuple(_objects(app))
 
 
-def event_subjects(namespace: str, name: str) -> tuple[str, ...]:
-    """Return the subjects of the events of an application that is built in `namespace`."""
-    kinds = ("ImageStream", "BuildConfig", "Deployment", "DeploymentConfig", "Route", "Pipeline")
-    numbered = ("Build", "Release", "Promotion")
-    return (
-        *(f"{namespace}/{kind}/{name}" for kind in kinds),
-        *(f"{namespace}/{kind}/{name}-[0-9]*" for kind in numbered),
-    )
-
-
 def _objects(app: Application) -> Iterator[Resource]:
     # Without the application's labels: other applications may stand on the streams too.
     declared = _declared(_followed(app))

@@ -122,6 +122,19 @@ def test_addresses_are_told_of_all_that_becomes_of_it(upwell: Upwell) -> None:
     assert {"default/Deployment/shop", "default/Build/shop-[0-9]*"} <= set(subjects)
 
 
+def test_notices_are_of_each_stage_too(upwell: Upwell) -> None:
+    stages = ("--stages", "dev,live", "--notify", "json://notices.test")
+    listed = yaml.safe_load(upwell("new-app", SHOP, *stages, "-o", "yaml").stdout)["items"]
+    told = {
+        one["metadata"].get("namespace", "default"): one["spec"]["filter"]["subjects"]
+        for one in listed
+        if one["kind"] == "Subscription"
+    }
+    secrets = {one["metadata"].get("namespace") for one in listed if one["kind"] == "Secret"}
+    assert set(told) == {"default", "shop-dev", "shop-live"} <= secrets | {"default"}
+    assert "shop-live/Deployment/shop" in told["shop-live"]
+
+
 def test_what_exists_is_never_changed(upwell: Upwell) -> None:
     assert upwell("new-app", SHOP).exit_code == 0
     before = upwell("get", "all", "-o", "json").stdout
