@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from click.testing import CliRunner
 from tests.support.cli.mistaken_commands import GROUPS, OBJECTS, Mistake
+from tests.support.cli.mistaken_states import ASKED_AT, STATES, objects
 from tests.support.paths import ROOT
 from tests.support.server.api_server import Api, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
+from upwell.api.meta import Resource
 from upwell.app.server_access import server_access
 from upwell.cli import main
 from upwell.cli.core.connection import DEFAULT_SERVER, Session
+from upwell.machine import clock
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, own_token
@@ -109,9 +113,9 @@ class Desk:
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     """Yield a server with objects, to which tokens are known."""
 
-    def guard(store: "MemoryStore", clock: ApiClock) -> AccessControl:
-        tokens = Tokens(store, clock, [own_token(ADMIN)], RegistryTokens())
-        return AccessControl(tokens, audit_log(folder, clock), None)
+    def guard(store: "MemoryStore", at: ApiClock) -> AccessControl:
+        tokens = Tokens(store, at, [own_token(ADMIN)], RegistryTokens())
+        return AccessControl(tokens, audit_log(folder, at), None)
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and never listens
@@ -121,15 +125,27 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
             await api.store.create(record.as_secret())
             for document in OBJECTS:
                 await api.store.create(apply_defaults(decode(document)))
+            (source := folder / "source").mkdir()
+            async for one in objects(source):
+                await _put(api.store, one)
             yield Desk(api, folder, free.getsockname()[1])
+
+
+async def _put(store: "MemoryStore", resource: Resource) -> None:
+    """Store an object with its status."""
+    metadata = resource.metadata.model_copy(update={"uid": "", "resource_version": ""})
+    made = await store.create(resource.model_copy(update={"metadata": metadata}))
+    if (status := getattr(resource, "status", None)) is not None:
+        await store.update_status(made.with_status(status))
 
 
 async def answers() -> str:
     """Return the text of all mistakes."""
     parts = [_HEAD]
-    with TemporaryDirectory() as name, _inside(Path(name)):
+    asked = patch.object(clock, "now", lambda: ASKED_AT)
+    with TemporaryDirectory() as name, _inside(Path(name)), asked:
         async with desk(Path(name)) as made:
-            for group in GROUPS:
+            for group in (*GROUPS, STATES):
                 told = [await asyncio.to_thread(made.answer, one) for one in group.mistakes]
                 parts += [f"# {group.title}\n", *told]
     return "\n".join(parts)

@@ -206,7 +206,7 @@ class StatusTree:
         if facts.freshness is not None and not (facts.freshness.is_current and facts.faults):
             parts.append(str(facts.freshness))
         waits_for = facts.freshness.waits_for if facts.freshness is not None else ""
-        parts.extend(f"! {fault}" for fault in facts.faults if fault.message not in waits_for)
+        parts.extend(told for fault in facts.faults if (told := _beyond(fault, waits_for)))
         parts.extend(_policy_text(facts.verdicts))
         text = shortened(", ".join(part for part in parts if part))
         return f"{facts.name}  {text}" if text else facts.name
@@ -291,6 +291,13 @@ class StatusTree:
             faults=self._snapshot.faults_about(key),
             verdicts=self._snapshot.verdicts(workload),
         )
+
+
+def _beyond(fault: HealthFault, said: str) -> str:
+    """Return what a fault adds to what its line says already; empty: nothing."""
+    if fault.message not in said:
+        return f"! {fault}"
+    return f"next: {fault.next_step}" if fault.next_step not in said else ""
 
 
 def _policy_text(verdicts: Sequence[PolicyRecord]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition
+from upwell.builder.interface import DISK_PRESSURE
 from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.health.fault import FaultEvent, HealthFault
 
@@ -61,12 +62,22 @@ def config_faults(config: BuildConfig) -> Iterator[HealthFault]:
         # Its Event and its notice tell of the cause once, however often it is tried again.
         message = without_next_attempt(degraded.message)
         again = degraded.message[len(message) :].strip()
-        told = degraded.model_copy(update={"message": message})
-        how = again or f"see `upwell logs buildconfig/{config.name}`"
+        told = degraded.model_copy(update={"message": message.removesuffix(".")})
+        how = _next_attempt(degraded, again) or f"see `upwell logs buildconfig/{config.name}`"
         yield HealthFault.of(config.key, FaultEvent.BUILD_FAILED, told, how)
     ready = find(config.status.conditions, _READY)
     if ready is not None and ready.status == "False" and ready.reason in _BLOCKING:
         yield HealthFault.of(config.key, FaultEvent.BUILD_BLOCKED, ready)
+
+
+def _next_attempt(degraded: Condition, again: str) -> str:
+    """Return what ends the wait for the next attempt, and when that is; empty: there is none."""
+    if not again:
+        return ""
+    told = again[0].lower() + again[1:].removesuffix(".")
+    if degraded.reason == DISK_PRESSURE:
+        return f"free space: `upwell prune` lists what may go; {told}"
+    return told
 
 
 def build_faults(build: Build) -> Iterator[HealthFault]:
