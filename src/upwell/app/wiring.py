@@ -286,7 +286,8 @@ def _limits(quota: QuotaSettings) -> ServerLimits:
 def _build_index(adapters: Adapters) -> BuildIndex:
     settings = adapters.settings
     on_base_change = settings.build_isolation.on_base_change
-    return BuildIndex(adapters.cache, on_base_change, settings.waves.rules.approvals)
+    approvals = settings.waves.rules.approvals
+    return BuildIndex(adapters.cache, on_base_change, approvals, adapters.authority)
 
 
 def _hosts(settings: ServerSettings) -> HostNames:

@@ -51,7 +51,7 @@ from upwell.policy.builds.triggers import (
 from upwell.policy.health.builds import build_degradation
 from upwell.policy.waves.approval import approval_view
 from upwell.policy.waves.gate import bar_of_wave
-from upwell.reconcilers.builds.context import BuildContext, config_of
+from upwell.reconcilers.builds.context import BuildContext, config_of, waits_for_right
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -265,8 +265,8 @@ def _without_older_base(conditions: Sequence[Condition], found: Condition) -> tu
 
 
 def _has_ended(build: Build) -> bool:
-    """Return True if nobody waits for the build: it has ended, or waits itself for a retry."""
-    return build.status.phase.is_terminal or waits_for_retry(build)
+    """Return True if nobody waits for it: it has ended, or waits for a retry or a right itself."""
+    return build.status.phase.is_terminal or waits_for_retry(build) or waits_for_right(build)
 
 
 def _trigger_memory(

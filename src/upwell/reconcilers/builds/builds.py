@@ -45,7 +45,7 @@ from upwell.policy.builds.run_policy import (
 from upwell.policy.builds.triggers import UPSTREAM_BUILDING
 from upwell.policy.waves.urgency import urgency_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
-from upwell.reconcilers.builds.context import config_of
+from upwell.reconcilers.builds.context import config_of, waits_for_right
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.reconcilers.builds.slots import BuildCapacity, BuildSlots
@@ -373,7 +373,8 @@ class Builds:
         )
         if after is None or changed.status.phase.is_terminal or displaces:
             yield from (sibling.key for sibling in self._siblings(changed))
-        if after is None or changed.status.phase.is_terminal or waits_for_retry(changed):
+        waits = waits_for_retry(changed) or waits_for_right(changed)
+        if after is None or changed.status.phase.is_terminal or waits:
             yield from self._index.held_below(config_of(changed))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import ObjectKey
 from upwell.api.values.base_changes import OnBaseChange
 from upwell.policy.builds.base_changes import with_notified_base
@@ -31,6 +31,7 @@ from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
+from upwell.reconcilers.authority import MISSING_RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class BuildContext:
     """Returns what keeps an image, by its pull spec, out of builds."""
     on_base_change: OnBaseChange = OnBaseChange.REBUILD
     """Answer to a change of a base where the BuildConfig has none of its own."""
+    refused: Container[ObjectKey] = frozenset()
+    """BuildConfigs that may not write into the other namespace that they say: no input of anyone's
+    comes from them."""
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return the builds of a BuildConfig."""
@@ -125,7 +129,7 @@ class BuildContext:
         found = []
         for key in sorted(self.graph.upstream(config)):
             if since is None or not has_built_since(self.builds(key), since):
-                found += self._under_way(key)
+                found += self.coming(key)
         return found
 
     def awaited_inputs(self, build: Build) -> str | None:
@@ -159,18 +163,23 @@ class BuildContext:
 
     def busy(self, config: ObjectKey) -> list[str]:
         """Name what will soon change the result of `config`: its own builds, and those above it."""
-        return [*self.busy_upstream(config), *self._under_way(config)]
+        return [*self.busy_upstream(config), *self.coming(config)]
+
+    def coming(self, key: ObjectKey) -> list[str]:
+        """Name what a BuildConfig is about to make of which others may expect an input."""
+        return [] if key in self.refused else self._under_way(key)
 
     def _under_way(self, key: ObjectKey) -> list[str]:
         config = self.configs.get(key)
         if config is None:
             return []
         builds = self.builds(key)
-        # One that waits for its next attempt may do so for long.
-        running = [b for b in builds if not b.status.phase.is_terminal and not waits_for_retry(b)]
+        # One that waits for its next attempt, or for a right, may do so for long.
+        unended = [one for one in builds if not one.status.phase.is_terminal]
+        running = [one for one in unended if not (waits_for_retry(one) or waits_for_right(one))]
         if running:
             return [f"build {one.name}" for one in running]
-        if any(map(waits_for_retry, builds)):
+        if unended:
             return []
         return [f"BuildConfig {key.name}"] if isinstance(self._due(config), StartBuild) else []
 
@@ -203,3 +212,8 @@ def config_of(build: Build) -> ObjectKey:
     """Return the key of the BuildConfig that a build belongs to."""
     name = build.labels.get(BUILD_CONFIG_LABEL, "")
     return ObjectKey(BuildConfig.KIND.kind, build.namespace, name)
+
+
+def waits_for_right(build: Build) -> bool:
+    """Return True if the build may not begin until somebody is granted a right."""
+    return build.status.phase is BuildPhase.NEW and build.status.reason == MISSING_RIGHT

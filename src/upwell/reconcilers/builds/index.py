@@ -52,6 +52,7 @@ from upwell.policy.waves.changes import present_moves
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL, bar_of_wave, needs_approval
 from upwell.policy.waves.stop import holds
 from upwell.policy.waves.urgency import urgency_of, urgency_of_build
+from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -72,8 +73,10 @@ class BuildIndex:
         cache: ObjectCache,
         on_base_change: OnBaseChange = OnBaseChange.REBUILD,
         approvals: ApprovalRules = NO_APPROVALS,
+        authority: Authority = UNASKED,
     ) -> None:
         """`on_base_change` is the answer of BuildConfigs that have none of their own."""
+        self._authority = authority
         self.cache = cache
         self._on_base_change = on_base_change
         self.approvals = approvals
@@ -128,7 +131,20 @@ class BuildIndex:
             _BuildNames(self.cache, config.namespace),
             partial(self._bar_of, waiting, _images_of(edges)),
             self._on_base_change,
+            await self._refused(configs.values()),
         )
+
+    async def _refused(self, configs: Iterable[BuildConfig]) -> frozenset[ObjectKey]:
+        """Return the BuildConfigs that say they write into another namespace, and may not."""
+        abroad = [
+            config
+            for config in configs
+            if any(
+                isinstance(edge.target, StreamTag) and edge.target.namespace != config.namespace
+                for edge in self.graph.outputs(config.key)
+            )
+        ]
+        return frozenset([one.key for one in abroad if await self._authority.refusal(one)])
 
     def waiting_for_approval(self, streams: Iterable[ImageStream]) -> Mapping[str, ImageBar]:
         """Return what bars the digests of streams whose changes nobody has approved yet."""

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.authors import FixedAuthors
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
+from upwell.api.values.author import with_author
 from upwell.controller import ObjectCache
 from upwell.policy.explain.graph import build_graph
+from upwell.policy.images.streams import StreamTag
+from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
@@ -193,6 +198,47 @@ async def test_dependents_in_a_ring_come_to_an_end() -> None:
     index = BuildIndex(ObjectCache(store))
     await index.cache.ready(BuildConfig)
     assert index.dependents(ObjectKey("BuildConfig", "shop", "a")) == 1
+
+
+@pytest.mark.parametrize(
+    ("grants", "awaited"),
+    [(("builder@tools",), []), (("builder@tools,shop",), ["build overwrite-1"])],
+)
+async def test_only_who_may_write_into_a_namespace_is_awaited_there(
+    grants: tuple[str, ...], awaited: list[str]
+) -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    output = {"kind": "ImageStreamTag", "name": "app:latest", "namespace": "shop"}
+    base = {"kind": "DockerImage", "name": "vendor.example/base:latest"}
+    made = config("overwrite", "tools", base, output)
+    await _put(store, with_author(made, "eve"))
+    await _put(store, config("dep", "shop", output, {**output, "name": "dep:latest"}))
+    await store.create(_build("overwrite", "tools"))
+    authority = Authority(FixedAuthors({"eve": grants}))
+    index = BuildIndex(ObjectCache(store), authority=authority)
+    dependent = ObjectKey("BuildConfig", "shop", "dep")
+    assert (await index.context_of(dependent)).busy_upstream(dependent) == awaited
+    assert await index.coming(StreamTag("shop", "app", "latest")) == awaited
+
+
+async def test_a_build_that_waits_for_a_right_is_not_awaited() -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    tags = [{"kind": "ImageStreamTag", "name": f"{name}:latest"} for name in ("base", "app", "dep")]
+    await _put(store, config("app", "shop", tags[0], tags[1]))
+    await _put(store, config("dep", "shop", tags[1], tags[2]))
+    build = await store.create(_build("app", "shop"))
+    index = BuildIndex(ObjectCache(store))
+    dependent = ObjectKey("BuildConfig", "shop", "dep")
+    assert (await index.context_of(dependent)).busy_upstream(dependent) == ["build app-1"]
+    status = build.status.model_copy(update={"reason": "MissingRight"})
+    await store.update_status(build.with_status(status))
+    assert (await index.context_of(dependent)).busy_upstream(dependent) == []
+
+
+def _build(of: str, namespace: str) -> Build:
+    labels = {BUILD_CONFIG_LABEL: of}
+    document = {"metadata": {"name": f"{of}-1", "namespace": namespace, "labels": labels}}
+    return Build.model_validate_json(json.dumps(document))
 
 
 def deployment(name: str, followed: Sequence[str]) -> Deployment:
