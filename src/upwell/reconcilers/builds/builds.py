@@ -47,6 +47,7 @@ from upwell.policy.waves.urgency import urgency_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.builds.context import config_of, waits_for_right
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.builds.interruptions import Interruptions
 from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.reconcilers.builds.slots import BuildCapacity, BuildSlots
 from upwell.reconcilers.signatures.questions import POLICY_REASONS
@@ -55,9 +56,6 @@ from upwell.store.interface import NotFoundError, StoreError
 log = logging.getLogger(__name__)
 
 LOG_SNIPPET_LINES = 20
-
-_STORE_PAUSE = 5.0
-"""Seconds before a build that the store interrupted is looked at again."""
 
 
 class Builds:
@@ -91,6 +89,7 @@ class Builds:
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
         self._retries: dict[ObjectKey, float] = {}
         """Times of next attempts of builds that failed here, by the loop: no clock delays them."""
+        self._interruptions = Interruptions(index.cache.failing)
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self._waiting: dict[ObjectKey, set[ObjectKey]] = defaultdict(set)
         """Builds to look at again when a run of their BuildConfig ends."""
@@ -131,6 +130,7 @@ class Builds:
             await self._stop(key)
             await self._builder.discard(build.uid)
             self._logs.close(build.uid)
+            self._interruptions.forget(key)
             return Result()
         if build.status.cancelled:
             await self._stop(key)
@@ -226,10 +226,11 @@ class Builds:
             await self._attempt(build)
         except NotFoundError:
             log.info("build deleted while it ran", extra={"key": str(build.key)})
-        except StoreError:
+        except StoreError as error:
             # The store does not take writes now (a full disk, say): look again when it does.
-            log.exception("build interrupted by the store", extra={"key": str(build.key)})
-            self.queue.add_after(build.key, _STORE_PAUSE)
+            self.queue.add_after(build.key, self._interruptions.note(build.key, error))
+        else:
+            self._interruptions.forget(build.key)
 
     async def _attempt(self, build: Build) -> None:
         status = build.status
@@ -335,6 +336,7 @@ class Builds:
         """Remove all that a deleted build has left: its run, its folder, its log."""
         await self._stop(key)
         self._retries.pop(key, None)
+        self._interruptions.forget(key)
         uid = self._uids.pop(key, None)
         if uid is not None:
             await self._builder.discard(uid)

@@ -33,7 +33,7 @@ from upwell.builder.interface import (
 from upwell.oci import Digest
 from upwell.policy.builds.identity import inputs_tag
 from upwell.registry.interface import RequestAccess
-from upwell.store.interface import NotFoundError, UnavailableError
+from upwell.store.interface import NotFoundError, StoreError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
 
@@ -520,10 +520,33 @@ async def test_a_store_that_takes_no_writes_stops_no_other_build(machine: BuildM
         assert len(machine.builder.plans) <= 3  # and it did not spin meanwhile
 
 
+async def test_a_right_to_the_status_that_is_missing_is_told_until_it_is_there(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.builds.interruptions._STORE_PAUSE", 0.01)
+    why = 'cannot update resource "builds/status" in API group "build.openshift.io"'
+    machine.store.failure = StoreError(why)
+    build = await machine.store.create(docker_build())
+
+    async def is_told() -> bool:
+        return [(one.key, one.why) for one in machine.cache.failing.all()] == [(build.key, why)]
+
+    async with machine.building():
+        await until(is_told)
+        machine.store.failure = None
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+        async def is_told_no_more() -> bool:
+            return not machine.cache.failing.all()
+
+        await until(is_told_no_more)
+    assert not [one for one in caplog.records if one.exc_info]
+
+
 async def test_what_the_store_cut_off_is_no_failed_try(
     machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upwell.reconcilers.builds.builds._STORE_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.reconcilers.builds.interruptions._STORE_PAUSE", 0.01)
     await machine.store.create(docker_build())
     cut_off = 0
 
