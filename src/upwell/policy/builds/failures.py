@@ -21,6 +21,7 @@ from upwell.builder.interface import (
 )
 
 GENERIC = "GenericBuildFailed"
+DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 MESSAGES: Mapping[str, str] = {
     POD_EVICTED: "The pod for this build was evicted before the build completed.",
@@ -56,7 +57,7 @@ _PHASES: Mapping[str, BuildPhase] = {
 _OF_THE_SOURCE = frozenset(
     {
         "CustomBuildFailed",
-        "DeadlineExceeded",
+        DEADLINE_EXCEEDED,
         "DockerBuildFailed",
         "InvalidContextDirectory",
         "InvalidStrategy",
@@ -171,6 +172,19 @@ def retry_message(error: BuildError, attempt: int, at: datetime) -> str:
 def without_next_attempt(message: str) -> str:
     """Return the message of a build without what changes at each attempt."""
     return message.partition(_NEXT_ATTEMPT)[0]
+
+
+def with_attempt_before(error: BuildError, build: Build) -> BuildError:
+    """Return the failure of an attempt; one by the deadline also says why the last try failed.
+
+    `build` is what it was before the attempt. A deadline says nothing of a cause, and what kept
+    the build before, a refused Pod for instance, may have kept it again.
+    """
+    if error.reason != DEADLINE_EXCEEDED or not (build.status.message and waits_for_retry(build)):
+        return error
+    before = without_next_attempt(build.status.message)
+    message = f"{str(error).rstrip('.')}; the attempt before failed: {before}"
+    return BuildError(error.reason, message, retryable=error.retryable)
 
 
 def retry_wait(build: Build, now: datetime) -> timedelta:

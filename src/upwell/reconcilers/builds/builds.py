@@ -32,6 +32,7 @@ from upwell.policy.builds.failures import (
     status_message,
     status_reason,
     waits_for_retry,
+    with_attempt_before,
 )
 from upwell.policy.builds.fairness import QueuedBuild
 from upwell.policy.builds.push_gates import output_registry
@@ -259,7 +260,7 @@ class Builds:
                 raise
             if not isinstance(error, BuildError):
                 log.exception("build failed by no fault of its own", extra={"key": str(build.key)})
-            await self._failed(begun, build_error(error))
+            await self._failed(begun, with_attempt_before(build_error(error), build))
 
     def _note(self, build: Build, line: str) -> None:
         """Add a line of ours to the log, which has all attempts."""

@@ -25,6 +25,7 @@ from upwell.policy.builds.failures import (
     retry_wait,
     transfer_may_pass,
     waits_for_retry,
+    with_attempt_before,
 )
 from upwell.reconcilers.builds.planner import pull_error
 from upwell.registry.errors import RegistryUnavailableError
@@ -136,3 +137,16 @@ def test_the_next_attempt_is_no_sooner_than_a_registry_asks_for(
     limited = RegistryUnavailableError("registry.test", "HTTP 503", told)
     assert retry_delay(build_error(limited), 10.0) == seconds
     assert retry_delay(pull_error(limited), 10.0) == seconds
+
+
+def test_a_deadline_says_what_failed_the_attempt_before_and_nothing_else_does() -> None:
+    refused = BuildError("CannotCreateBuildPod", 'cannot create resource "pods"', retryable=True)
+    message = retry_message(refused, 2, NOW)
+    waits = BuildStatus(phase=BuildPhase.NEW, retry_time=NOW, message=message)
+    late = BuildError("DeadlineExceeded", "build app-1 took longer than its deadline of 5 s")
+    told = with_attempt_before(late, Build(status=waits))
+    assert told.reason == "DeadlineExceeded"
+    assert str(told).startswith(f"{late}; the attempt before failed: Failed creating build pod.")
+    assert 'cannot create resource "pods".' in str(told)
+    assert with_attempt_before(late, Build()) is late
+    assert with_attempt_before(refused, Build(status=waits)) is refused
