@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,11 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
 
     async def work(client: ApiClient) -> None:
         cancel_at_end()
-        if output == Format.TABLE and not options.watch:
-            await _end_cut_off(client, session, options)
-        planned = await _plan(client, session, names, follow)
+        ends = output == Format.TABLE and not options.watch
+        ended = await _end_cut_off(client, session, options) if ends else frozenset[str]()
+        planned = await _plan(client, session, names, follow, ended)
+        if ended and not planned:
+            return
         if output != Format.TABLE:
             documents = [encode(one) for _, _, plan in planned for one in plan.objects]
             items = [one.document for one in check_documents(documents, session)]
@@ -145,8 +148,14 @@ def _show_plan(planned: Sequence[Planned], *, watch: bool) -> None:
             echo(f"next: {command} tells of the new images of what stays", err=True)
 
 
-async def _end_cut_off(client: ApiClient, session: Session, options: _AdoptOptions) -> None:
-    """Offer to end the takeovers that a kill or a power cut left; raises CommandError."""
+async def _end_cut_off(
+    client: ApiClient, session: Session, options: _AdoptOptions
+) -> AbstractSet[str]:
+    """Offer to end the takeovers that a kill or a power cut left; raises CommandError.
+
+    Returns the names, of services and containers, of those that are adopted now.
+    """
+    ended: set[str] = set()
     for takeover in cut_off():
         what = (
             f"{takeover.name}: its takeover of {takeover.program}/{takeover.container.name} was cut"
@@ -156,26 +165,36 @@ async def _end_cut_off(client: ApiClient, session: Session, options: _AdoptOptio
             echo(f"note: {what}; `upwell adopt -n {takeover.namespace}` ends it", err=True)
         elif options.dry_run or not (options.yes or sys.stdin.isatty()):
             echo(f"note: {what}; `upwell adopt --yes` ends it first", err=True)
-        elif options.yes or click.confirm(f"{what}. End it, or give it back?", err=True):
-            await end_cut_off(client, session, takeover)
+        elif (
+            options.yes or click.confirm(f"{what}. End it, or give it back?", err=True)
+        ) and await end_cut_off(client, session, takeover):
+            ended |= {takeover.name, takeover.container.name}
+    return ended
 
 
 async def _plan(
-    client: ApiClient, session: Session, names: Sequence[str], follow: FollowOptions
+    client: ApiClient,
+    session: Session,
+    names: Sequence[str],
+    follow: FollowOptions,
+    ended: AbstractSet[str],
 ) -> list[Planned]:
-    """Return what is to be adopted, with its objects; raises CommandError."""
+    """Return what is to be adopted, with its objects; raises CommandError.
+
+    `ended`: names of what is adopted already, by this call.
+    """
     _refuse_files(names)
     found = await _containers()
     if names:
         known = {one.name for _, one in found}
-        if missing := sorted(set(names) - known - {one.service.name for _, one in found}):
+        if missing := sorted(set(names) - ended - known - {one.service.name for _, one in found}):
             raise CommandError(
                 f"no container {', '.join(missing)} runs here, nor is there a Quadlet of it; there"
                 f" are: {', '.join(sorted(known)) or 'none'}",
                 Exit.USAGE,
             )
         found = [one for one in found if {one[1].name, one[1].service.name} & set(names)]
-    if not found:
+    if not found and not ended:
         raise CommandError(
             "no containers run here in Podman or Docker, and there are no Quadlets: nothing to"
             " adopt; `upwell apply -f compose.yaml` takes a Compose file"

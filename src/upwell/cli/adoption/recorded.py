@@ -74,6 +74,22 @@ def under_way(takeover: RecordedTakeover) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def taken_up(takeover: RecordedTakeover) -> Iterator[None]:
+    """Hold the record of a takeover that was cut off while it is ended; raises CommandError.
+
+    It stays as it is: there is nothing else that says what was stopped.
+    """
+    try:
+        file = takeover.path.open("r+b")
+    except OSError as error:
+        raise CommandError(f"{takeover.path} cannot be read: {error.strerror}") from error
+    with file:
+        if not _locked(file.fileno()):
+            raise CommandError(f"{takeover.name}: another `upwell adopt` ends its takeover")
+        yield
+
+
 def cut_off() -> list[RecordedTakeover]:
     """Return the takeovers that were begun, and are not under way any more."""
     return [found for path in sorted(_folder().glob("*.json")) if (found := _read(path))]

@@ -11,7 +11,7 @@ from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
 from upwell.cli.adoption.engines import Engine, OldContainer, copy_volume
-from upwell.cli.adoption.recorded import RecordedTakeover, under_way
+from upwell.cli.adoption.recorded import RecordedTakeover, taken_up, under_way
 from upwell.cli.adoption.volume_copies import put_away_copies, volume_copies
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, check_documents
@@ -24,7 +24,7 @@ from upwell.machine import clock
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
 from upwell.policy.adoption.workloads import begins_with, is_updated
-from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
 
@@ -77,35 +77,39 @@ async def take_over(
         await _change_hands(place, candidate, takeover, manifests, copies)
         if image:
             await _follow(place.client, follows)
+        await _retire(engine, takeover)
         takeover.forget()
-    await _retire(engine, takeover)
 
 
-async def end_cut_off(client: ApiClient, session: Session, takeover: RecordedTakeover) -> None:
+async def end_cut_off(client: ApiClient, session: Session, takeover: RecordedTakeover) -> bool:
     """End a takeover that was cut off: forward if the new instance serves, else back.
 
-    Raises CommandError; then its record stays.
+    Returns True if it is adopted now. Raises CommandError; then its record stays.
     """
     engine = Engine(takeover.program)
     manifests = check_documents(takeover.documents, session)
-    with under_way(takeover):
+    with taken_up(takeover):
         if await _serves(client, takeover):
             with suppress(CommandError):  # it may be stopped, or gone
                 await engine.stop(takeover.container)
             await _follow(client, manifests)
-            takeover.forget()
             await _retire(engine, takeover)
-            return
+            takeover.forget()
+            return True
         await _give_back(client, manifests)
         folders = [Path(one) for one in takeover.copies]
         put_away_copies(Path(takeover.data_dir), folders, used=True)
         await _start_again(engine, takeover.container, takeover.name)
         takeover.forget()
     echo(f"{takeover.name}: given back, {takeover.program}/{takeover.container.name}", err=True)
+    return False
 
 
 async def _serves(client: ApiClient, takeover: RecordedTakeover) -> bool:
-    """Return True if what a container becomes is rolled out and has the container's ports."""
+    """Return True if what a container becomes serves, and has the container's ports.
+
+    It does so as well while an update of it goes on, or has failed.
+    """
     try:
         found = await client.get(Deployment, takeover.namespace, takeover.name)
     except NotFoundError:
@@ -113,7 +117,7 @@ async def _serves(client: ApiClient, takeover: RecordedTakeover) -> bool:
     condition = find(found.status.conditions, HOST_PORTS)
     if condition is not None and condition.status != "True":
         return False
-    return rollout_of(found).state is RolloutState.COMPLETE
+    return serving(found) is not None
 
 
 async def _change_hands(

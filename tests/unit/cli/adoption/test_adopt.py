@@ -11,7 +11,7 @@ import pytest
 
 from upwell.api.apps import Deployment, RevisionRecord, WorkloadStatus
 from upwell.api.meta import Condition, Resource
-from upwell.cli.adoption.engines import OldContainer
+from upwell.cli.adoption.engines import Engine, OldContainer
 from upwell.cli.adoption.recorded import RecordedTakeover, cut_off, under_way
 from upwell.machine import clock
 
@@ -204,9 +204,13 @@ def test_what_was_cut_off_before_the_new_instance_served_is_given_back(
     assert not cut_off()
 
 
+@pytest.mark.parametrize("names", [(), ("web",)])
 @pytest.mark.usefixtures("serving")
 def test_what_was_cut_off_once_the_new_instance_served_is_ended(
-    upwell: Upwell, engine: EngineProgram, monkeypatch: pytest.MonkeyPatch
+    upwell: Upwell,
+    engine: EngineProgram,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
 ) -> None:
     with monkeypatch.context() as killed:
         killed.setattr(RecordedTakeover, "forget", lambda _: None)
@@ -216,11 +220,71 @@ def test_what_was_cut_off_once_the_new_instance_served_is_ended(
     engine.run()
     before = len(engine.calls)
 
-    result = upwell("adopt", "--yes")
+    result = upwell("adopt", *names, "--yes")
+    assert result.exit_code == 0, result.stderr
     assert "web: adopted; `podman rm web`" in result.stderr
     assert engine.calls[before:] == ["stop web", "update --restart=no web"]
     assert "deployment.apps/web unchanged" in result.stdout
     assert not cut_off()
+
+
+@pytest.mark.usefixtures("serving")
+def test_what_serves_is_ended_while_an_update_of_it_has_failed(
+    upwell: Upwell, engine: EngineProgram, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(RecordedTakeover, "forget", lambda _: None)
+        assert upwell("adopt", "--yes").exit_code == 0
+    web = asyncio.run(client.get(Deployment, "default", "web"))
+    [served] = web.status.revisions
+    failed = served.model_copy(update={"revision": 2, "hash": "i", "phase": "Failed"})
+    status = web.status.model_copy(update={"revisions": (failed, served)})
+    asyncio.run(client.update_status(web.with_status(status)))
+    engine.run()
+
+    result = upwell("adopt", "--yes")
+    assert "web: adopted; `podman rm web`" in result.stderr
+    assert not [one for one in engine.calls if one.startswith("start ")]
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_takeover_is_not_forgotten_before_the_old_container_starts_no_more(
+    upwell: Upwell, engine: EngineProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[bool] = []
+    retire = Engine.retire
+
+    async def look_and_retire(self: Engine, container: OldContainer) -> None:
+        known.append(takeover.path.exists())
+        await retire(self, container)
+
+    monkeypatch.setattr(Engine, "retire", look_and_retire)
+    with monkeypatch.context() as killed:
+        killed.setattr(RecordedTakeover, "forget", lambda _: None)
+        takeover = RecordedTakeover("", "podman", OldContainer("web"), "default", "web", "", [], [])
+        assert upwell("adopt", "--yes").exit_code == 0
+    engine.run()
+    upwell("adopt", "--yes")
+    assert known == [True, True]
+    assert not cut_off()
+
+
+@pytest.mark.usefixtures("serving")
+def test_the_record_outlives_a_disk_that_is_full_while_a_takeover_is_ended(
+    upwell: Upwell, engine: EngineProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takeover = RecordedTakeover(
+        "2026-01-01", "podman", OldContainer("old"), "default", "old", "/nowhere", [], []
+    )
+    with under_way(takeover):
+        pass
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("upwell.cli.adoption.recorded.os.fsync", full)
+    assert "old: given back" in upwell("adopt", "old", "--yes").stderr
+    assert engine.calls == ["start old"]
 
 
 @pytest.mark.usefixtures("serving")
