@@ -54,24 +54,42 @@ async def upgrade(
 ) -> str:
     """Install another version, restart the service if it runs, and return the new version.
 
-    Raises UpgradeFailedError, with the version before in place again where that can be.
+    Raises UpgradeFailedError; then, and where it is cancelled, the version before is in place again
+    where that can be.
     """
     is_active = await is_service_active()
     copies = _schema_copies(data_dir)
     if found.installer is not Installer.APT:
-        remove_deep(found.kept)
-        shutil.copytree(found.prefix, found.kept, symlinks=True)
+        _keep(found)
     try:
         return await _upgrade(found, file, tell, is_active=is_active)
-    except UpgradeFailedError as error:
+    except BaseException as error:
+        # An interruption too: it may have come while half of the new version was there.
         if is_active:
             await stop_service()  # nothing has the database open while another takes its place
         _put_back(found, data_dir, copies)
         if is_active:
             await restart_service()
-        raise UpgradeFailedError(f"{error}; {_what_is_there(found)}") from error
+        if isinstance(error, UpgradeFailedError):
+            raise UpgradeFailedError(f"{error}; {_what_is_there(found)}") from error
+        tell(_what_is_there(found))
+        raise
     finally:
         remove_deep(found.kept)
+
+
+def _keep(found: InstalledEnvironment) -> None:
+    """Copy the environment beside itself; raises UpgradeFailedError."""
+    remove_deep(found.kept)
+    try:
+        shutil.copytree(found.prefix, found.kept, symlinks=True)
+    except OSError as error:
+        remove_deep(found.kept)
+        # Of a tree there is one fault for each file.
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise UpgradeFailedError(
+            f"nothing was changed: {found.prefix} cannot be kept beside itself: {why}"
+        ) from error
 
 
 async def _upgrade(

@@ -1,6 +1,5 @@
 """`upwell upgrade`: another version of this installation, by what has installed it."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from upwell.app.backup.making import make_backup
 from upwell.app.setup.upgrading import InstalledEnvironment, UpgradeFailedError
 from upwell.app.setup.upgrading import upgrade as upgrade_installation
 from upwell.backup.interface import BackupError, BackupLimits, BackupPart
+from upwell.cli.core.connection import cancel_at_end, run_awaited
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
@@ -55,14 +55,16 @@ def upgrade(file: Path | None, data_dir: Path, backup_file: Path | None, *, dry_
         return
     if os.geteuid() != 0:
         raise CommandError("the upgrade takes root's rights: call it with sudo")
+    folder = data_dir.absolute()
     if backup_file is not None:
-        _back_up(data_dir.absolute(), backup_file.absolute())
+        _back_up(folder, backup_file.absolute())
+
+    async def work() -> str:
+        cancel_at_end()
+        return await upgrade_installation(found, source, folder, lambda line: echo(line, err=True))
+
     try:
-        version = asyncio.run(
-            upgrade_installation(
-                found, source, data_dir.absolute(), lambda line: echo(line, err=True)
-            )
-        )
+        version = run_awaited(work())
     except UpgradeFailedError as error:
         raise CommandError(str(error)) from error
     echo(f"{version} in place of {__version__}")

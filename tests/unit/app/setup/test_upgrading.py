@@ -1,6 +1,8 @@
 """Upgrades that come to an end, and those that do not: the version before is there again."""
 
+import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ UV = """\
 #!/bin/sh
 echo "uv $@" >> {log}
 [ ! -e {folder}/no-network ] || {{ echo 'no route' >&2; exit 1; }}
+[ ! -p {folder}/endless ] || {{ rm {prefix}/bin/upwell; cat {folder}/endless; }}
 cp {folder}/new-program {prefix}/bin/upwell
 touch {prefix}/new
 """
@@ -101,4 +104,35 @@ async def test_an_upgrade_that_fails_half_way_leaves_the_old_one(
         "systemctl stop upwell.service",
         "systemctl restart upwell.service",
     ]
+    assert sorted(one.name for one in machine.folder.iterdir() if "tool" in one.name) == ["tool"]
+
+
+async def test_an_upgrade_that_is_interrupted_leaves_the_old_one(machine: PlayedMachine) -> None:
+    os.mkfifo(machine.folder / "endless")
+    upgrading = asyncio.create_task(machine.upgrade())
+    # It can be opened for writing once it is read: then the old program is gone.
+    endless = await asyncio.to_thread(os.open, machine.folder / "endless", os.O_WRONLY)
+    upgrading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upgrading
+    os.close(endless)
+    assert (machine.prefix / "bin/upwell").exists()
+    assert machine.calls()[-1] == "systemctl restart upwell.service"
+    assert sorted(one.name for one in machine.folder.iterdir() if "tool" in one.name) == ["tool"]
+
+
+async def test_a_disk_without_room_for_the_old_version_changes_nothing(
+    machine: PlayedMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, target: Path, **__: object) -> None:
+        target.mkdir()
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")] * 2)
+
+    monkeypatch.setattr("upwell.app.setup.upgrading.shutil.copytree", full)
+    message = (
+        r"nothing was changed: .*/tool cannot be kept beside itself: \[Errno 28\] No space .*: 'b'$"
+    )
+    with pytest.raises(UpgradeFailedError, match=message):
+        await machine.upgrade()
+    assert machine.calls() == ["systemctl is-active --quiet upwell.service"]
     assert sorted(one.name for one in machine.folder.iterdir() if "tool" in one.name) == ["tool"]
