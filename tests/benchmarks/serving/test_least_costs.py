@@ -5,13 +5,16 @@ Run with `pytest -m benchmark -s tests/benchmarks/serving/test_least_costs.py`.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import pytest
+from tests.benchmarks.test_memory import build_config
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.memory_builds import (
     NAMESPACE,
@@ -28,6 +31,8 @@ from tests.support.rollouts.deployments import DeploymentUnderTest
 from tests.support.rollouts.memory_machine import GOOD
 
 from upwell.api.apps import Deployment
+from upwell.api.build import BuildConfig
+from upwell.api.codec import decode_as, encode_json
 from upwell.api.core import ConfigMap, Service
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectKey, ObjectMeta
@@ -35,8 +40,15 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
+from upwell.policy.access.roles import EVERYWHERE, Grant, Role
+from upwell.policy.access.visibility import SecretView, WriteOnlyValues
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.server.http.rendering import Rendering
+from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import WriteOptions
+from upwell.server.objects.writes import Writer
+from upwell.store.memory import MemoryStore
 
 pytestmark = pytest.mark.benchmark
 
@@ -45,6 +57,7 @@ SOURCE = f"{VENDOR}/debian:11"
 STREAMS, TAGS = 300, 100
 WATCHES, CHANGES = 100, 50
 LOOKS = 200
+ROWS = 500
 
 
 async def cost(work: Callable[[], Awaitable[object]], times: int) -> float:
@@ -210,6 +223,57 @@ async def test_looks_at_what_needs_nothing(ratios: Ratios) -> None:
         ours = await cost(lambda: repeated(at_deployment), LOOKS)
     least = await cost(lambda: repeated(read_deployment), LOOKS)
     tell(ratios, "looks of triggers, rollout and routes at an idle Deployment", ours, least)
+
+
+async def test_a_row_of_a_table(ratios: Ratios) -> None:
+    stored = [decode_as(BuildConfig, build_config(number)) for number in range(ROWS)]
+    rendering = Rendering(as_table=True, include="Metadata", now=datetime.now(UTC))
+
+    def table(resources: list[BuildConfig]) -> bytes:
+        return b"".join(rendering.many(BuildConfig.KIND, resources, {}))
+
+    rows = json.loads(table(stored))["rows"]
+
+    async def first() -> None:
+        table([one.model_copy() for one in stored])
+
+    async def again() -> None:
+        table(stored)
+
+    async def least() -> None:
+        assert all(json.dumps(row).encode() for row in rows)
+
+    bare = await cost(least, ROWS)
+    tell(ratios, "a row of a table that is read first", await cost(first, ROWS), bare)
+    tell(ratios, "a row of a table that is asked for again", await cost(again, ROWS), bare)
+
+
+async def test_a_change_of_an_object(ratios: Ratios) -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    kept = await store.create(decode_as(BuildConfig, build_config(0)))
+    grants = (Grant(Role.ADMIN, frozenset({EVERYWHERE})),)
+    view = SecretView(WriteOnlyValues(b"key"), grants)
+    options = WriteOptions("test", user="test", grants=grants, registry=VENDOR, view=view)
+    target = RequestTarget(BuildConfig, kept.namespace, kept.name)
+    writer = Writer(store, lambda: datetime.now(UTC))
+    number = 0
+
+    async def change() -> None:
+        nonlocal number
+        number += 1
+        labels = {"number": str(number)}
+        await writer.modify(
+            target, lambda one: one | {"metadata": one["metadata"] | {"labels": labels}}, options
+        )
+
+    async def least() -> None:
+        found = await store.get(BuildConfig, kept.namespace, kept.name)
+        document = json.loads(encode_json(found))
+        document["metadata"]["labels"] = {"number": "0"}
+        encode_json(decode_as(BuildConfig, document))
+
+    ours = await cost(lambda: repeated(change), LOOKS)
+    tell(ratios, "a change of an object", ours, await cost(lambda: repeated(least), LOOKS))
 
 
 @asynccontextmanager
