@@ -5,6 +5,7 @@ from typing import Any
 
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.validation.formats import (
+    MAX_LABEL,
     label_problem,
     label_value_problem,
     path_segment_problem,
@@ -17,21 +18,30 @@ from upwell.api.values.faults import Fault
 
 MAX_ANNOTATIONS = 256 * 1024
 """Bytes of all annotations of an object together, keys included."""
-_MAX_CRON_JOB = 52
-"""Characters of a CronJob's name: its Jobs add eleven."""
+_LONGEST: dict[str, int] = {
+    "CronJob": 52,  # its Jobs add eleven
+    "BuildConfig": MAX_LABEL,  # its Builds have it as a label
+    "DeploymentConfig": 58,  # its Pods have it as a label, with the number of their revision
+    "Pipeline": MAX_LABEL,  # its Releases and Promotions have it as a label
+}
+"""Characters that a name may have, by kind, where what is made of an object takes its name."""
 _FINALIZERS = {"kubernetes", "orphan", "foregroundDeletion"}
 
 
-def _cron_job_problem(name: str) -> str:
-    if len(name) > _MAX_CRON_JOB:
-        return f"must be no more than {_MAX_CRON_JOB} characters"
-    return subdomain_problem(name)
+def _parent_problem(longest: int) -> Callable[[str], str]:
+    """Return the check of a subdomain of no more than that many characters."""
+
+    def problem(name: str) -> str:
+        if len(name) > longest:
+            return f"must be no more than {longest} characters"
+        return subdomain_problem(name)
+
+    return problem
 
 
 _NAMES: dict[str, Callable[[str], str]] = {
     "Service": service_name_problem,
     "Namespace": label_problem,
-    "CronJob": _cron_job_problem,
     "Image": path_segment_problem,
     "ImageStreamTag": path_segment_problem,
     "ImageStreamImage": path_segment_problem,
@@ -39,6 +49,7 @@ _NAMES: dict[str, Callable[[str], str]] = {
     "RoleBinding": path_segment_problem,
     "ClusterRole": path_segment_problem,
     "ClusterRoleBinding": path_segment_problem,
+    **{kind: _parent_problem(longest) for kind, longest in _LONGEST.items()},
 }
 """By kind; names of others are subdomains."""
 

@@ -42,6 +42,23 @@ def test_good_names_pass(name: str) -> None:
     assert faults(("v1", "ConfigMap"), name) == {}
 
 
+@pytest.mark.parametrize(
+    ("api", "kind", "longest"),
+    [
+        (*BUILD, 63),
+        ("apps.openshift.io/v1", "DeploymentConfig", 58),
+        ("upwell.dev/v1alpha1", "Pipeline", 63),
+        ("batch/v1", "CronJob", 52),
+    ],
+)
+def test_a_name_leaves_room_for_what_is_made_of_its_object(
+    api: str, kind: str, longest: int
+) -> None:
+    assert "metadata.name" not in faults((api, kind), "a" * longest)
+    message = faults((api, kind), "a" * (longest + 1))["metadata.name"]
+    assert f"must be no more than {longest} characters" in message
+
+
 def test_a_name_or_a_prefix_for_one_is_required() -> None:
     assert list(faults(("v1", "ConfigMap"), "")) == ["metadata.name"]
     assert faults(("v1", "ConfigMap"), "", metadata={"generateName": "run-"}) == {}
