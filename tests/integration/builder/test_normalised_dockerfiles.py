@@ -142,7 +142,7 @@ async def made(
     file = folder / "Dockerfile"
     file.write_text(text, newline="")
     log = Log()
-    recipe = Recipe(file, context, docker_format=True, layers=True, use_cache=False)
+    recipe = Recipe(file, context, docker_format=True, layers=False, use_cache=False)
     outcome, image = await commands.build(recipe, folder, log)
     assert outcome.code == 0, log.text
     argv = ("buildah", *await store.flags(), "inspect", "--type=image", image)
