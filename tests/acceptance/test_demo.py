@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.faults.machine_faults import ALL_STEPS
+from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import started_cluster
 
 from upwell.cli.demo.teardown import PLACE, mounts_below
@@ -186,7 +187,18 @@ def steps(report: str, application: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["checking this", "upwell serve listens"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(
+            "checking this",
+            marks=on_demand(
+                "tests/acceptance/test_demo.py::test_ctrl_c_stops_the_making_of_root_file_systems"
+            ),
+        ),
+        "upwell serve listens",
+    ],
+)
 def test_ctrl_c_stops_everything(folder: Path, moment: str) -> None:
     with demo(folder) as running:
         running.until_it_says(moment)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.applications import deployment, published
 from tests.support.installation.data_folders import refused
 from tests.support.installation.installation import Installation, installation, until
@@ -73,7 +74,21 @@ def remove_database(made: Installation) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("emptied", [True, False])
+@pytest.mark.parametrize(
+    "emptied",
+    [
+        True,
+        pytest.param(
+            False,
+            marks=on_demand(
+                "tests/unit/app/test_data_folder.py::"
+                "test_an_empty_database_beside_instances_is_refused",
+                "tests/acceptance/data_folder/test_lost_database.py::"
+                "test_what_an_accepted_empty_database_does_not_know_runs_on",
+            ),
+        ),
+    ],
+)
 async def test_an_empty_database_beside_what_runs_is_refused(
     made: Installation,
     emptied: bool,  # noqa: FBT001 - pytest passes parameters by name
