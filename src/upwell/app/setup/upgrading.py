@@ -18,6 +18,8 @@ from upwell.policy.setup.upgrade import Installer, installer_of, upgrade_command
 _INSTALL_SECONDS = 1800.0
 _CHECK_SECONDS = 60.0
 _DATABASE = "upwell.db"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""Version of the interpreter that this runs with, which a new environment gets too."""
 
 
 class UpgradeFailedError(Exception):
@@ -95,7 +97,7 @@ def _keep(found: InstalledEnvironment) -> None:
 async def _upgrade(
     found: InstalledEnvironment, file: str, tell: Callable[[str], None], *, is_active: bool
 ) -> str:
-    command = upgrade_command(found.installer, file)
+    command = upgrade_command(found.installer, file, PYTHON)
     tell(" ".join(command))
     done = await run_command(*command, seconds=_INSTALL_SECONDS)
     if done.code:

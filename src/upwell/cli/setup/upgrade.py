@@ -7,7 +7,7 @@ import click
 
 from upwell import __version__
 from upwell.app.backup.making import make_backup
-from upwell.app.setup.upgrading import InstalledEnvironment, UpgradeFailedError
+from upwell.app.setup.upgrading import PYTHON, InstalledEnvironment, UpgradeFailedError
 from upwell.app.setup.upgrading import upgrade as upgrade_installation
 from upwell.backup.interface import BackupError, BackupLimits, BackupPart
 from upwell.cli.core.connection import cancel_at_end, run_awaited
@@ -51,7 +51,7 @@ def upgrade(file: Path | None, data_dir: Path, backup_file: Path | None, *, dry_
         raise CommandError(str(error)) from error
     source = "" if file is None else str(file.absolute())
     if dry_run:
-        echo(" ".join(upgrade_command(found.installer, source)))
+        echo(" ".join(upgrade_command(found.installer, source, PYTHON)))
         return
     if os.geteuid() != 0:
         raise CommandError("the upgrade takes root's rights: call it with sudo")

@@ -35,18 +35,23 @@ def installer_of(prefix: str, files: Collection[str]) -> Installer:
     )
 
 
-def upgrade_command(installer: Installer, file: str = "") -> Sequence[str]:
-    """Return the command that installs the newest version, or the one of a wheel or package."""
+def upgrade_command(installer: Installer, file: str = "", python: str = "") -> Sequence[str]:
+    """Return the command that installs the newest version, or the one of a wheel or package.
+
+    A wheel gets the interpreter `python`, that of the installation: the first that uv finds may be
+    too old.
+    """
+    own = ("--python", python) if python else ()
     match installer:
         case Installer.APT if file:
             return ("apt-get", "install", "--yes", "--allow-downgrades", file)
         case Installer.APT:
             return ("apt-get", "install", "--yes", "--only-upgrade", "upwell")
         case Installer.UV if file:
-            return ("uv", "tool", "install", "--force", file)
+            return ("uv", "tool", "install", "--force", *own, file)
         case Installer.UV:
             return ("uv", "tool", "upgrade", "upwell")
         case Installer.PIPX if file:
-            return ("pipx", "install", "--force", file)
+            return ("pipx", "install", "--force", *own, file)
         case Installer.PIPX:
             return ("pipx", "upgrade", "upwell")

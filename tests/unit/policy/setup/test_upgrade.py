@@ -24,6 +24,8 @@ def test_an_installation_is_upgraded_by_its_installer(
     assert installer_of(prefix, files) is installer
     assert " ".join(upgrade_command(installer)) == command
     assert upgrade_command(installer, "/tmp/x.whl")[-1] == "/tmp/x.whl"  # noqa: S108 - a name
+    keeps = "--python 3.12" in " ".join(upgrade_command(installer, "x.whl", "3.12"))
+    assert keeps == (installer is not Installer.APT)
 
 
 def test_of_another_environment_its_owner_takes_care() -> None:
