@@ -102,7 +102,7 @@ async def test_a_new_commit_is_built_once(repository: FollowedRepository) -> Non
     condition = await repository.condition()
     assert condition is not None
     assert (condition.status, condition.reason) == ("True", "Followed")
-    assert condition.message == "main is at 222222222222; it is looked at every 5 min"
+    assert condition.message == "main is at 222222222222; it is looked at every 5m"
 
 
 async def test_a_branch_that_stays_costs_no_write(repository: FollowedRepository) -> None:

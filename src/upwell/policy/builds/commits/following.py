@@ -16,6 +16,7 @@ from upwell.api.build import (
     SourceRevision,
 )
 from upwell.api.meta import Condition
+from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
@@ -135,8 +136,7 @@ def followed(config: BuildConfig, head: str, look: CommitLook) -> Condition:
     """Return the condition of a repository that was reached."""
     git = config.spec.source.git
     ref = (git.ref if git is not None else None) or "HEAD"
-    minutes = look.interval.total_seconds() / 60
-    message = f"{ref} is at {_short(head)}; it is looked at every {minutes:g} min"
+    message = f"{ref} is at {_short(head)}; it is looked at every {human_duration(look.interval)}"
     if look.fault:
         return _condition("True", "InvalidInterval", f"{message}; {look.fault}")
     return _condition("True", "Followed", message)
