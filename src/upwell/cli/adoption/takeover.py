@@ -99,7 +99,12 @@ async def end_cut_off(client: ApiClient, session: Session, takeover: RecordedTak
         await _give_back(client, manifests)
         folders = [Path(one) for one in takeover.copies]
         put_away_copies(Path(takeover.data_dir), folders, used=True)
-        await _start_again(engine, takeover.container, takeover.name)
+        try:
+            await _start_again(engine, takeover.container, takeover.name)
+        except CommandError as error:
+            raise CommandError(
+                f"{error.message}; if it is gone for good, `rm {takeover.path}` forgets it"
+            ) from error
         takeover.forget()
     echo(f"{takeover.name}: given back, {takeover.program}/{takeover.container.name}", err=True)
     return False

@@ -75,16 +75,23 @@ def delete(
 async def _delete(
     client: ApiClient, targets: Sequence[tuple[type[Resource], str, str]], *, ignore_not_found: bool
 ) -> list[Resource]:
-    """Delete objects, print each, and return them as they were."""
+    """Delete objects, print each, and return them as they were.
+
+    One that is not there keeps none of the others. Raises StoreError.
+    """
     deleted: list[Resource] = []
+    missing: list[NotFoundError] = []
     for kind, namespace, name in targets:
         try:
             found = await client.get(kind, namespace, name)
             await client.delete(kind, namespace, name)
-        except NotFoundError:
-            if not ignore_not_found:
-                raise
+        except NotFoundError as error:
+            missing.append(error)
             continue
         deleted.append(found)
         echo(f"{full_name(found)} deleted")
+    if missing and not ignore_not_found:
+        for error in missing[:-1]:
+            echo(f"error: {error}", err=True)
+        raise missing[-1]
     return deleted

@@ -175,7 +175,7 @@ def test_the_old_container_stops_once_the_new_instance_is_ready(
 
 @pytest.mark.usefixtures("serving")
 def test_what_was_cut_off_before_the_new_instance_served_is_given_back(
-    upwell: Upwell, engine: EngineProgram
+    upwell: Upwell, engine: EngineProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = engine.folder / "data/workloads/claims/default/rows"
     copy.mkdir(parents=True)
@@ -195,6 +195,13 @@ def test_what_was_cut_off_before_the_new_instance_served_is_given_back(
     assert "old: its takeover of podman/old was cut off (2026-01-01T00:00:00" in told.stderr
     assert "`upwell adopt --yes` ends it first" in told.stderr
     assert engine.calls == []
+
+    with monkeypatch.context() as gone:
+        gone.setattr("upwell.cli.adoption.takeover.BACK_SECONDS", 0)
+        refused = upwell("adopt", "--yes")
+        assert refused.exit_code == 1
+        assert f"`rm {takeover.path}` forgets it" in refused.stderr
+    assert cut_off() == [takeover]
 
     result = upwell("adopt", "--yes")
     assert result.exit_code == 0, result.stderr

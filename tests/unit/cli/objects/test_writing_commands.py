@@ -254,6 +254,11 @@ def test_delete_by_name_and_wait(upwell: Upwell) -> None:
 
     assert upwell("delete", "cm/one", "--wait").stdout == "configmap/one deleted\n"
     assert upwell("delete", "cm/one").exit_code == 3
+    upwell("apply", "-f", "-", stdin=json.dumps(config_map("two")))
+    some = upwell("delete", "cm/one", "cm/two", "cm/three")
+    assert (some.exit_code, some.stdout) == (3, "configmap/two deleted\n")
+    assert "error: ConfigMap default/one" in some.stderr
+    assert "three" in some.stderr
     assert upwell("delete", "cm/one", "--ignore-not-found").exit_code == 0
 
 
