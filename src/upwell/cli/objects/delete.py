@@ -91,7 +91,7 @@ async def _delete(
         deleted.append(found)
         echo(f"{full_name(found)} deleted")
     if missing and not ignore_not_found:
-        for error in missing[:-1]:
-            echo(f"error: {error}", err=True)
+        for one in missing[:-1]:
+            echo(f"error: {one}", err=True)
         raise missing[-1]
     return deleted
