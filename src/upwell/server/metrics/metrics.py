@@ -57,7 +57,7 @@ class Metrics:
         )
         self._lag = Histogram(
             "upwell_event_loop_lag_seconds",
-            "Time that the event loop came late to a turn, ten times a second.",
+            "Time that the event loop came late to a turn, once a second.",
             buckets=_SECONDS,
             registry=self.registry,
         )
