@@ -16,15 +16,18 @@ _NO_GIT = "git is not installed: install it, or name the repository as BUILDER~U
 _DOCKERFILES = ("Dockerfile", "Containerfile")
 _LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "python": ("requirements.txt", "setup.py", "pyproject.toml"),
+    "php": ("composer.json", "index.php"),
+    "ruby": ("Gemfile", "config.ru"),
     "nodejs": ("package.json",),
     "java": ("pom.xml", "build.gradle"),
-    "ruby": ("Gemfile", "config.ru"),
-    "php": ("composer.json", "index.php"),
     "golang": ("go.mod", "main.go"),
     "perl": ("cpanfile", "index.pl"),
     "static": ("index.html", "public/index.html", "site/index.html"),
 }
-"""Builders, as OpenShift calls their streams, and the files that ask for each."""
+"""Builders, as OpenShift calls their streams, and the files that ask for each.
+
+Node comes after PHP and Ruby, whose applications have a package.json for their assets.
+"""
 
 
 @dataclass(frozen=True, slots=True)

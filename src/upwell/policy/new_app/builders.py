@@ -190,7 +190,125 @@ _JAVA = LanguageBuilder(
     ),
     {"SERVER_PORT": str(PORT), "MAVEN_OPTS": f"-Dmaven.repo.local={_HOME}/maven"},
 )
+_APACHE_MODULES = (
+    *("mpm_prefork", "authn_core", "authn_file", "auth_basic", "authz_core", "authz_host"),
+    *("authz_user", "access_compat", "dir", "mime", "env", "setenvif", "headers", "expires"),
+    *("filter", "deflate", "alias", "rewrite"),
+)
+"""Without PHP's: what the `.htaccess` of applications may ask for.
+
+Named one by one, so that Apache does not start, rather than show source, where one is missing.
+"""
+_PHP = LanguageBuilder(
+    "php",
+    (
+        "libapache2-mod-php",
+        "media-types",
+        "php-cli",
+        "php-curl",
+        "php-gd",
+        "php-intl",
+        "php-mbstring",
+        "php-mysql",
+        "php-pgsql",
+        "php-sqlite3",
+        "php-xml",
+        "php-zip",
+        "composer",
+        "git",
+        "unzip",
+    ),
+    (
+        "mkdir -p /opt/app-root/apache",
+        "if [ -f composer.json ]; then",
+        "  composer install --no-dev --no-interaction --no-progress --optimize-autoloader",
+        "fi",
+        'rm -rf "$COMPOSER_HOME"',
+    ),
+    (
+        *_PROCFILE,
+        "for folder in public web htdocs .; do",
+        '  if [ -f "$folder/index.php" ]; then break; fi',
+        "done",
+        "cat > /opt/app-root/apache/apache.conf <<END",
+        "PidFile /opt/app-root/apache/pid",
+        "ServerName localhost",
+        "Listen 0.0.0.0:$PORT",
+        "ErrorLog /dev/stderr",
+        *(
+            f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
+            for name in _APACHE_MODULES
+        ),
+        "LoadModule php_module $(ls /usr/lib/apache2/modules/libphp*.so)",
+        "TypesConfig /etc/mime.types",
+        '<FilesMatch "[.]php$">',
+        "  SetHandler application/x-httpd-php",
+        "</FilesMatch>",
+        "DocumentRoot $PWD/$folder",
+        "<Directory $PWD/$folder>",
+        "  AllowOverride All",
+        "  Require all granted",
+        "  DirectoryIndex index.php index.html",
+        "  FallbackResource /index.php",
+        "</Directory>",
+        '<FilesMatch "^[.]">',
+        "  Require all denied",
+        "</FilesMatch>",
+        '<DirectoryMatch "/[.](?!well-known)">',
+        "  Require all denied",
+        "</DirectoryMatch>",
+        'LogFormat "%h %t \\"%r\\" %>s %b" short',
+        "CustomLog /dev/stdout short",
+        "END",
+        "exec apache2 -d /opt/app-root/apache -f /opt/app-root/apache/apache.conf -D FOREGROUND",
+    ),
+    {"COMPOSER_HOME": f"{_HOME}/composer"},
+)
+_RUBY = LanguageBuilder(
+    "ruby",
+    (
+        "ruby",
+        "ruby-dev",
+        "bundler",
+        "gcc",
+        "g++",
+        "make",
+        "libc6-dev",
+        "libpq-dev",
+        "libyaml-dev",
+        "git",
+    ),
+    (
+        "if [ -f Gemfile.lock ]; then export BUNDLE_FROZEN=true; fi",
+        "if [ -f Gemfile ]; then bundle install; fi",
+        "if [ -f Rakefile ] &&",
+        "  bundle exec rake -P 2> /dev/null | grep -q '^rake assets:precompile$'; then",
+        "  SECRET_KEY_BASE_DUMMY=1 bundle exec rake assets:precompile",
+        "fi",
+    ),
+    (
+        *_PROCFILE,
+        "if [ -f config.ru ] && bundle info puma > /dev/null 2>&1; then",
+        '  exec bundle exec puma --bind "tcp://0.0.0.0:$PORT"',
+        "fi",
+        'if [ -f config.ru ]; then exec bundle exec rackup --host 0.0.0.0 --port "$PORT"; fi',
+        "for script in app.rb main.rb; do",
+        '  if [ -f "$script" ] && [ -f Gemfile ]; then exec bundle exec ruby "$script"; fi',
+        '  if [ -f "$script" ]; then exec ruby "$script"; fi',
+        "done",
+        "echo 'no Procfile, config.ru, app.rb or main.rb says what to start' >&2",
+        "exit 1",
+    ),
+    {
+        "BUNDLE_PATH": f"{_HOME}/gems",
+        "BUNDLE_WITHOUT": "development:test",
+        "RACK_ENV": "production",
+        "RAILS_ENV": "production",
+        "RAILS_LOG_TO_STDOUT": "1",
+        "RAILS_SERVE_STATIC_FILES": "1",
+    },
+)
 BUILDERS: Mapping[str, LanguageBuilder] = {
-    one.language: one for one in (_PYTHON, _NODE, _GO, _JAVA, _STATIC)
+    one.language: one for one in (_PYTHON, _NODE, _GO, _JAVA, _PHP, _RUBY, _STATIC)
 }
 """By language."""

@@ -333,14 +333,14 @@ async def test_the_builder_of_its_language_is_named(
     upwell: Upwell, client: "FakeClient", clone: Path
 ) -> None:
     (clone / "web" / "Dockerfile").unlink()
-    (clone / "web" / "Gemfile").touch()
+    (clone / "web" / "cpanfile").touch()
     needs = ("new-app", str(clone), "--context-dir=web")
     refused = await asyncio.to_thread(upwell, *needs)
-    assert "no Dockerfile, and ruby source: write BUILDER~REPOSITORY" in refused.stderr
+    assert "no Dockerfile, and perl source: write BUILDER~REPOSITORY" in refused.stderr
 
-    await client.put(stream("ruby", "3.3", f"sha256:{'a' * 64}"))
+    await client.put(stream("perl", "5.40", f"sha256:{'a' * 64}"))
     refused = await asyncio.to_thread(upwell, *needs)
-    assert "no Dockerfile, and ruby source: write ruby:3.3~REPOSITORY" in refused.stderr
+    assert "no Dockerfile, and perl source: write perl:5.40~REPOSITORY" in refused.stderr
 
 
 def test_a_language_with_a_builder_image_gets_it(upwell: Upwell, clone: Path) -> None:
@@ -358,6 +358,20 @@ def test_a_language_with_a_builder_image_gets_it(upwell: Upwell, clone: Path) ->
     assert source["from"]["name"] == "python-builder:latest"
     assert port_of(result, "shop") == 8080
     assert "Deployment/python-builder" not in made
+
+
+@pytest.mark.parametrize(("file", "language"), [("composer.json", "php"), ("Gemfile", "ruby")])
+def test_a_package_json_for_assets_does_not_make_it_node(
+    upwell: Upwell, clone: Path, file: str, language: str
+) -> None:
+    (clone / "web" / "Dockerfile").unlink()
+    for name in (file, "package.json"):
+        (clone / "web" / name).touch()
+
+    made = items(upwell("new-app", str(clone), "--context-dir=web", "-o", "yaml"))
+
+    source = made["BuildConfig/shop"]["spec"]["strategy"]["sourceStrategy"]
+    assert source["from"]["name"] == f"{language}-builder:latest"
 
 
 def test_a_builder_that_is_there_is_taken(upwell: Upwell, clone: Path) -> None:

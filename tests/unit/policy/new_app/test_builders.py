@@ -96,6 +96,37 @@ def test_a_java_application_is_started_by_its_jar(
     assert printed("java", BUILDERS["java"].script("run"), tmp_path) == started
 
 
+@pytest.mark.parametrize(
+    ("files", "started"),
+    [
+        (("config.ru", "Gemfile"), "bundle exec puma --bind tcp://0.0.0.0:8080"),
+        (("app.rb", "Gemfile"), "bundle exec ruby app.rb"),
+    ],
+)
+def test_a_ruby_application_is_started_by_what_is_there(
+    files: tuple[str, ...], started: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert printed("bundle", BUILDERS["ruby"].script("run"), tmp_path) == started
+
+
+@pytest.mark.parametrize(
+    ("index", "root"), [("public/index.php", "public"), ("index.php", "."), ("lib/a.php", ".")]
+)
+def test_the_document_root_of_a_php_application_is_found(
+    index: str, root: str, tmp_path: Path
+) -> None:
+    (tmp_path / index).parent.mkdir(exist_ok=True)
+    (tmp_path / index).touch()
+    (tmp_path / "apache").mkdir()
+    script = BUILDERS["php"].script("run").replace("/opt/app-root", str(tmp_path))
+    printed("apache2", script, tmp_path)
+    written = (tmp_path / "apache/apache.conf").read_text().splitlines()
+    assert "Listen 0.0.0.0:8080" in written
+    assert f"DocumentRoot {tmp_path}/{root}" in written
+
+
 def printed(program: str, script: str, folder: Path) -> str:
     """Return what a script calls a program with."""
     fake = folder / "bin" / program
@@ -104,6 +135,7 @@ def printed(program: str, script: str, folder: Path) -> str:
     fake.chmod(0o755)
     environment = {
         "PATH": f"{fake.parent}:/usr/bin:/bin",
+        "PORT": str(PORT),
         "GOCACHE": str(folder / "cache"),
         "GOMODCACHE": str(folder / "modules"),
     }
