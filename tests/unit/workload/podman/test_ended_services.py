@@ -1,4 +1,4 @@
-"""A service that ends while a log is followed: that is a fault of the runtime, and no other."""
+"""A service that ends: to a followed log a fault of the runtime; its life may be a short one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,6 +10,8 @@ import pytest
 
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import LogQuery
+from upwell.workload.podman.api import service as podman_service
+from upwell.workload.podman.api import supervision
 from upwell.workload.podman.api.client import PodmanApi
 
 if TYPE_CHECKING:
@@ -57,3 +59,9 @@ async def test_a_followed_log_ends_with_the_service_that_gave_it(service: Restar
         with pytest.raises(RuntimeUnavailableError, match="closed"):
             await anext(log)
     await api.close()
+
+
+def test_a_service_that_hangs_after_its_first_answer_counts_as_one_that_does_not_last() -> None:
+    asked = supervision._PING_PERIOD * 1.01 + supervision._MISSES * supervision._PING_SECONDS
+    killed = asked + (supervision._MISSES - 1) * supervision._MISS_PAUSE
+    assert killed < podman_service._SHORT_LIFE_SECONDS

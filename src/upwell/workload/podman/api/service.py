@@ -33,7 +33,7 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
 _PAUSES = Backoff(first=0.5, longest=4)
-_SHORT_LIFE_SECONDS = 3.0
+_SHORT_LIFE_SECONDS = 3.5
 """Longer than it takes to see that one hangs at its end, and to kill it."""
 _SHORT_LIVES = 3
 """So many in a row may be an accident: it is started at once."""
