@@ -6,6 +6,7 @@ in memory: their words are those that people read.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from upwell.api.meta import Resource
 from upwell.api.promotion import Promotion, Release
 from upwell.builder.context import context_of, read_dockerfile
 from upwell.builder.diagnosis import machine_fault
-from upwell.builder.interface import BuildError
+from upwell.builder.interface import BuildError, MissingScriptsError
+from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts
 from upwell.machine.process import ProcessResult
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.builds.failures import may_pass, retry_message, status_message, status_reason
 from upwell.policy.health.builds import build_degradation
 from upwell.policy.promotion.releases import found_rejection, rejected
@@ -40,7 +43,9 @@ async def objects(folder: Path) -> AsyncIterator[Resource]:
     """Yield the objects with their statuses; `folder` is empty, and stands for a source."""
     async for workload in _workloads():
         yield workload
-    for one in (*_builds(folder), *_releases()):
+    async for one in _builds(folder):
+        yield one
+    for one in _releases():
         yield one
 
 
@@ -82,11 +87,13 @@ async def _settled(namespace: str, image: str, more: Mapping[str, Any]) -> Resou
     return stored
 
 
-def _builds(folder: Path) -> Iterator[Resource]:
+async def _builds(folder: Path) -> AsyncIterator[Resource]:
     """Yield builds that have failed, each with its BuildConfig in a namespace of its own."""
     step = 'building at STEP "RUN make": while running runtime: exit status 2'
     failed = BuildError("DockerBuildFailed", f"Dockerfile build strategy has failed: {step}")
+    unscripted = ScriptSources("", folder, "", unrestricted())
     wrong: Mapping[str, Callable[[], object]] = {
+        "unscripted": lambda: collect_scripts(unscripted, folder),
         "undockered": lambda: read_dockerfile(folder, "Dockerfile"),
         "contextless": lambda: context_of(folder, "nodir"),
         "full": lambda: _raise(machine_fault(_FULL)),
@@ -94,9 +101,12 @@ def _builds(folder: Path) -> Iterator[Resource]:
     }
     for namespace, act in wrong.items():
         try:
-            act()
+            done = act()
+            if isawaitable(done):
+                await done
         except BuildError as error:
-            yield from _failed(namespace, error)
+            for one in _failed(namespace, error):
+                yield one
 
 
 def _raise(error: BuildError | None) -> None:
@@ -106,9 +116,11 @@ def _raise(error: BuildError | None) -> None:
 
 def _failed(namespace: str, error: BuildError) -> Iterator[Resource]:
     """Yield a BuildConfig and its build, as it is after its first attempt."""
+    image = {"kind": "ImageStreamTag", "name": "debian:13"}
+    scripted = isinstance(error, MissingScriptsError)
     spec = {
         "source": {"git": {"uri": "https://git.test/shop.git"}},
-        "strategy": {"dockerStrategy": {}},
+        "strategy": {"sourceStrategy": {"from": image}} if scripted else {"dockerStrategy": {}},
         "output": {"to": {"kind": "ImageStreamTag", "name": "shop:latest"}},
     }
     metadata = {"namespace": namespace, "name": "shop"}
@@ -162,6 +174,7 @@ STATES = Group(
         Mistake("the same, explained", "explain deployment/web -n secretless"),
         Mistake("a Dockerfile that does not exist", "status -n undockered"),
         Mistake("a folder of the source that does not exist", "explain bc/shop -n contextless"),
+        Mistake("a builder image that is none", "explain bc/shop -n unscripted"),
         Mistake("a step of a build that fails", "status -n failing"),
         Mistake("a full disk in a build", "status -n full"),
         Mistake("a rejected release", "promote shop-1 --stage staging"),

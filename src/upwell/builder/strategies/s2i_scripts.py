@@ -104,7 +104,8 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
         raise MissingScriptsError(
             "GenericBuildFailed",
             f"failed to install {missing}: neither the scripts URL, nor .s2i/bin in the source,"
-            " nor the builder image's label io.openshift.s2i.scripts-url gives them",
+            " nor the builder image's label io.openshift.s2i.scripts-url gives them: name a"
+            " builder image (`upwell builders list` has some) in the place of this one",
         )
     return in_image
 
