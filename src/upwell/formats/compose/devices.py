@@ -3,6 +3,7 @@
 A GPU is a CDI device, as `nvidia-ctk cdi generate` declares them: VENDOR/gpu=NUMBER, UUID or all.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from upwell.formats.compose.document import Document, Path
 
 _VENDORS = {"": "nvidia.com", "nvidia": "nvidia.com", "amd": "amd.com", "intel": "intel.com"}
 _EVERY = {"all", "-1"}
+_COUNT = re.compile(r"[1-9][0-9]?")
+"""GPUs that may be asked for by their number: no machine has more than some dozens."""
 
 
 def read_devices(document: Document, path: Path, body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -65,8 +68,8 @@ def _requests(document: Document, path: Path, value: Any, given: set[str]) -> It
         else:
             document.fault(
                 place,
-                "not supported: only GPUs of NVIDIA, AMD and Intel (capabilities: [gpu]), and the"
-                " driver cdi with device_ids",
+                "not supported: only GPUs of NVIDIA, AMD and Intel (capabilities: [gpu]; 1 to 99 of"
+                " them, or all), and the driver cdi with device_ids",
             )
 
 
@@ -81,6 +84,6 @@ def requested_devices(
         return ()
     if not ids and count in _EVERY:
         return (f"{vendor}/gpu=all",)
-    numbers = ids or tuple(map(str, range(int(count) if count.isdecimal() else 0)))
+    numbers = ids or tuple(map(str, range(int(count) if _COUNT.fullmatch(count) else 0)))
     found = tuple(f"{vendor}/gpu={one}" for one in numbers)
     return found if all(map(is_cdi_device, found)) else ()

@@ -50,6 +50,7 @@ class EventCollector:
         resource = self._cache.get(kind, key.namespace, key.name)
         events = [] if resource is None else list(addressed_events(resource))
         if not events:
+            self._unlisted.discard(key)  # no filter is asked about it until it changes again
             return Result()
         now, new = self._clock(), 0
         for subscription in await self._subscriptions_for(key):

@@ -200,6 +200,7 @@ REFUSED = {
     "services: {a: {image: i, devices: [dri]}}": "devices.0: 'dri' is no device",
     "services: {a: {image: i, devices: {a: b}}}": "devices: must be a list",
     "services: {a: {image: i, gpus: [{driver: tpu}]}}": "gpus.0: not supported: only GPUs",
+    "services: {a: {image: i, gpus: 99999999999999999999}}": "gpus.0: not supported: only GPUs",
     "services: {a: {image: i, device_cgroup_rules: [c]}}": "name the devices themselves",
     "services: {a: {image: i, network_mode: host}}": "'host' is not supported",
     "services: {a: {image: i, restart: 'no'}}": (
