@@ -477,7 +477,8 @@ async def test_a_start_that_takes_long_and_goes_on_is_waited_for_and_told(
     monkeypatch.setattr(cut_starts, "_IDLE_LOOKS", 3)
     monkeypatch.setattr(client, "_SLOW_START_SECONDS", 0.5)
     monkeypatch.setattr(client, "_LIST_TIMEOUT", aiohttp.ClientTimeout(total=1.0))
-    slow = "for _ in $(seq 25); do sleep 0.2; echo on; done >/dev/null"
+    told = creations.next.with_name("told")
+    slow = f"until test -e {told}; do sleep 0.2; echo on; done >/dev/null"
     creations.next.write_text(f"{slow}\n")
     spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
     async with PodmanRuntime.open(creations.settings) as runtime:
@@ -492,6 +493,7 @@ async def test_a_start_that_takes_long_and_goes_on_is_waited_for_and_told(
 
         await eventually(why, lambda text: "has been starting container" in text)
         assert not start.done()
+        told.touch()
         await start
         monkeypatch.undo()
         assert await running(runtime) == [NAMES[0]]

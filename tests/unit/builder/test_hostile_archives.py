@@ -7,7 +7,7 @@ import stat
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from upwell.builder import unpacking
 from upwell.builder.archive import ArchiveError, ArchiveLimits, run
 from upwell.builder.unpacking import unpack as unpack_apart
+from upwell.workers import runner
+from upwell.workers.fork_server import ForkServer
 from upwell.workers.interface import MIB
 
 LIMITS = ArchiveLimits(content_bytes=1_000_000, entries=100)
@@ -243,17 +245,24 @@ def memory_kib(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let workers have little, of a fork server that has imported no other task."""
+    small = replace(unpacking._LIMITS, memory_bytes=WORKER_MIB * MIB)
+    monkeypatch.setattr(unpacking, "_LIMITS", small)
+    fork_server = ForkServer()
+    monkeypatch.setattr(runner, "_fork_server", fork_server)
+    yield
+    fork_server.end()
+
+
+@pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize(
     "make", [header_bomb, headers_in_a_row, global_headers, path_bomb, depth_bomb, zip_directory]
 )
 async def test_headers_take_no_memory_of_anybody(
-    tmp_path: Path,
-    target: Path,
-    make: Callable[[Path], None],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, target: Path, make: Callable[[Path], None]
 ) -> None:
-    small = replace(unpacking._LIMITS, memory_bytes=WORKER_MIB * MIB)
-    monkeypatch.setattr(unpacking, "_LIMITS", small)
     make(tmp_path / "bomb")
     before = memory_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240 - VmHWM begins anew (proc(5))
@@ -263,11 +272,10 @@ async def test_headers_take_no_memory_of_anybody(
     assert memory_kib("VmHWM") - before < 32 * 1024
 
 
+@pytest.mark.usefixtures("little_memory")
 async def test_a_worker_with_so_little_memory_unpacks_what_is_harmless(
-    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, target: Path
 ) -> None:
-    small = replace(unpacking._LIMITS, memory_bytes=WORKER_MIB * MIB)
-    monkeypatch.setattr(unpacking, "_LIMITS", small)
     await unpack_apart(tar_of(tmp_path / "a.tar", [file("a")], "w:gz"), target, LIMITS)
     assert (target / "a").is_file()
 
