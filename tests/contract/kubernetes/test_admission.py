@@ -178,10 +178,35 @@ def pipeline(name: str, namespace: str = B, **stage: Any) -> dict[str, Any]:
     }
 
 
-def job_with_secret() -> dict[str, Any]:
-    container = {"name": "t", "image": "t", "envFrom": [{"secretRef": {"name": "login"}}]}
-    template = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+def job_with(container: dict[str, Any] | None = None, **pod: Any) -> dict[str, Any]:
+    containers = [{"name": "t", "image": "t", **(container or {})}]
+    template = {"spec": {"containers": containers, "restartPolicy": "Never", **pod}}
     return {"verification": {"checks": [{"name": "t", "job": {"template": template}}]}}
+
+
+def job_with_secret() -> dict[str, Any]:
+    return job_with({"envFrom": [{"secretRef": {"name": "login"}}]})
+
+
+def deployment_config(
+    name: str,
+    strategy: dict[str, Any] | None = None,
+    container: dict[str, Any] | None = None,
+    **pod: Any,
+) -> dict[str, Any]:
+    containers = [{"name": "web", "image": "web:1", **(container or {})}]
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers, **pod}}
+    return {
+        "apiVersion": "apps.openshift.io/v1",
+        "kind": "DeploymentConfig",
+        "metadata": {"name": name, "namespace": A},
+        "spec": {
+            "replicas": 0,
+            "selector": {"app": name},
+            "strategy": strategy or {"type": "Rolling"},
+            "template": template,
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -245,6 +270,45 @@ def test_an_author_is_who_writes_whatever_the_object_says(served: ServedCluster)
     served.kubectl("-n", A, "patch", "buildconfig/forged", "--type=merge", "-p", patch, user="ann")
     again = served.annotations("buildconfig/forged")
     assert again["upwell.dev/author"] == "system:cluster-user:ann"
+
+
+def test_nobody_gets_by_an_object_what_they_may_not_do_themselves(served: ServedCluster) -> None:
+    """Those who may write Upwell's kinds alone reach no account, Secret or part of a node."""
+    configs = {"apiGroups": ["apps.openshift.io"], "resources": ["*"], "verbs": ["*"]}
+    served.give(A, "ann", *_ANN, configs)
+    hook = {"env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}]}
+    hook |= {"command": ["x"], "containerName": "web"}
+    pre = {"pre": {"failurePolicy": "Abort", "execNewPod": hook}}
+    path: Any = {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}
+    privileged = {"securityContext": {"privileged": True}}
+    on_node = build_config("on-node")
+    on_node["metadata"]["annotations"] = {"upwell.dev/host-network": "true"}
+    wanted: dict[str, list[dict[str, Any]]] = {
+        "use serviceaccounts": [
+            build_config("as-robot", serviceAccount="robot"),
+            deployment_config("as-robot", serviceAccountName="robot"),
+            deployment_config("as-other-robot", serviceAccount="robot"),
+            pipeline("as-robot", A, **job_with(serviceAccountName="robot")),
+        ],
+        "use secrets": [
+            build_config("key", output={"pushSecret": {"name": "key"}}),
+            deployment_config("hook-key", {"type": "Rolling", "rollingParams": pre}),
+            pipeline("key", A, **job_with_secret()),
+        ],
+        "use hostpaths": [
+            deployment_config("node", **path),
+            pipeline("node", A, **job_with(**path)),
+        ],
+        "use hostnetwork": [on_node],
+        "use privileged": [deployment_config("root", container=privileged)],
+    }
+    for right, objects in wanted.items():
+        said = served.apply(*objects)
+        assert said.count(f"{right} in namespace {A}") == len(objects), said
+    served.give(A, "ann", *_ANN, {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]})
+    deadline = time.monotonic() + 60
+    while "created" not in (said := served.apply(wanted["use serviceaccounts"][0])):
+        assert time.monotonic() < deadline, said
 
 
 def test_a_status_is_upwells_alone(served: ServedCluster) -> None:

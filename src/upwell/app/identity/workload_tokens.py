@@ -8,7 +8,7 @@ from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.core import ServiceAccount
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, author_person_of
-from upwell.policy.access.account_tokens import excess
+from upwell.policy.access.account_uses import excess
 from upwell.policy.access.service_accounts import account_name
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.service_accounts import InstanceName, WantedAccountToken

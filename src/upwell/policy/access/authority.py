@@ -25,7 +25,7 @@ from upwell.api.values.author import (
     with_writers,
     writers_of,
 )
-from upwell.policy.access.account_tokens import token_needs
+from upwell.policy.access.account_uses import service_account_needs, token_needs
 from upwell.policy.access.declared import declared, says_the_same
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
@@ -95,6 +95,7 @@ RULES: Sequence[Rule] = (
     secret_needs,
     namespace_needs,
     grant_needs,
+    service_account_needs,
     token_needs,
 )
 

@@ -207,6 +207,8 @@ _REVIEW_IMAGES = _rule(frozenset({"create"}), "imagepolicyreviews")
 """The right to have the server look at an image, with the logins of the namespace."""
 _USE_SECRETS = _rule(frozenset({"use"}), "secrets")
 """The right to name a Secret in what the server carries out."""
+_USE_ACCOUNTS = _rule(frozenset({"use"}), "serviceaccounts")
+"""The right to name a ServiceAccount that something runs as."""
 
 RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.VIEWER: _VIEW,
@@ -223,6 +225,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"push"}), REPOSITORIES),
         _REVIEW_IMAGES,
         _USE_SECRETS,
+        _USE_ACCOUNTS,
     ),
     Role.DEPLOYER: (
         *_VIEW,
@@ -241,6 +244,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"update", "patch"}), "replicationcontrollers"),
         _REVIEW_IMAGES,
         _USE_SECRETS,
+        _USE_ACCOUNTS,
     ),
     Role.PROMOTER: (
         *_VIEW,
@@ -256,13 +260,14 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         ),
         _REVIEW_IMAGES,
         _USE_SECRETS,
+        _USE_ACCOUNTS,
     ),
     Role.CI: (
         *_VIEW,
         _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone"),
         _rule(_ACT, "pipelines releases", "evidence promote verify"),
     ),
-    Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS),
+    Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS, _USE_ACCOUNTS),
     Role.APPROVER: (
         *_VIEW,
         _rule(_ACT, "promotions releases", "approve reject"),

@@ -17,7 +17,6 @@ from upwell.policy.access.roles import REPOSITORIES, Action
 
 _LAYERS = "layers"
 _VERBS = {"pull": "get", "push": "update"}
-_USE, _SECRETS = "use", "secrets"
 _OWN_GROUP = Pipeline.KIND.group
 _GROUPS: Mapping[str, str] = {
     resource.KIND.plural: resource.KIND.group for resource in reversed(RESOURCES)
@@ -45,7 +44,9 @@ def attributes_of(action: Action) -> tuple[AccessAttributes, ...]:
         action.namespace,
         action.name,
     )
-    if (action.verb, action.resource) != (_USE, _SECRETS):
-        return (asked,)
-    # Whoever may read a Secret may have it used.
-    return (asked, replace(asked, verb="get"))
+    match action.verb, action.resource:
+        case "use", "secrets":  # Whoever may read a Secret may have it used.
+            return (asked, replace(asked, verb="get"))
+        case "use", "serviceaccounts":  # Whoever may create Pods may have them run as any of them.
+            return (asked, AccessAttributes("create", "", "pods", "", action.namespace))
+    return (asked,)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from upwell.api.core import ServiceAccount
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, authored_as, with_writers, writers_of
-from upwell.policy.access.account_tokens import TokenUse, excess, new_token_uses, token_uses
+from upwell.policy.access.account_uses import TokenUse, excess, new_token_uses, token_uses
 from upwell.policy.access.roles import Grant, InvalidGrantError
 from upwell.policy.access.service_accounts import account_name, declared_grants
 from upwell.server.http.errors import ApiError

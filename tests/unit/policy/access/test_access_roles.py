@@ -80,6 +80,7 @@ def test_secrets_are_an_admins_alone(role: Role, verb: str) -> None:
         ("create", "pipelines", "rollback", "promoter overrider admin"),
         ("create", "promotions", "override", "overrider admin"),
         ("use", "secrets", "", "secret-user builder deployer promoter pipeline-editor admin"),
+        ("use", "serviceaccounts", "", "builder deployer promoter pipeline-editor admin"),
         ("update", "builds", "status", ""),
         ("patch", "routes", "status", ""),
         ("create", "namespaces", "", "admin"),

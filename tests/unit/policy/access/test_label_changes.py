@@ -8,7 +8,7 @@ from upwell.api.codec import RESOURCES, decode_as
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.values.author import author_of
 from upwell.policy.access import declared
-from upwell.policy.access.account_tokens import new_token_uses, token_uses
+from upwell.policy.access.account_uses import new_token_uses, token_uses
 from upwell.policy.access.authority import Requester, authored, needs, refusal
 from upwell.policy.access.declared import UNREAD, says_the_same
 from upwell.policy.access.rights import GrantedRights

@@ -67,3 +67,11 @@ def test_a_secret_is_used_by_whoever_may_use_or_read_it() -> None:
     assert {(one.group, one.resource, one.namespace, one.name) for one in asked} == {
         ("", "secrets", "b", "login")
     }
+
+
+def test_an_account_is_used_by_whoever_may_use_it_or_create_pods() -> None:
+    asked = attributes_of(Action("use", "serviceaccounts", "b", "robot"))
+    assert asked == (
+        AccessAttributes("use", "", "serviceaccounts", "", "b", "robot"),
+        AccessAttributes("create", "", "pods", "", "b"),
+    )
