@@ -276,7 +276,9 @@ def test_nobody_gets_by_an_object_what_they_may_not_do_themselves(served: Served
     """Those who may write Upwell's kinds alone reach no account, Secret or part of a node."""
     configs = {"apiGroups": ["apps.openshift.io"], "resources": ["*"], "verbs": ["*"]}
     served.give(A, "ann", *_ANN, configs)
-    hook = {"env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}]}
+    hook: dict[str, Any] = {
+        "env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}]
+    }
     hook |= {"command": ["x"], "containerName": "web"}
     pre = {"pre": {"failurePolicy": "Abort", "execNewPod": hook}}
     path: Any = {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}
