@@ -178,7 +178,7 @@ class GitTarget(Model):
     """The digests of a stage are committed to a git repository instead of set on its workloads.
 
     The stage has a Release once the branch has its digests and what runs has them too: the stage's
-    workloads here, or what answers at `running_url`.
+    workloads, here or in its `cluster`, or what answers at `running_url`.
     """
 
     repository: Annotated[str, UrlCredentials()]

@@ -28,9 +28,10 @@ from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.clusters import ClusterPlacement
+from upwell.reconcilers.promotion.placing.committed_releases import CommittedReleases
 from upwell.reconcilers.promotion.placing.git import GitPlacement
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
-from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
+from upwell.reconcilers.promotion.placing.ports import ReleasePlacer, WorkloadRollouts
 from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
@@ -79,8 +80,9 @@ def promotion(
         ClusterChecks(store, adapters.remote_clusters, verifying, now),
     )
     authority = adapters.authority
-    clusters = ClusterPlacement(store, adapters.remote_clusters, images, now)
-    placer = placement(adapters, index, rollouts, clusters)
+    committed = committed_releases(adapters)
+    clusters = ClusterPlacement(store, adapters.remote_clusters, images, committed, now)
+    placer = placement(adapters, index, rollouts, committed, clusters)
     reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (
         pipeline_controller(
@@ -107,23 +109,27 @@ def _machine(adapters: Adapters) -> MachineRecord:
     return MachineRecord(well_since, components.fault_since, elapsed)
 
 
-def placement(
-    adapters: Adapters,
-    index: WorkloadIndex,
-    rollouts: WorkloadRollouts,
-    clusters: ClusterPlacement,
-) -> ByStage:
-    """Return what places Releases, as each stage says."""
-    store = adapters.store
+def committed_releases(adapters: Adapters) -> CommittedReleases:
+    """Return what commits the digests of stages that are kept in git."""
 
     def link(promotion: Promotion) -> str:
         kind = Promotion.KIND
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
         return f"{adapters.settings.url}/{path}/{promotion.name}"
 
-    workloads = Workloads(StoredWorkloads(store), rollouts, index.all_stages_of)
-    git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
-    return ByStage(workloads, git, clusters)
+    return CommittedReleases(adapters.store, adapters.repositories, link, now)
+
+
+def placement(
+    adapters: Adapters,
+    index: WorkloadIndex,
+    rollouts: WorkloadRollouts,
+    committed: ReleasePlacer,
+    clusters: ClusterPlacement,
+) -> ByStage:
+    """Return what places Releases, as each stage says."""
+    workloads = Workloads(StoredWorkloads(adapters.store), rollouts, index.all_stages_of)
+    return ByStage(workloads, GitPlacement(committed, workloads, adapters.probes), clusters)
 
 
 class MirrorCopier:

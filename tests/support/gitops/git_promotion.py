@@ -27,6 +27,7 @@ from upwell.oci import Digest
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
+from upwell.reconcilers.promotion.placing.committed_releases import CommittedReleases
 from upwell.reconcilers.promotion.placing.git import GitPlacement
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
@@ -89,15 +90,13 @@ class GitPromotion:
     def restart(self) -> None:
         """Forget everything that is not in the store or in the repository."""
         workloads = Workloads(StoredWorkloads(self.store), MachineRollouts(self.store))
-        git = GitPlacement(
+        committed = CommittedReleases(
             self.store,
             self.counted,
-            workloads,
-            self.probes,
             lambda one: f"https://upwell.example/{one.namespace}/{one.name}",
             self.clock,
         )
-        placement = ByStage(workloads, git)
+        placement = ByStage(workloads, GitPlacement(committed, workloads, self.probes))
         self.reconciler = PromotionReconciler(
             self.store, NoLookups(), placement, self.tests, self.clock
         )

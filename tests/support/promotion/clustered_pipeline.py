@@ -13,6 +13,7 @@ from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import ClusterProgress, Pipeline
 from upwell.api.promotion import Promotion
+from upwell.gitops.interface import GitOpsRepositories
 from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
 from upwell.policy.rollouts.triggers import with_images
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler
@@ -22,6 +23,7 @@ from upwell.reconcilers.promotion.catching_up import CatchUpReconciler
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.clusters import ClusterPlacement
+from upwell.reconcilers.promotion.placing.committed_releases import CommittedReleases
 from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 
@@ -34,7 +36,9 @@ MANY = {"selector": {"matchLabels": LABELS}, "canary": {"matchLabels": {"canary"
 class ClusteredPipeline(ReconciledPipeline):
     """Stage `dev` here, and what a test adds on clusters."""
 
-    def __init__(self) -> None:
+    def __init__(self, repositories: GitOpsRepositories | None = None) -> None:
+        """`repositories` are those of stages that are kept in git."""
+        self.repositories = repositories
         self.remotes = MemoryRemoteClusters()
         self.stuck_in: set[str] = set()
         """Clusters on which the second image never gets ready."""
@@ -51,8 +55,13 @@ class ClusteredPipeline(ReconciledPipeline):
             self.registry,
             InsecureRegistries(self.store),
         )
-        clusters = ClusterPlacement(self.store, self.remotes, images, self.clock)
         here = Workloads(StoredWorkloads(self.store), self.rollouts, self._stages_of)
+        committed = (
+            here
+            if self.repositories is None
+            else CommittedReleases(self.store, self.repositories, lambda one: one.name, self.clock)
+        )
+        clusters = ClusterPlacement(self.store, self.remotes, images, committed, self.clock)
         placer = ByStage(here, here, clusters)
         self.promotions = PromotionReconciler(self.store, images, placer, self.checks, self.clock)
         self.looks = ClusterReconciler(self.store, self.remotes, self.clock)

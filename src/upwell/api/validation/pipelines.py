@@ -74,6 +74,8 @@ def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fau
         yield from _workloads(workloads, f"{path}.workloads[{at}]", components)
     if not stage.workloads and stage.git is None:
         yield Fault(f"{path}.workloads", "required, unless the stage is kept in git")
+    elif not stage.workloads and not stage.runs_here:
+        yield Fault(f"{path}.workloads", "required: they show what runs in the cluster")
     if stage.address and host_and_port(stage.address) is None:
         yield Fault(f"{path}.address", f"{stage.address!r} is neither a URL nor host:port")
     yield from verification_faults(stage.verification, f"{path}.verification", components)
@@ -90,9 +92,9 @@ def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fau
 def _clusters(stage: Stage, path: str) -> Iterator[Fault]:
     if stage.cluster and not is_label(stage.cluster):
         yield Fault(f"{path}.cluster", f"{stage.cluster!r} is not a lower-case DNS label")
-    if stage.git is not None and not stage.runs_here:
-        why = "not with clusters: leave these out, and have what applies the repository roll it out"
-        yield Fault(f"{path}.git", f"{why} there; `runningUrl` and checks tell when it runs")
+    if stage.git is not None and stage.clusters is not None:
+        why = "not with clusters, which get a Release in steps: let a stage with a place in git"
+        yield Fault(f"{path}.git", f"{why} of its own name each `cluster`")
     if stage.clusters is None:
         for at, check in enumerate(stage.verification.checks):
             if check.job is not None and check.job.each_cluster:

@@ -279,3 +279,13 @@ def test_a_job_in_each_cluster_needs_many_clusters() -> None:
         found = stage_faults(**checks, cluster=cluster)
         assert list(found) == ["verification.checks[1].job.eachCluster"]
         assert "set clusters" in next(iter(found.values()))
+
+
+def test_a_place_in_git_is_of_one_cluster_and_its_workloads() -> None:
+    git = {"git": {"repository": "r"}}
+    workloads = {"workloads": [{"name": "web"}]}
+    many = {"clusters": {"selector": {"matchLabels": {"env": "production"}}}}
+
+    assert stage_faults(**git, **workloads, cluster="east") == {}
+    assert list(stage_faults(**git, **workloads, **many)) == ["git"]
+    assert list(stage_faults(**git, cluster="east", workloads=[])) == ["workloads"]

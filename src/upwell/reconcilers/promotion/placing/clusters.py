@@ -25,6 +25,7 @@ from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import PipelineStage, namespace_of, stage_in, stages_with
 from upwell.reconcilers.promotion.pipelines import StagesOf
+from upwell.reconcilers.promotion.placing.ports import ReleasePlacer
 from upwell.reconcilers.promotion.placing.remote import RemoteParts, RemoteRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.registry.errors import RegistryError
@@ -44,7 +45,8 @@ class ImageProvider(Protocol):
 class ClusterPlacement:
     """Implements ReleasePlacer for stages on clusters.
 
-    A cluster that does not answer is away: it holds up its own part alone.
+    A cluster that does not answer is away: it holds up its own part alone. Of a stage that is kept
+    in git, `committed` has the branch name the digests, and its cluster is only looked at.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class ClusterPlacement:
         store: Store,
         clusters: RemoteClusters,
         images: ImageProvider,
+        committed: ReleasePlacer,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._clusters = clusters
         self._images = images
+        self._committed = committed
         self._clock = clock
 
     async def place(self, move: Move) -> StageRollout:
@@ -64,6 +68,9 @@ class ClusterPlacement:
         targets = await self._targets(move)
         if isinstance(targets, StageRollout):
             return targets
+        in_git = await self._commit(targets[0], move, change=True)
+        if in_git.state is not RolledOut.COMPLETE:
+            return in_git
         spread = ClusterSpread.of(
             move.stage,
             move.release.name,
@@ -74,18 +81,23 @@ class ClusterPlacement:
         due = spread.due()
         results = await together(self._place(one, move, spread) for one in due)
         found = {one.name: result for one, result in zip(due, results, strict=True)}
-        return spread.outcome(spread.records(found, self._clock()), found)
+        outcome = spread.outcome(spread.records(found, self._clock()), found)
+        return replace(outcome, commit=in_git.commit)
 
     async def observe(self, move: Move) -> StageRollout:
         """Look at all that are reached, and change nothing."""
         targets = await self._targets(move)
         if isinstance(targets, StageRollout):
             return targets
+        in_git = await self._commit(targets[0], move, change=False)
+        if in_git.state is not RolledOut.COMPLETE:
+            return in_git
         spread = ClusterSpread.of(move.stage, move.release.name, targets, move.status.clusters)
         reached = [one for one in targets if not one.away]
         results = await together(self._observe(one, move) for one in reached)
         found = {one.name: result for one, result in zip(reached, results, strict=True)}
-        return spread.outcome(spread.records(found, self._clock()), found)
+        outcome = spread.outcome(spread.records(found, self._clock()), found)
+        return replace(outcome, commit=in_git.commit)
 
     async def catch_up(self, move: Move, *, looks: bool) -> tuple[ClusterProgress, ...]:
         """Bring a Release to clusters that were away, or came later; return how all stand.
@@ -126,9 +138,28 @@ class ClusterPlacement:
         why = "a cluster" if obstacle is None else obstacle.message
         return StageRollout(RolledOut.GOING_ON, f"waits: {why}", untimed=True)
 
+    async def _commit(self, target: ClusterTarget, move: Move, *, change: bool) -> StageRollout:
+        """Have the branch of a stage that is kept in git name what the cluster's nodes pull.
+
+        The cluster need not be reached for that.
+        """
+        if move.stage.git is None:
+            return StageRollout(RolledOut.COMPLETE)
+        there = replace(move, stage=stage_in(move.stage, target.cluster))
+        if not change:
+            return await self._committed.observe(there)
+        try:
+            if not move.status.commit:
+                await self._images.provide(move.release, there.stage, move.pipeline.namespace)
+        except (RegistryError, InvalidReferenceError) as error:
+            return _uncopied(error)
+        return await self._committed.place(there)
+
     async def _place(
         self, target: ClusterTarget, move: Move, spread: ClusterSpread
     ) -> StageRollout:
+        if move.stage.git is not None:
+            return await self._observe(target, move)
         there = replace(move, stage=stage_in(move.stage, target.cluster))
         try:
             if spread.phase(target) is ClusterPhase.WAITING:
@@ -136,9 +167,7 @@ class ClusterPlacement:
                 await self._images.provide(move.release, there.stage, move.pipeline.namespace)
             return await (await self._workloads(target, move)).place(there)
         except (RegistryError, InvalidReferenceError) as error:
-            why = f"its images cannot be copied: {error}"
-            is_passing = getattr(error, "retryable", False)
-            return StageRollout(RolledOut.GOING_ON if is_passing else RolledOut.FAILED, why)
+            return _uncopied(error)
         except ClusterError as error:
             return _unreached(target, error)
 
@@ -179,6 +208,12 @@ def _on(pipeline: Pipeline, cluster: Cluster) -> Pipeline:
         if not stage.runs_here and targets_of(pipeline, stage, (cluster,))
     )
     return pipeline.model_copy(update={"spec": pipeline.spec.model_copy(update={"stages": stages})})
+
+
+def _uncopied(error: RegistryError | InvalidReferenceError) -> StageRollout:
+    is_passing = getattr(error, "retryable", False)
+    state = RolledOut.GOING_ON if is_passing else RolledOut.FAILED
+    return StageRollout(state, f"its images cannot be copied: {error}")
 
 
 def _unreached(target: ClusterTarget, error: ClusterError) -> StageRollout:
