@@ -18,7 +18,7 @@ PODMAN = "podman"
 PROGRAMS = (PODMAN, "docker")
 _SECONDS = 60.0
 _STOP_SECONDS = 180.0
-_COPY_SECONDS = 3600.0
+COPY_SECONDS = 3600.0
 OWN_LABEL = "upwell.dev/instance"
 """Label of containers that an Upwell runs: they are nobody's to adopt."""
 MAX_CONTAINERS = 500
@@ -152,10 +152,21 @@ async def _units() -> Mapping[tuple[str, str], str]:
 async def copy_volume(source: str, folder: str) -> None:
     """Copy the files of a volume with their owners and modes; raises CommandError."""
     done = await run_command(
-        "cp", "-a", "--reflink=auto", "--", f"{source}/.", folder, seconds=_COPY_SECONDS
+        "cp", "-a", "--reflink=auto", "--", f"{source}/.", folder, seconds=COPY_SECONDS
     )
     if done.code:
         raise CommandError(f"cannot copy {source} to {folder}: {done.last_line}")
+
+
+async def bytes_of(folder: str) -> int:
+    """Return the bytes that the files of a folder have on their disk; raises CommandError."""
+    done = await run_command(
+        "du", "--summarize", "--block-size=1", "--", folder, seconds=COPY_SECONDS
+    )
+    size = done.last_line.split(maxsplit=1)[0] if done.last_line else ""
+    if done.code or not size.isdecimal():
+        raise CommandError(f"cannot measure {folder}: {done.last_line or 'no answer'}")
+    return int(size)
 
 
 def _json(text: str) -> list[Mapping[str, Any]]:

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
-from upwell.cli.adoption.engines import Engine, OldContainer, copy_volume
+from upwell.cli.adoption.engines import COPY_SECONDS, Engine, OldContainer, copy_volume
 from upwell.cli.adoption.recorded import RecordedTakeover, taken_up, under_way
-from upwell.cli.adoption.volume_copies import put_away_copies, volume_copies
+from upwell.cli.adoption.volume_copies import put_away_copies, require_room, volume_copies
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.durations import within
@@ -23,7 +24,10 @@ from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.machine import clock
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
-from upwell.policy.adoption.workloads import begins_with, is_updated
+from upwell.policy.adoption.workloads import begins_with, during_takeover, is_updated
+from upwell.policy.rollouts.report import PROGRESSING
+from upwell.policy.rollouts.snapshot import HELD
+from upwell.policy.rollouts.starts.takeover import IS_HELD
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
@@ -33,6 +37,8 @@ PORT_SECONDS = 60.0
 BACK_SECONDS = 60.0
 """Time for the old container to get it back."""
 RETRY_SECONDS = 0.5
+_NO_LIMIT = 86400.0
+"""Time for an instance that may take any (`--timeout 0`), after which its faults are told."""
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - binds nothing
 """Addresses that answer for those that stand for all of the machine."""
 
@@ -47,6 +53,21 @@ class TakeoverPlace:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """Manifests of what a container becomes: held back first, then free to begin."""
+
+    place: TakeoverPlace
+    objects: Sequence[Resource]
+
+    def manifests(self, start: str) -> list[LoadedManifest]:
+        """Return all of them; `start` is `held`, or the time at which an instance may start."""
+        seconds = (self.place.seconds or _NO_LIMIT) + COPY_SECONDS + PORT_SECONDS + BACK_SECONDS
+        until = _text(clock.now() + timedelta(seconds=seconds))
+        documents = [encode(during_takeover(one, start, until)) for one in self.objects]
+        return check_documents(documents, self.place.session)
+
+
 async def take_over(
     place: TakeoverPlace, engine: Engine, candidate: AdoptionCandidate, plan: AdoptionPlan
 ) -> None:
@@ -55,16 +76,22 @@ async def take_over(
     It begins with the image that runs, so that a newer one is an update with its rollback.
     Raises CommandError.
     """
-    follows = check_documents([encode(one) for one in plan.objects], place.session)
-    manifests, image = follows, candidate.running_image
-    if image:
-        objects = [encode(begins_with(one, image)) for one in plan.objects]
-        manifests = check_documents(objects, place.session)
-    await refuse_existing(place.client, manifests)
-    await try_all(place.client, manifests)
+    image = candidate.running_image
+    begins = [begins_with(one, image) if image else one for one in plan.objects]
+    # What nothing updates stays at its digest: its tag stands for another image now.
+    ends = [
+        one if isinstance(one, Deployment) and is_updated(one) else first
+        for one, first in zip(plan.objects, begins, strict=True)
+    ]
+    follows = check_documents([encode(one) for one in ends], place.session)
+    stages = _Stages(place, begins)
+    held = stages.manifests(IS_HELD)
+    await refuse_existing(place.client, held)
+    await try_all(place.client, held)
     copies = volume_copies(place.data_dir, place.session.namespace, candidate)
+    await require_room(candidate.name, copies)
     takeover = RecordedTakeover(
-        began=clock.now().isoformat(timespec="seconds"),
+        began=_text(clock.now()),
         program=engine.program,
         container=OldContainer.of(candidate.container),
         namespace=place.session.namespace,
@@ -74,9 +101,8 @@ async def take_over(
         documents=tuple(one.document for one in follows),
     )
     with under_way(takeover):
-        await _change_hands(place, candidate, takeover, manifests, copies)
-        if image:
-            await _follow(place.client, follows)
+        await _change_hands(place, candidate, takeover, stages, copies)
+        await _follow(place.client, follows)
         await _retire(engine, takeover)
         takeover.forget()
 
@@ -129,22 +155,27 @@ async def _change_hands(
     place: TakeoverPlace,
     candidate: AdoptionCandidate,
     takeover: RecordedTakeover,
-    manifests: Sequence[LoadedManifest],
+    stages: _Stages,
     copies: Sequence[tuple[str, Path]],
 ) -> None:
     """Have the new instance serve in the place of the container; whatever fails, back again."""
     engine, old = Engine(takeover.program), takeover.container
-    stopped = made = False
+    stopped = made = begun = False
     try:
-        if candidate.method is TakeoverMethod.STOP_FIRST:
+        if held_first := candidate.method is TakeoverMethod.STOP_FIRST:
+            # What cannot be pulled, or is refused, is known while the container still serves.
+            made = True
+            await apply_all(place.client, stages.manifests(IS_HELD))
+            await _images_there(place, candidate)
             echo(f"{candidate.name}: stopping {engine.program}/{old.name}", err=True)
             stopped = True
             await engine.stop(old)
             for source, folder in copies:
                 folder.mkdir(parents=True, exist_ok=True)
                 await copy_volume(source, str(folder))
-        made = True
-        await apply_all(place.client, manifests)
+        made = begun = True
+        begins = stages.manifests(_text(clock.now()))
+        await apply_all(place.client, begins, is_told=not held_first)
         await _rolled_out(place, candidate)
         if not stopped:
             stopped = True
@@ -152,8 +183,8 @@ async def _change_hands(
         await _served(place, candidate)
     except BaseException:
         # An interruption too: whoever presses Ctrl-C wants their service back.
-        await _give_back(place.client, manifests if made else ())
-        put_away_copies(place.data_dir, [folder for _, folder in copies], used=made)
+        await _give_back(place.client, stages.manifests(IS_HELD) if made else ())
+        put_away_copies(place.data_dir, [folder for _, folder in copies], used=begun)
         if stopped:
             await _start_again(engine, old, candidate.name)
         state = "runs" if old.runs else "is as it was"
@@ -163,14 +194,8 @@ async def _change_hands(
 
 
 async def _follow(client: ApiClient, follows: Sequence[LoadedManifest]) -> None:
-    """Have what began with the image that ran follow its tag.
-
-    One that nothing updates stays at its digest: its tag stands for another image now.
-    """
-    updated = [
-        one for one in follows if isinstance(one.resource, Deployment) and is_updated(one.resource)
-    ]
-    await apply_all(client, updated)
+    """Have what began with the image that ran follow its tag, and be told of from here on."""
+    await apply_all(client, [one for one in follows if isinstance(one.resource, Deployment)])
 
 
 async def _retire(engine: Engine, takeover: RecordedTakeover) -> None:
@@ -204,6 +229,30 @@ async def _start_again(engine: Engine, container: OldContainer, name: str) -> No
             f"{name}: its old container does not start again, so nothing serves:"
             f" {last or 'no answer'}; start it by hand"
         ) from last
+
+
+async def _images_there(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
+    """Wait until the new instance has its images, and could start; raises CommandError if not."""
+    deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
+    waits = f"{candidate.name}: its images are not there"
+
+    def is_decided(one: Deployment) -> bool:
+        return _is_held(one) or rollout_of(one).state is not RolloutState.PROGRESSING
+
+    try:
+        async with within(place.seconds, waits):
+            found = await until(place.client, deployment, is_decided)
+    except CommandError as error:
+        last = await place.client.get(Deployment, place.session.namespace, candidate.name)
+        why = f"{error.message}: {rollout_of(last).text}"
+        raise CommandError(why, Exit(error.exit_code)) from error
+    if not _is_held(found):
+        raise CommandError(f"{candidate.name}: {rollout_of(found).text}")
+
+
+def _is_held(deployment: Deployment) -> bool:
+    progressing = find(deployment.status.conditions, PROGRESSING)
+    return progressing is not None and progressing.reason == HELD
 
 
 async def _rolled_out(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
@@ -252,6 +301,10 @@ async def _answers(address: str, port: int) -> None:
         else:
             writer.close()
             return
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
 
 
 def _has_ports(deployment: Deployment) -> bool:

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from upwell.cli.adoption.engines import bytes_of
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.terminal import echo
 from upwell.formats.compose.model import MountKind
+from upwell.machine.disk import MIB, default_floor
 from upwell.policy.adoption.takeover import AdoptionCandidate
 from upwell.policy.adoption.workloads import WorkloadNames
 
@@ -47,6 +49,33 @@ def volume_copies(
     return copies
 
 
+async def require_room(name: str, copies: Iterable[tuple[str, Path]]) -> None:
+    """Raise CommandError where the disk has no room for copies of the volumes.
+
+    A copy that shares its blocks with the volume (XFS, Btrfs) takes less.
+    """
+    for place, sources in _by_disk(copies).items():
+        needed = sum([await bytes_of(source) for source in sources])
+        facts = os.statvfs(place)
+        free = facts.f_bavail * facts.f_frsize
+        floor = default_floor(facts.f_blocks * facts.f_frsize)
+        if needed + floor > free:
+            raise CommandError(
+                f"{name}: nothing was stopped: its volumes take {_mib(needed)}, and are copied to"
+                f" {place}, where {_mib(free)} are free, of which {_mib(floor)} stay so: free"
+                f" {_mib(needed + floor - free)} there, or enlarge the disk"
+            )
+
+
+def _by_disk(copies: Iterable[tuple[str, Path]]) -> dict[Path, list[str]]:
+    """Return what is copied to each file system, by a folder of it that exists."""
+    found: dict[int, tuple[Path, list[str]]] = {}
+    for source, folder in copies:
+        place = next(one for one in (folder, *folder.parents) if one.exists())
+        found.setdefault(place.stat().st_dev, (place, []))[1].append(source)
+    return dict(found.values())
+
+
 def put_away_copies(data_dir: Path, folders: Iterable[Path], *, used: bool) -> None:
     """Clear the folders of claims, so that another try finds them empty.
 
@@ -76,6 +105,10 @@ def put_away_copies(data_dir: Path, folders: Iterable[Path], *, used: bool) -> N
             f" `rm -r {shlex.quote(str(kept))}` removes it",
             err=True,
         )
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // MIB)} MiB"
 
 
 def _free(path: Path) -> Path:

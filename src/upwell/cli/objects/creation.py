@@ -39,9 +39,13 @@ async def try_all(client: ApiClient, manifests: Sequence[LoadedManifest]) -> Non
 
 
 async def apply_all(
-    client: ApiClient, manifests: Sequence[LoadedManifest], *, dry_run: bool = False
+    client: ApiClient,
+    manifests: Sequence[LoadedManifest],
+    *,
+    dry_run: bool = False,
+    is_told: bool = True,
 ) -> None:
-    """Apply all objects, and print each; raises StoreError."""
-    options = ApplyOptions(FIELD_MANAGER, force=False, dry_run=dry_run)
+    """Apply all objects, and print each if it `is_told`; raises StoreError."""
+    options = ApplyOptions(FIELD_MANAGER, force=False, dry_run=dry_run, is_told=is_told)
     for manifest in manifests:
         await apply_one(client, manifest, options)

@@ -54,6 +54,7 @@ from upwell.policy.rollouts.starts.dependencies import (
     Dependency,
     DependencyCondition,
 )
+from upwell.policy.rollouts.starts.takeover import START_ANNOTATION, UNTIL_ANNOTATION
 from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION, wants_snapshots
 
@@ -167,6 +168,19 @@ def begins_with(resource: Resource, image: str) -> Resource:
     spec = resource.spec.model_copy(update={"template": template.model_copy(update={"spec": pod})})
     metadata = resource.metadata.model_copy(update={"annotations": annotations})
     return resource.model_copy(update={"metadata": metadata, "spec": spec})
+
+
+def during_takeover(resource: Resource, start: str, until: str) -> Resource:
+    """Return a Deployment that starts at `start`, and is told of after `until`; all else as it is.
+
+    Both as the annotations have them (`upwell.policy.rollouts.starts.takeover`).
+    """
+    if not isinstance(resource, Deployment):
+        return resource
+    marks = {START_ANNOTATION: start, UNTIL_ANNOTATION: until}
+    annotations = {**resource.annotations, **marks}
+    metadata = resource.metadata.model_copy(update={"annotations": annotations})
+    return resource.model_copy(update={"metadata": metadata})
 
 
 def is_updated(workload: Deployment) -> bool:

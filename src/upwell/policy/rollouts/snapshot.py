@@ -36,7 +36,9 @@ PULLING = "ImagePulling"
 """Reason of the obstacle that passes by itself, when the image is there."""
 DEPENDENCIES = "WaitingForDependencies"
 """Reason of the obstacle that passes by itself, when others run, or have not for too long."""
-PASSING = frozenset({PULLING, DEPENDENCIES})
+HELD = "HeldForTakeover"
+"""Reason of the obstacle that passes when a container has stopped whose place a workload takes."""
+PASSING = frozenset({PULLING, DEPENDENCIES, HELD})
 """Reasons of obstacles that pass by themselves."""
 
 

@@ -14,6 +14,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, same_key
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.notifications.cloud_events import addressed_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
+from upwell.policy.rollouts.starts.takeover import quiet_until
 from upwell.reconcilers.notifications.events import EVENT_KINDS
 
 _INTERNAL = {"Job"}
@@ -44,7 +45,10 @@ class EventCollector:
         """Objects that have changed since these were listed: a filter may be older than they."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Keep every event of the object that `key` names; of one that is gone, nothing."""
+        """Keep every event of the object that `key` names; of one that is gone, nothing.
+
+        One that takes the place of a container is told of at the end: what is so then.
+        """
         kind = resource_of_kind(key.kind)
         await self._cache.ready(kind)
         resource = self._cache.get(kind, key.namespace, key.name)
@@ -53,6 +57,9 @@ class EventCollector:
             self._unlisted.discard(key)  # no filter is asked about it until it changes again
             return Result()
         now, new = self._clock(), 0
+        until = None if resource is None else quiet_until(resource, now)
+        if until is not None:
+            return Result((until - now).total_seconds())
         for subscription in await self._subscriptions_for(key):
             news = [
                 (Envelope.of(event, self._source), fate_of(subscription, audience, event))

@@ -26,6 +26,7 @@ from upwell.policy.rollouts.settings import (
 )
 from upwell.policy.rollouts.snapshot import RolloutSnapshot, rollout_for
 from upwell.policy.rollouts.starts.dependencies import Dependency, waiting_for
+from upwell.policy.rollouts.starts.takeover import allowed_since, held, is_held
 from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
@@ -89,6 +90,8 @@ class _Due:
     pulls_first: bool = False
     missing: tuple[Dependency, ...] = ()
     """Other workloads that the first instance waits for."""
+    held: bool = False
+    """True: a takeover holds the first instance back, whose images are there."""
 
 
 class RolloutReconciler:
@@ -196,6 +199,8 @@ class RolloutReconciler:
             if due.missing:
                 waits = waiting_for(record, due.missing)
                 snapshot = replace(snapshot, obstacle=snapshot.obstacle or waits)
+            if due.held:
+                snapshot = replace(snapshot, obstacle=snapshot.obstacle or held(record))
             if due.pulls_first:
                 snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulling_first(record))
             self._set_draining(workload.key, steps, instances)
@@ -230,16 +235,22 @@ class RolloutReconciler:
     async def _steps(
         self, workload: Workload, decided: Decided, instances: Sequence[Instance]
     ) -> _Due:
-        well = replace(decided.rollout.target, well_since=self._runtime.well_since())
+        now, target = self._clock(), decided.rollout.target
+        since = allowed_since(workload, target.since, now)
+        well = replace(target, well_since=self._runtime.well_since(), since=since)
         rollout = replace(decided.rollout, target=well)
         ours = under_control(workload, instances)
         drain = rollout.settings.drain
         replicas = await self._replicas.read(ours, self._execution, drain)
-        steps = next_steps(rollout, replicas, self._clock())
+        steps = next_steps(rollout, replicas, now)
+        start = next((step for step in steps if isinstance(step, StartReplica)), None)
+        others = tuple(step for step in steps if not isinstance(step, StartReplica))
+        if start is not None and is_held(workload) and all(one.ended for one in replicas):
+            there, troubles = await self._execution.have_images(workload, decided.snapshot, start)
+            return _Due(others, troubles, pulls_first=not (there or troubles), held=there)
         missing = await self._dependencies.missing(workload, decided.record, replicas, steps)
         if missing:
-            again = Wait(self._clock() + _DEPENDENCY_PERIOD)
-            others = (step for step in steps if not isinstance(step, StartReplica))
+            again = Wait(now + _DEPENDENCY_PERIOD)
             return _Due((*others, again), missing=missing)
         index = makes_room(rollout, replicas, steps)
         if index is not None:

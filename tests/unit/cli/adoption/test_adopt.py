@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,10 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, router: socket.socke
 
 @pytest.fixture
 def serving(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have each Deployment end its rollout at once; the result is how: `Complete`, `Failed`."""
+    """Have each Deployment end its rollout at once; the result is how: `Complete`, `Failed`.
+
+    `NoImage` ends one that is held until the container has stopped: its image cannot be pulled.
+    """
     ends = ["Complete"]
     apply = client.apply
 
@@ -112,12 +116,15 @@ def serving(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 hash="h",
                 template=applied.spec.template,
                 created=clock.now(),
-                phase=ends[0],
+                phase="Failed" if ends[0] == "NoImage" else ends[0],
                 message="it ended",
             )
+            started = document["metadata"].get("annotations", {}).get("upwell.dev/takeover-start")
+            held = started == "held" and ends[0] != "NoImage"
+            reason = "HeldForTakeover" if held else "NewReplicaSetAvailable"
             conditions = (
                 Condition(type="Available", status="True"),
-                Condition(type="Progressing", status="True", reason="NewReplicaSetAvailable"),
+                Condition(type="Progressing", status="True", reason=reason),
             )
             status = WorkloadStatus(
                 observed_generation=applied.metadata.generation,
@@ -126,7 +133,7 @@ def serving(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 updated_replicas=1,
                 available_replicas=1,
                 conditions=conditions,
-                revisions=(record,),
+                revisions=() if held else (record,),
             )
             if not applied.status.revisions:
                 await client.update_status(applied.with_status(status))
@@ -391,6 +398,70 @@ def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     serving[0] = "Complete"
     assert upwell("adopt", "--yes", "--data-dir", str(data)).exit_code == 0
     assert (copy / "rows").read_text() == "1"
+
+
+@pytest.fixture
+def stored(engine: EngineProgram) -> Path:
+    """Have a container with a volume; the result is the data folder for its copy."""
+    (engine.folder / "volume").mkdir()
+    (engine.folder / "volume" / "rows").write_text("1")
+    one = container("db", 2)
+    source = f"{engine.folder}/volume"
+    one["Mounts"] = [{"Type": "volume", "Name": "rows", "Source": source, "Destination": "/d"}]
+    engine.run(one)
+    data = engine.folder / "data"
+    data.mkdir()
+    return data
+
+
+def test_a_container_is_not_stopped_before_the_images_of_its_successor_are_there(
+    upwell: Upwell, engine: EngineProgram, serving: list[str], stored: Path
+) -> None:
+    serving[0] = "NoImage"
+    result = upwell("adopt", "--yes", "--data-dir", str(stored))
+    assert result.exit_code == 1
+    assert "db: given back, podman/db runs" in result.stderr
+    assert engine.calls == []
+    assert not [*stored.rglob("rows")]
+    assert upwell("get", "deployments", "-o", "name").stdout == ""
+
+
+def test_a_container_is_not_stopped_where_the_disk_has_no_room_for_its_volumes(
+    upwell: Upwell,
+    engine: EngineProgram,
+    serving: list[str],
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as small:
+        small.setattr("upwell.cli.adoption.volume_copies.default_floor", lambda size: size)
+        result = upwell("adopt", "--yes", "--data-dir", str(stored))
+    assert result.exit_code == 1
+    assert "db: nothing was stopped: its volumes take 1 MiB, and are copied to" in result.stderr
+    assert engine.calls == []
+    assert serving == ["Complete"]
+    assert upwell("get", "deployments", "-o", "name").stdout == ""
+
+
+@pytest.mark.usefixtures("serving")
+def test_nobody_is_told_of_a_service_until_it_is_taken_over(
+    upwell: Upwell, stored: Path, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks: list[tuple[str, bool]] = []
+    apply = client.apply
+
+    async def noted(document: Any, **options: Any) -> tuple[Resource, Any]:
+        if document["kind"] == "Deployment" and not options.get("dry_run"):
+            given = document["metadata"].get("annotations", {})
+            until = given.get("upwell.dev/takeover-until")
+            start = given.get("upwell.dev/takeover-start", "")
+            is_quiet = until is not None and datetime.fromisoformat(until) > clock.now()
+            marks.append((start if start in {"", "held"} else "at a time", is_quiet))
+        return await apply(document, **options)
+
+    monkeypatch.setattr(client, "apply", noted)
+    assert upwell("adopt", "--yes", "--data-dir", str(stored)).exit_code == 0
+    assert marks == [("held", True), ("at a time", True), ("", False)]
 
 
 def test_to_watch_lets_all_run_on(upwell: Upwell, engine: EngineProgram) -> None:

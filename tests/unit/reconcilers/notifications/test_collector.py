@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.sqlite import SqliteOutbox
+from upwell.policy.rollouts.starts.takeover import UNTIL_ANNOTATION
 from upwell.reconcilers.notifications.collector import EventCollector, event_collector_controller
 from upwell.store.interface import EVERYTHING, Selector
 
@@ -98,3 +100,31 @@ async def test_one_list_of_subscriptions_serves_all_that_has_changed_before_it(
         outbox.close()
     assert asked.count(("list", "Subscription")) in {2, 3}  # of each term, and of the change
     assert {kind for verb, kind in asked if verb == "get"} == {"ImageStream"}  # the test's own
+
+
+async def test_an_object_that_takes_the_place_of_a_container_is_told_of_at_the_end(
+    tmp_path: Path,
+) -> None:
+    setup = NotifierSetup(tmp_path)
+    await setup.subscribe()
+    await setup.push("sha256:a")
+    stream = await setup.store.get(ImageStream, "shop", "base")
+    end = setup.now + timedelta(minutes=5)
+    mark = {UNTIL_ANNOTATION: end.isoformat()}
+    await setup.store.update(stream.with_metadata(annotations=mark))
+    outbox = SqliteOutbox(tmp_path / "deliveries.db")
+    try:
+        collector = EventCollector(
+            ObjectCache(setup.store), outbox, SOURCE, lambda: setup.now, lambda: None
+        )
+        key = ObjectKey("ImageStream", "shop", "base")
+        subscription = await setup.store.get(Subscription, "shop", "ci")
+        assert (await collector.reconcile(key)).requeue_after == 300
+        assert not outbox.next_due(subscription.uid, 1)
+
+        setup.now = end
+        await collector.reconcile(key)
+        [told] = outbox.next_due(subscription.uid, 1)
+        assert json.loads(told.envelope.body)["data"]["new"] == "sha256:a"
+    finally:
+        outbox.close()
