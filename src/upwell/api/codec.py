@@ -57,12 +57,12 @@ class UnknownKindError(ValueError):
 
 
 def _kind_hint(kind: str) -> str:
-    """Return the kind that was probably meant, or all that there are."""
+    """Return the kind that was probably meant, or what to do with one that there is not."""
     if near := get_close_matches(kind, BY_KIND, n=1, cutoff=0.75):
         found = BY_KIND[near[0]]
         renamed = "" if near[0] == kind else f"kind {found.kind} in "
         return f"did you mean {renamed}apiVersion {found.api_version}?"
-    return f"known kinds: {', '.join(sorted(BY_KIND))}"
+    return "leave it out, or apply it to a cluster that has it: Upwell does nothing with it"
 
 
 _SELECTED = "there, spec.selector is required"

@@ -129,10 +129,11 @@ def _why_neither(text: str, source: str, error: yaml.YAMLError) -> str:
             json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as why:
             return f"not JSON: {why}"
-    return f"not YAML: {_why_no_yaml(text, error)}"
+    return f"not YAML: {why_no_yaml(text, error)}"
 
 
-def _why_no_yaml(text: str, error: yaml.YAMLError) -> str:
+def why_no_yaml(text: str, error: yaml.YAMLError) -> str:
+    """Return in a line where and why a text is not YAML."""
     """Return the place of a fault, the fault and what was read there, on one line."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:

@@ -134,7 +134,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "start-build": Entry("builds.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
-    "token": Entry("access.token:token", "Create, request, list, replace and delete tokens."),
+    "token": Entry("access.token:token", "Create, request, list, rotate and delete tokens."),
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
     "uninstall": Entry("install.install:uninstall", "Remove the server from a cluster."),
     "upgrade": Entry("setup.upgrade:upgrade", "Install another version, or stay at this one."),
@@ -279,6 +279,10 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.BadParameter as error:
+            from upwell.cli.hints.choices import with_meant_word  # noqa: PLC0415 - of errors alone
+
+            raise with_meant_word(error) from error
         except KeyboardInterrupt:  # while the command's modules are loaded, say
             raise CommandError("interrupted", Exit.INTERRUPTED) from None
 

@@ -12,6 +12,7 @@ MAX_TAG_LENGTH = 128
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_SCHEME = re.compile(r"[a-z]+://", re.IGNORECASE)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -43,6 +44,8 @@ class Reference:
         `debian` becomes `docker.io/library/debian:latest`, as every client does. A registry has one
         spelling here, and the own one has one name (`registry_names`).
         """
+        if scheme := _SCHEME.match(text):
+            raise InvalidReferenceError(text, f"an image has no scheme: leave out {scheme[0]}")
         rest, at, digest_text = text.partition("@")
         digest = _digest(text, digest_text) if at else None
         head, slash, tail = rest.partition("/")
@@ -58,7 +61,7 @@ class Reference:
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
         if _REPOSITORY.fullmatch(path) is None:
-            raise InvalidReferenceError(text, f"the repository {path!r} has a wrong character")
+            raise InvalidReferenceError(text, f"the repository {path!r} {_why_none(path)}")
         if len(path) > MAX_REPOSITORY_LENGTH:
             raise InvalidReferenceError(text, f"over {MAX_REPOSITORY_LENGTH} characters")
         if colon and _TAG.fullmatch(tag) is None:
@@ -106,6 +109,13 @@ def is_tag(text: str) -> bool:
 def is_repository(text: str) -> bool:
     """Return True if `text` may be a repository name."""
     return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
+
+
+def _why_none(repository: str) -> str:
+    """Return why a text is no repository."""
+    if repository != repository.lower():
+        return "has capitals: repositories are in small letters"
+    return "has a wrong character"
 
 
 def _digest(text: str, digest_text: str) -> Digest:

@@ -9,9 +9,16 @@ from typing import Any
 class Mistake:
     title: str
     command: str
-    """Words after `upwell`; `HOST:PORT`, `FREE` and `READER` stand for what a run has."""
+    """Words after `upwell`; `HOST:PORT`, `FREE`, `OPEN` and `READER` stand for what a run has.
+
+    FREE is an address of loopback at which nobody listens, OPEN one at which a server may.
+    """
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     stdin: str | None = None
+    serves: bool = False
+    """The command is run by a process of its own, as what it begins with needs one."""
+    disk_full: bool = False
+    """The server's database cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,8 @@ class Group:
     mistakes: Sequence[Mistake]
 
 
+SERVED = "served"
+"""Folder whose server runs."""
 _LABELS = {"app": "shop"}
 _POD = {"containers": [{"name": "web", "image": "registry.test/shop:1"}]}
 OBJECTS: Sequence[Mapping[str, Any]] = (
@@ -104,6 +113,18 @@ spec:
 """
 
 
+_OF_A_CLUSTER = """\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: web}
+spec: {accessModes: [ReadWriteOnce]}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: nginx}
+"""
+
+
 def _changed(before: str, after: str) -> Mapping[str, str]:
     assert before in _WORKLOAD, before
     return {"front.yaml": _WORKLOAD.replace(before, after)}
@@ -125,6 +146,8 @@ GROUPS: Sequence[Group] = (
             Mistake("no kind", "get"),
             Mistake("a topic that does not exist", "help rollouts"),
             Mistake("a shell that is not known", "completion tcsh"),
+            Mistake("a language misspelt", "builders create pyton"),
+            Mistake("a patch that breaks off", "patch deployment/shop -p '{spec: {'"),
             Mistake("nothing to create an application from", "new-app"),
             Mistake("a wait for nothing", "wait deployment/shop"),
             Mistake("a number of replicas forgotten", "scale deployment/shop"),
@@ -143,6 +166,8 @@ GROUPS: Sequence[Group] = (
         (
             Mistake("a kind misspelt", "get deploymnet"),
             Mistake("a kind that there is not", "get helmrelease"),
+            Mistake("a name in the place of a kind", "hold shoop deployment"),
+            Mistake("a workload in the place of a Pod", "exec shop -- sh"),
             Mistake("a name misspelt", "get deployment/shpo"),
             Mistake("a name misspelt, to describe", "describe bc/shopp"),
             Mistake("a name misspelt, to build", "start-build shpo"),
@@ -176,6 +201,7 @@ GROUPS: Sequence[Group] = (
             Mistake("a scheme that is none", "get pods --server ftp://HOST:PORT"),
             Mistake("a name that does not exist", "get pods --server http://upwell.invalid:7080"),
             Mistake("a password in the address", "get pods --server http://me:secret@HOST:PORT"),
+            Mistake("no token", "get pods --token ''"),
             Mistake("a token that is not known", "get pods --token upwell_x_wrong"),
             Mistake("a role that is too small", "delete deployment/shop --token READER"),
             Mistake(
@@ -184,6 +210,7 @@ GROUPS: Sequence[Group] = (
             Mistake("a namespace without rights", "get pods -n prod --token READER"),
             Mistake("a role that there is not", "token create ci --grant owner@shop"),
             Mistake("a file of an authority that is not there", "get pods --ca nothing.pem"),
+            Mistake("a full disk of the server", "create namespace bank", disk_full=True),
         ),
     ),
     Group(
@@ -220,6 +247,11 @@ GROUPS: Sequence[Group] = (
             ),
             Mistake("a name in capitals", _APPLY, _changed("name: front", "name: Front")),
             Mistake("an image with capitals", _APPLY, _changed("test/front:1", "test/Front:1")),
+            Mistake(
+                "kinds of a cluster",
+                "apply -f cluster.yaml --dry-run=server",
+                {"cluster.yaml": _OF_A_CLUSTER},
+            ),
             Mistake("an image with a blank", _APPLY, _changed("front:1", "front: 1")),
             Mistake("a number as text", _APPLY, _changed("replicas: 1", 'replicas: "one"')),
             Mistake(
@@ -295,6 +327,11 @@ GROUPS: Sequence[Group] = (
                     "    ports: ['53:5353/udp']\n"
                 },
             ),
+            Mistake("an image with a scheme", "add https://docker.io/library/nginx:1.27"),
+            Mistake("an image with capitals", "add Vendor/App:1"),
+            Mistake("a volume without a place", "add vendor/app:1 --volume data"),
+            Mistake("a window without a length", "add vendor/app:1 --window tonight"),
+            Mistake("a notice to nobody", "add vendor/app:1 --notify slack"),
             Mistake("a repository that is not there", "new-app http://FREE/shop.git"),
             Mistake(
                 "a password in the address of a repository", "new-app https://me:pw@git.test/s"
@@ -324,6 +361,13 @@ GROUPS: Sequence[Group] = (
             Mistake("an address without a port", "serve --listen 0.0.0.0"),
             Mistake("a time that is none", "serve --import-interval often"),
             Mistake("a size that is none", "serve --upload-limit big --data-dir d"),
+            Mistake("a second server", "serve --data-dir d --listen HOST:PORT", serves=True),
+            Mistake(
+                "a second server with the folder of the first",
+                f"serve --data-dir {SERVED} --listen OPEN",
+                serves=True,
+            ),
+            Mistake("a data folder that is a file", "serve --data-dir front.yaml"),
         ),
     ),
 )

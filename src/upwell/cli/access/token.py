@@ -11,7 +11,7 @@ from upwell.api.requests.admin_token import AdminTokenRotation
 from upwell.cli.access.lifetimes import WantedToken, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
-from upwell.cli.core.errors import CommandError
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
     MISSING,
@@ -271,7 +271,7 @@ def delete(session: Session, names: tuple[str, ...]) -> None:
                 await client.delete(Secret, SYSTEM_NAMESPACE, secret_name(name))
             except NotFoundError as error:
                 message = f"token/{name} does not exist; `upwell token list` lists the tokens"
-                raise CommandError(message) from error
+                raise CommandError(message, Exit.NOT_FOUND) from error
             echo(f"token/{name} deleted")
 
     session.run(work)

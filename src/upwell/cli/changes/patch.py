@@ -10,6 +10,7 @@ import yaml
 
 from upwell.api.codec import encode
 from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
+from upwell.api.manifests import why_no_yaml
 from upwell.api.patches.content_types import (
     JSON_PATCH,
     MERGE_PATCH,
@@ -42,8 +43,11 @@ class _PatchOptions:
         text = self.text or _read(self.file)
         try:
             patch = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise click.UsageError(f"the patch is neither JSON nor YAML: {error}") from error
+        except yaml.YAMLError as error:
+            why = why_no_yaml(text, error)
+            raise click.UsageError(f"the patch is neither JSON nor YAML: {why}") from error
+        except RecursionError as error:
+            raise click.UsageError("the patch is nested too deep") from error
         wanted = list if self.type == "json" else dict
         if not isinstance(patch, wanted):
             kind = "a list of operations" if wanted is list else "an object"

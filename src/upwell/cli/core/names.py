@@ -11,6 +11,12 @@ from upwell.api.decoding.kinds import KINDS, KindNames, find_names
 if TYPE_CHECKING:
     from upwell.api.meta import Kind, Resource
 
+_EVERYDAY = (
+    *("deployment", "statefulset", "daemonset", "deploymentconfig", "job", "cronjob", "pod"),
+    *("imagestream", "imagestreamtag", "buildconfig", "build", "service", "route", "secret"),
+    *("configmap", "persistentvolumeclaim", "pipeline", "release", "promotion", "wave"),
+)
+"""Kinds that are named where one is unknown: a list of all tells nobody anything."""
 ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "route")
 """Kinds that `all` stands for: those of an application, without secrets and events."""
 
@@ -49,14 +55,13 @@ def parse_kind_names(text: str) -> KindNames:
 
 
 def _hint(text: str) -> str:
-    """Return the kind that was probably meant, or all that there are."""
+    """Return the kind that was probably meant, or those of every day."""
     from difflib import get_close_matches  # noqa: PLC0415 - most names are known
 
     names = [name for one in KINDS for name in (one.plural, one.singular)]
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"
-    known = ("/".join((one.singular, *one.short_names)) for one in KINDS)
-    return f"known kinds: {', '.join(known)}"
+    return f"an object is KIND/NAME, and kinds of every day are {', '.join(_EVERYDAY)}"
 
 
 def parse_kinds(text: str) -> "list[type[Resource]]":

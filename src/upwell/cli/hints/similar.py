@@ -6,6 +6,8 @@ from difflib import get_close_matches
 
 from upwell.api.codec import resource_of_kind
 from upwell.api.meta import ObjectKey
+from upwell.api.pod import Pod
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
 
 _SECONDS = 1.0
@@ -28,7 +30,18 @@ async def similar_name(connect: Callable[[], ApiClient], missing: ObjectKey) -> 
                     place = f"{kind.KIND.singular}/{missing.name}"
                     return f"{place} -n {same[0].namespace}"
             names = await client.names(kind, missing.namespace, _MOST)
+            near = get_close_matches(missing.name, names, n=1)
+            if near or kind is not Pod:
+                return f"{kind.KIND.singular}/{near[0]}" if near else ""
+            return await _workload(client, missing)
     except (StoreError, OSError):  # among them TimeoutError
         return ""
-    near = get_close_matches(missing.name, names, n=1)
-    return f"{kind.KIND.singular}/{near[0]}" if near else ""
+
+
+async def _workload(client: ApiClient, pod: ObjectKey) -> str:
+    """Return the workload that has the name which a Pod has not: its Pods have longer ones."""
+    selector = Selector(pod.namespace, name=pod.name)
+    for kind in WORKLOADS:
+        if (await client.list(kind, selector)).items:
+            return f"{kind.KIND.singular}/{pod.name}"
+    return ""

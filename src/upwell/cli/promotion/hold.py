@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from upwell.api.apps import CronJob, Deployment, DeploymentConfig
+from upwell.api.decoding.kinds import find_names
 from upwell.api.pipeline import Pipeline
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIME
@@ -118,7 +119,8 @@ def _parse(what: tuple[str, ...], stage: str) -> _HoldTarget:
         if len(named) != 1:
             raise click.UsageError("--stage needs one pipeline: PIPELINE or pipeline/NAME")
         return _HoldTarget(named[0], stage)
-    one = parse_one(what)
+    is_pipeline = len(what) == 1 and "/" not in what[0] and find_names(what[0]) is None
+    one = parse_named(what, default=Pipeline)[0] if is_pipeline else parse_one(what)
     if not issubclass(one.resource, _HOLDABLE):
         known = ", ".join(kind.KIND.singular for kind in _HOLDABLE)
         raise click.UsageError(f"cannot hold {one}: supported kinds are {known}")

@@ -87,7 +87,7 @@ def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
     upwell("token", "create", "ci", "--grant", "viewer@*")
     assert upwell("token", "delete", "ci").stdout == "token/ci deleted\n"
     again = upwell("token", "delete", "ci")
-    assert again.exit_code == 1
+    assert again.exit_code == 3
     assert "token/ci does not exist" in again.stderr
 
 

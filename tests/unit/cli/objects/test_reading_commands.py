@@ -95,7 +95,7 @@ def test_a_wrong_kind_or_selector_is_a_usage_error(
     [
         ("deploymnts", "unknown kind 'deploymnts'; did you mean deployments?"),
         ("BuildConfg", "did you mean buildconfig?"),
-        ("gadgets", "known kinds: "),
+        ("gadgets", "kinds of every day are deployment, "),
     ],
 )
 def test_an_unknown_kind_is_told_what_was_meant(upwell: Upwell, kind: str, hint: str) -> None:

@@ -189,8 +189,11 @@ class TestHolds:
             "stage-hold-until.upwell.dev/production": "2026-03-01T14:05:00+00:00",
         }
 
-    def test_a_whole_pipeline_is_held(self, upwell: Upwell, client: "FakeClient") -> None:
-        assert upwell("hold", "pipeline/shop").stdout == "pipeline.upwell.dev/shop held\n"
+    @pytest.mark.parametrize("name", ["shop", "pipeline/shop"])
+    def test_a_whole_pipeline_is_held(
+        self, upwell: Upwell, client: "FakeClient", name: str
+    ) -> None:
+        assert upwell("hold", name).stdout == "pipeline.upwell.dev/shop held\n"
         held = {"upwell.dev/hold": "held by a person", "upwell.dev/hold-until": None}
         assert self.annotations(client) == held
 

@@ -97,7 +97,7 @@ async def test_what_breaks_a_rule_is_told_with_its_type_and_its_object(api: Api)
             config_map("one") | {"kind": "Confgmap"},
             "unknown kind Confgmap in v1; did you mean kind ConfigMap in",
         ),
-        (MAPS, config_map("one") | {"kind": "Wobble"}, "known kinds: BaseSearch, Build"),
+        (MAPS, config_map("one") | {"kind": "Wobble"}, "leave it out, or apply it to a cluster"),
         (f"{MAPS}?dryRun=Some", config_map("one"), "dryRun: expected All"),
         (
             MAPS,
