@@ -154,16 +154,13 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 
 def _refuse_same_ports(ports: Sequence[PublishedPort]) -> None:
     """Raise UsageError for a port of the machine that would lead to two of the container."""
-    leads: dict[tuple[str, int, str], int] = {}
-    for port in ports:
-        if port.host_port is None:
-            continue
-        other = leads.setdefault((port.host_ip, port.host_port, port.protocol), port.port)
-        if other != port.port:
-            raise click.UsageError(
-                f"--port {port.host_port}:{port.port}: port {port.host_port} of the machine leads"
-                f" to {other} already: give another"
-            )
+    for at, port in enumerate(ports):
+        for other in ports[:at]:
+            if port.is_at_one_with(other) and other.port != port.port:
+                raise click.UsageError(
+                    f"--port {port.host_port}:{port.port}: port {port.host_port} of the machine"
+                    f" leads to {other.port} already: give another"
+                )
 
 
 @click.command(

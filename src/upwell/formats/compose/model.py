@@ -10,6 +10,8 @@ from enum import StrEnum
 
 DEFAULT_INTERVAL_SECONDS = DEFAULT_TIMEOUT_SECONDS = 30
 DEFAULT_RETRIES = 3
+EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - binds nothing
+"""Addresses of a published port that stand for all of the host's."""
 DEFAULT_NETWORK = "default"
 """Network of services that name none."""
 
@@ -31,6 +33,16 @@ class PublishedPort:
     """None: reachable by other services alone."""
     host_ip: str = ""
     protocol: str = "tcp"
+
+    def is_at_one_with(self, other: "PublishedPort") -> bool:
+        """Return True if both have one port of the host: at one address, or one of them at all."""
+        if self.host_port is None or (self.host_port, self.protocol) != (
+            other.host_port,
+            other.protocol,
+        ):
+            return False
+        hosts = {self.host_ip, other.host_ip}
+        return len(hosts) == 1 or not hosts.isdisjoint(EVERY_ADDRESS)
 
     @property
     def is_exclusive(self) -> bool:

@@ -14,6 +14,7 @@ from upwell.formats.compose.model import (
     ComposeService,
     MountKind,
     ProjectFile,
+    PublishedPort,
 )
 from upwell.formats.compose.services import ProjectContext, ServiceReader
 
@@ -226,7 +227,7 @@ def _check_networks(document: Document, services: Iterable[ComposeService]) -> N
 
 def _check_host_ports(document: Document, services: Iterable[ComposeService]) -> None:
     """Refuse what Compose refuses when it starts the second: one port of the host, used twice."""
-    holders: dict[tuple[int, str], list[tuple[str, str]]] = {}
+    holders: dict[tuple[int, str], list[tuple[str, PublishedPort]]] = {}
     for service in services:
         for port in service.ports:
             if port.host_port is None:
@@ -245,14 +246,14 @@ def _check_host_ports(document: Document, services: Iterable[ComposeService]) ->
                     f" {service.replicas} are wanted: scale it to 1",
                 )
             others = holders.setdefault((port.host_port, port.protocol), [])
-            for name, address in others:
-                if address == port.host_ip or not address or not port.host_ip:
+            for name, other in others:
+                if port.is_at_one_with(other):
                     document.fault(
                         ("services", service.name, "ports"),
                         f"port {port.host_port}/{port.protocol} of the host is published by"
                         f" {name} already: publish another",
                     )
-            others.append((service.name, port.host_ip))
+            others.append((service.name, port))
 
 
 def _ordered(

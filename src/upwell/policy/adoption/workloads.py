@@ -231,7 +231,7 @@ def _container(
 
 
 def _ports(service: ComposeService) -> tuple[ContainerPort, ...]:
-    found: dict[tuple[int, str, int | None], ContainerPort] = {}
+    found: dict[tuple[int, str, int | None, str], ContainerPort] = {}
     for port in service.ports:
         fields: dict[str, Any] = {
             "container_port": port.port,
@@ -241,7 +241,7 @@ def _ports(service: ComposeService) -> tuple[ContainerPort, ...]:
             fields["host_port"] = port.host_port
             if port.host_ip:
                 fields["host_ip"] = port.host_ip
-        found[port.port, port.protocol, port.host_port] = ContainerPort(**fields)
+        found[port.port, port.protocol, port.host_port, port.host_ip] = ContainerPort(**fields)
     return tuple(found.values())
 
 

@@ -44,12 +44,19 @@ def withheld(
     """Return listeners that are not to be, each with the reason, and who has which place now.
 
     Who had a place (`held`) keeps it, so that a change of an older object takes nothing away; else
-    the oldest has it. `reserved` are the server's own, `network` is that of Services' addresses.
+    the oldest has it. Who has a port at all addresses has it at each of the machine's, unless
+    another had it there. `reserved` are the server's own, `network` is that of Services' addresses.
     """
     faults: dict[str, str] = {}
     holders: dict[Place, ObjectKey] = {}
+    of_machine: dict[int, list[Place]] = {}
+    """Port -> the machine's own addresses at which somebody has it."""
     for claim in sorted(claims, key=lambda one: _precedence(one, held)):
         holder = holders.get(claim.place)
+        if holder is None and held.get(claim.place) != claim.owner:
+            beside = of_machine.get(claim.place[1], ())
+            others = (holders[one] for one in beside if _covers(one, claim.place, network))
+            holder = next((one for one in others if one != claim.owner), None)
         if holder is not None and holder != claim.owner:
             faults[claim.listener] = f"{_text(claim.place)} belongs to {holder}; choose another"
         elif any(_overlap(claim.place, own, network) for own in reserved):
@@ -57,6 +64,8 @@ def withheld(
                 f"{_text(claim.place)} belongs to this server; choose another port"
             )
         else:
+            if claim.place not in holders and not is_inside(claim.place[0], network):
+                of_machine.setdefault(claim.place[1], []).append(claim.place)
             holders[claim.place] = claim.owner
     return faults, holders
 
@@ -155,6 +164,11 @@ def _overlap(one: Place, other: Place, network: IPv4Network) -> bool:
         return False
     first, second = _host(one[0]), _host(other[0])
     return first == second or "any" in {first, second}
+
+
+def _covers(one: Place, other: Place, network: IPv4Network) -> bool:
+    """Return True if one of two places of a port is at all addresses, so that it is the other's."""
+    return "any" in {_host(one[0]), _host(other[0])} and not is_inside(other[0], network)
 
 
 def _host(address: str) -> str:

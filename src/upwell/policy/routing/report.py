@@ -67,10 +67,7 @@ class RoutingOutcome:
     def of_workload(self, workload: Workload) -> Condition | None:
         """Return whether a workload's host ports answer; None for one that has none."""
         key = workload.key
-        ports = {
-            host_port_name(key, port.host_port or 0): f"{port.host_port}"
-            for port in host_ports(workload)
-        }
+        ports = {host_port_name(key, port): f"{port.host_port}" for port in host_ports(workload)}
         ports |= {
             published_name(key, port): f"{port}"
             for port in published_ports(template_of(workload).spec)

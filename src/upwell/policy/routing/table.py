@@ -128,9 +128,10 @@ def rule_name(route: Route) -> str:
     return f"{route.namespace}:{route.name}"
 
 
-def host_port_name(workload: ObjectKey, port: int) -> str:
+def host_port_name(workload: ObjectKey, port: ContainerPort) -> str:
     """Return the name of the backend and listener of a workload's host port."""
-    return f"{workload.namespace}:{workload.kind}:{workload.name}:{port}"
+    at = "" if port.host_ip in {None, "", EVERY_ADDRESS} else f"{port.host_ip}:"
+    return f"{workload.namespace}:{workload.kind}:{workload.name}:{at}{port.host_port or 0}"
 
 
 def host_ports(workload: Workload) -> list[ContainerPort]:
@@ -275,7 +276,7 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
             )
             number = port.host_port or 0
             address = port.host_ip or EVERY_ADDRESS
-            yield _HostPort(host_port_name(key, number), workload, address, number, endpoints)
+            yield _HostPort(host_port_name(key, port), workload, address, number, endpoints)
 
 
 def _endpoints(

@@ -130,6 +130,10 @@ def test_to_watch_is_to_tell_alone(upwell: Upwell) -> None:
             ("--port", "8080:80", "--port", "8080:81"),
             "--port 8080:81: port 8080 of the machine leads to 80 already",
         ),
+        (
+            ("--port", "0.0.0.0:8080:80", "--port", "192.0.2.1:8080:81"),
+            "port 8080 of the machine leads to 80 already",
+        ),
         (("--port", "70000:80"), "a port is a number from 1 to 65535"),
         (("--volume", "data"), "write NAME:/path"),
         (("--window", "night"), "write 03:00+2h"),

@@ -212,6 +212,9 @@ REFUSED = {
     "services: {a: {image: i, ports: ['53:5/udp']}, b: {image: i, ports: ['53:6/udp']}}": (
         "port 53/udp of the host is published by a already"
     ),
+    "services: {a: {image: i, ports: ['0.0.0.0:5:5']}, b: {image: i, ports: ['192.0.2.1:5:6']}}": (
+        "port 5/tcp of the host is published by a already"
+    ),
     "services: {a: {image: i}}\nvolumes: {v: {driver: nfs}}": "volumes.v.driver: not supported",
     "services: {a: {image: i}}\nsecrets: {s: {file: no.txt}}": "cannot read no.txt",
 }

@@ -134,6 +134,35 @@ def test_a_port_is_kept_by_who_had_it_and_else_by_the_oldest() -> None:
     assert holders == {place: new.key}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ("0.0.0.0", "127.0.0.1", True),
+        ("192.0.2.2", "0.0.0.0", True),
+        ("::", "192.0.2.2", True),
+        ("0.0.0.0", "::", True),
+        ("192.0.2.2", "192.0.2.3", False),
+        ("0.0.0.0", "10.141.14.9", False),
+        ("10.141.14.9", "0.0.0.0", False),
+    ],
+)
+def test_a_port_at_all_addresses_is_that_of_each(first: str, second: str, *, refused: bool) -> None:
+    old, new = service("old", "a"), service("new", "b")
+    claims = [
+        Claim("a", (first, 53), old.key, "2026-01-01"),
+        Claim("b", (second, 53), new.key, "2026-01-02"),
+    ]
+    faults, _ = withheld(claims, {}, (), NETWORK)
+    assert set(faults) == ({"b"} if refused else set())
+    assert all("belongs to Service a/old" in one for one in faults.values())
+    assert not withheld([claims[0], replace(claims[1], place=(second, 54))], {}, (), NETWORK)[0]
+
+    own = [claims[0], replace(claims[1], owner=old.key)]
+    assert not withheld(own, {}, (), NETWORK)[0]
+    both = {one.place: one.owner for one in claims}
+    assert withheld(claims, both, (), NETWORK) == ({}, both), "what both had is taken from nobody"
+
+
 def test_node_ports_are_given_out_once() -> None:
     ports = [{"name": "a", "port": 1}, {"name": "b", "port": 2}, {"name": "c", "port": 3}]
     ports[2]["nodePort"] = 30002

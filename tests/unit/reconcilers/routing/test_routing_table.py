@@ -377,7 +377,11 @@ async def test_ports_of_the_machine_lead_to_what_is_ready(setup: RolloutSetup) -
     container = {
         "name": "app",
         "image": GOOD,
-        "ports": [{"name": "web", "containerPort": 8080, "hostPort": 8088, "hostIP": "127.0.0.1"}],
+        "ports": [
+            {"name": "web", "containerPort": 8080, "hostPort": 8088, "hostIP": "127.0.0.1"},
+            {"name": "other", "containerPort": 8081, "hostPort": 8088, "hostIP": "192.0.2.1"},
+            {"name": "third", "containerPort": 8082, "hostPort": 8089},
+        ],
     }
     spec = {
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
@@ -391,12 +395,15 @@ async def test_ports_of_the_machine_lead_to_what_is_ready(setup: RolloutSetup) -
         one.name: (one.address, one.port, one.http) for one in setup.router.table.listeners
     }
     assert listeners["shop:web:80:node"] == ("0.0.0.0", 30080, True)
-    assert listeners["shop:Deployment:web:8088"] == ("127.0.0.1", 8088, False)
+    assert listeners["shop:Deployment:web:127.0.0.1:8088"] == ("127.0.0.1", 8088, False)
+    assert listeners["shop:Deployment:web:192.0.2.1:8088"] == ("192.0.2.1", 8088, False)
     backends = {one.name: [e.port for e in one.endpoints] for one in setup.router.table.backends}
-    assert backends["shop:Deployment:web:8088"] == [8080]
+    assert backends["shop:Deployment:web:127.0.0.1:8088"] == [8080]
+    assert backends["shop:Deployment:web:192.0.2.1:8088"] == [8081]
+    assert backends["shop:Deployment:web:8089"] == [8082]
 
     setup.router.failures = dict.fromkeys(
-        ("shop:web:80:node", "shop:Deployment:web:8088"), "Address already in use"
+        ("shop:web:80:node", "shop:Deployment:web:127.0.0.1:8088"), "Address already in use"
     )
     await route_again(setup)
     kinds = (Deployment, Service)
