@@ -550,7 +550,7 @@ async def test_a_host_port_is_kept_by_who_has_it_through_a_new_server(
     setup.restart()
     await route_again(setup)
     [listener] = [one for one in setup.router.table.listeners if one.port == 8082]
-    assert listener.name == "shop:Deployment:web:8082"
+    assert listener.name == "shop:Deployment:web:127.0.0.1:8082"
 
 
 async def test_a_published_port_belongs_to_who_runs(setup: RolloutSetup) -> None:
