@@ -26,6 +26,8 @@ from upwell.builder.interface import (
     BuildResult,
     Checkout,
     RegistryLogin,
+    WaitSink,
+    untold,
 )
 from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
@@ -168,8 +170,9 @@ class BuildahBuilder:
         """Put uploaded content into the build's folder; raises BuildError."""
         return await self._sources.unpack(build_id, source, log)
 
-    async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
-        """Build and push; raises BuildError."""
+    async def build(self, plan: BuildPlan, log: LogSink, waits: WaitSink = untold) -> BuildResult:
+        """Build and push; raises BuildError. A build begins at once here."""
+        del waits
         folder = self._folder(plan.id)
         folder.create()
         redaction = await _redaction(plan, log)

@@ -1,6 +1,6 @@
 """The builder port: a plan in, a digest out."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -342,6 +342,14 @@ class BuildResult:
     """Its id in the builder's own store."""
 
 
+type WaitSink = Callable[[str], Awaitable[None]]
+"""Takes what a build waits for before it begins, for people; empty: for nothing any more."""
+
+
+async def untold(_: str) -> None:
+    """Tell nobody what a build waits for."""
+
+
 class Builder(Protocol):
     """Runs builds.
 
@@ -364,10 +372,11 @@ class Builder(Protocol):
         """
         ...
 
-    async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
+    async def build(self, plan: BuildPlan, log: LogSink, waits: WaitSink = untold) -> BuildResult:
         """Build and push; raises BuildError. Leaves no working container, whatever happens.
 
-        A Custom build pushes by itself: its result has no digest.
+        A Custom build pushes by itself: its result has no digest. `waits` is told what keeps the
+        build from beginning, where something elsewhere does.
         """
         ...
 

@@ -47,6 +47,8 @@ from upwell.builder.interface import (
     BuildPlan,
     BuildResult,
     Checkout,
+    WaitSink,
+    untold,
 )
 from upwell.builder.logs import FileBuildLogs
 from upwell.builder.uploads import unpack_upload
@@ -252,6 +254,8 @@ class FakeBuilder:
         """Pushes the image of a plan, in place of one without content."""
         self.silent = False
         """Pushes nothing, and says nothing of an image."""
+        self.obstacle = ""
+        """Reason that keeps builds from beginning, as they tell it."""
         self.gate = asyncio.Event()
         """Clear it, and builds stay in the middle."""
         self.gate.set()
@@ -291,8 +295,10 @@ class FakeBuilder:
             self.young -= set(gone)
         return tuple(map(str, gone))
 
-    async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
+    async def build(self, plan: BuildPlan, log: LogSink, waits: WaitSink = untold) -> BuildResult:
         self.plans.append(plan)
+        if self.obstacle:
+            await waits(self.obstacle)
         self.running.add(plan.id)
         self.most_running = max(self.most_running, len(self.running))
         log(f"building {plan.name}\n".encode())

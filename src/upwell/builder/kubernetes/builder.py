@@ -20,6 +20,8 @@ from upwell.builder.interface import (
     BuildPlan,
     BuildResult,
     Checkout,
+    WaitSink,
+    untold,
 )
 from upwell.builder.kubernetes.documents import PodInput, encode_plan
 from upwell.builder.kubernetes.handover import READY, hand_over
@@ -57,6 +59,7 @@ class _Attempt:
     pod: Pod
     plan: BuildPlan
     log: LogSink
+    waits: WaitSink
 
 
 class KubernetesBuilder:
@@ -83,7 +86,7 @@ class KubernetesBuilder:
         """Put uploaded content into the build's folder; raises BuildError."""
         return await self._sources.unpack(build_id, source, log)
 
-    async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
+    async def build(self, plan: BuildPlan, log: LogSink, waits: WaitSink = untold) -> BuildResult:
         """Build in a Pod, or go on with the one that an earlier call has made for this plan.
 
         Raises BuildError.
@@ -93,7 +96,7 @@ class KubernetesBuilder:
         try:
             async with deadline:
                 pod = await self._pod_for(plan, log)
-                return await self._follow(_Attempt(pod, plan, log))
+                return await self._follow(_Attempt(pod, plan, log, waits))
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -218,14 +221,21 @@ class KubernetesBuilder:
             async for pod in changes:
                 match state_of(pod):
                     case PodEnded(end):
+                        if said:
+                            await attempt.waits("")
                         if pod is not None and pod.status.container_statuses:
                             begun.set()
                         return end
                     case PodRunning():
                         begun.set()
+                        if said:
+                            said = ""
+                            await attempt.waits("")
                     case PodWaiting(why) if why and why != said:
                         said = why
-                        attempt.log(f"Pod {attempt.pod.name} waits: {why}\n".encode())
+                        waiting = f"Pod {attempt.pod.name} waits: {why}"
+                        attempt.log(f"{waiting}\n".encode())
+                        await attempt.waits(waiting)
         raise AssertionError("a watch ends by an error alone")
 
     async def _read(

@@ -46,6 +46,8 @@ _REPORTED_AS: Mapping[str, str] = {"PostCommitHookFailed": GENERIC, "CustomBuild
 """Reasons that OpenShift 4 does not tell apart in the status of a build."""
 
 
+POD_WAITS = "PodWaits"
+"""Reason of a build whose Pod does not run yet."""
 NOT_REBASED = "NotRebased"
 """Reason of a build that may only be rebased, and cannot be: nothing of it is broken."""
 _PHASES: Mapping[str, BuildPhase] = {
@@ -89,6 +91,21 @@ _NEXT_ATTEMPT = " This may pass: attempt "
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 600.0
 """Wait before the second attempt, doubled for each further one, and its limit."""
+
+
+class BuildTimeoutError(BuildError):
+    """The time of an attempt is over; `waits` is what kept it from beginning, if anything did."""
+
+    def __init__(self, build: str, seconds: float, waits: str) -> None:
+        rest = f": {waits}" if waits else ""
+        message = f"build {build} took longer than its deadline of {seconds:.0f} s{rest}"
+        super().__init__(DEADLINE_EXCEEDED, message)
+        self.waits = waits
+
+
+def waiting_status(why: str) -> dict[str, str | None]:
+    """Return the status fields of a build that waits for something elsewhere; empty: it goes on."""
+    return {"reason": POD_WAITS if why else None, "message": why or None}
 
 
 def final_phase(reason: str) -> BuildPhase:
@@ -177,10 +194,12 @@ def without_next_attempt(message: str) -> str:
 def with_attempt_before(error: BuildError, build: Build) -> BuildError:
     """Return the failure of an attempt; one by the deadline also says why the last try failed.
 
-    `build` is what it was before the attempt. A deadline says nothing of a cause, and what kept
-    the build before, a refused Pod for instance, may have kept it again.
+    `build` is what it was before the attempt. A deadline alone says nothing of a cause, and what
+    kept the build before, a refused Pod for instance, may have kept it again.
     """
     if error.reason != DEADLINE_EXCEEDED or not (build.status.message and waits_for_retry(build)):
+        return error
+    if isinstance(error, BuildTimeoutError) and error.waits:
         return error
     before = without_next_attempt(build.status.message)
     message = f"{str(error).rstrip('.')}; the attempt before failed: {before}"

@@ -35,7 +35,7 @@ from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.git.interface import GitSource
 from upwell.machine.process import LogSink
 from upwell.oci import Digest, Reference
-from upwell.policy.builds.failures import completion_time
+from upwell.policy.builds.failures import BuildTimeoutError, completion_time, waiting_status
 from upwell.policy.builds.input_analysis import MissingInput
 from upwell.policy.builds.plan import (
     FetchedSource,
@@ -92,17 +92,16 @@ class BuildRun:
         sink = self._logs.sink(build.uid)
         seconds = self._planner.defaults.deadline(build)
         # Of each attempt anew, by the loop's monotonic time: whoever sets the clock ends no build.
-        deadline = asyncio.timeout(seconds)
+        deadline, waiting = asyncio.timeout(seconds), _Waiting(self._store, build)
         try:
             async with deadline, self._limit_room(build):
-                await self._run(build, sink)
+                await self._run(build, sink, waiting)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            message = f"build {build.name} took longer than its deadline of {seconds:.0f} s"
-            raise BuildError("DeadlineExceeded", message) from error
+            raise BuildTimeoutError(build.name, seconds or 0, waiting.why) from error
 
-    async def _run(self, build: Build, sink: LogSink) -> None:
+    async def _run(self, build: Build, sink: LogSink, waiting: "_Waiting") -> None:
         await self._outputs.stream(build)
         stages: list[BuildStage] = []
         began = monotonic()
@@ -121,7 +120,7 @@ class BuildRun:
             if self._rebases is not None and build.spec.on_base_change is not None:
                 build, digest = await self._rebase(build, inputs, plan, stages, sink)
             if digest is None:
-                digest = await self._carry_out(build, plan, stages, sink)
+                digest = await self._carry_out(build, plan, stages, sink, waiting)
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
@@ -211,14 +210,19 @@ class BuildRun:
             return build, await rebases.write(build, prepared, sink)
 
     async def _carry_out(
-        self, build: Build, plan: BuildPlan, stages: list[BuildStage], sink: LogSink
+        self,
+        build: Build,
+        plan: BuildPlan,
+        stages: list[BuildStage],
+        sink: LogSink,
+        waiting: "_Waiting",
     ) -> Digest | None:
         """Build and push; add how long each stage took to `stages`."""
         begun = self._clock()
         # The login knows what the build is made of, and ends with it.
         with self._planner.registry_login(plan) as login:
             logins = plan.logins if login is None else (login, *plan.logins)
-            result = await self._builder.build(replace(plan, logins=logins), sink)
+            result = await self._builder.build(replace(plan, logins=logins), sink, waiting.tell)
         await self._planner.require_pushed(build, plan, result.digest)
         stages += _successive(result.stages, begun)
         return result.digest
@@ -255,6 +259,20 @@ class BuildRun:
         }
         await write_status(self._store, build, changes)
         log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
+
+
+class _Waiting:
+    """Word of what an attempt waits for before it begins, in the status of its build."""
+
+    def __init__(self, store: Store, build: Build) -> None:
+        self._store = store
+        self._build = build
+        self.why = ""
+
+    async def tell(self, why: str) -> None:
+        """Write what it waits for; empty: it goes on."""
+        self.why = why
+        await write_status(self._store, self._build, waiting_status(why))
 
 
 async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -> Build:

@@ -243,10 +243,16 @@ async def test_a_pod_that_is_gone_is_a_lost_build(cluster: PodsAndServers) -> No
     assert (caught.value.reason, caught.value.retryable) == ("NodeLost", True)
 
 
-async def test_what_a_pod_waits_for_is_in_the_log_once(cluster: PodsAndServers) -> None:
+async def test_what_a_pod_waits_for_is_told_once_and_then_that_it_runs(
+    cluster: PodsAndServers,
+) -> None:
     cluster.pods.starts = False
-    log = Log()
-    task = asyncio.create_task(cluster.server().build(PLAN, log))
+    log, said = Log(), list[str]()
+
+    async def waits(why: str) -> None:
+        said.append(why)
+
+    task = asyncio.create_task(cluster.server().build(PLAN, log, waits))
 
     async def created() -> bool:
         return bool(cluster.pods.pods)
@@ -261,8 +267,15 @@ async def test_what_a_pod_waits_for_is_in_the_log_once(cluster: PodsAndServers) 
             return "Unschedulable: 0/1 nodes fit" in log.text
 
         await until(told)
+    await cluster.pods.pods[0].set(container_status("Running", running={}))
+
+    async def runs() -> bool:
+        return said[-1] == ""
+
+    await until(runs)
     await killed(task)
     assert log.text.count("Unschedulable") == 1
+    assert said == ["Pod app-1-build waits: Unschedulable: 0/1 nodes fit", ""]
 
 
 async def test_a_log_that_breaks_off_goes_on_after_its_last_line(cluster: PodsAndServers) -> None:

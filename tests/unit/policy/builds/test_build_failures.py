@@ -16,6 +16,7 @@ from upwell.builder.interface import (
 )
 from upwell.policy.builds.failures import (
     LONGEST_RETRY_SECONDS,
+    BuildTimeoutError,
     attributed,
     build_error,
     completion_time,
@@ -149,4 +150,9 @@ def test_a_deadline_says_what_failed_the_attempt_before_and_nothing_else_does() 
     assert str(told).startswith(f"{late}; the attempt before failed: Failed creating build pod.")
     assert 'cannot create resource "pods".' in str(told)
     assert with_attempt_before(late, Build()) is late
+    waited = BuildTimeoutError("app-1", 5, "Pod app-1-build waits: Unschedulable")
+    assert with_attempt_before(waited, Build(status=waits)) is waited
+    assert str(waited).endswith("5 s: Pod app-1-build waits: Unschedulable")
+    silent = BuildTimeoutError("app-1", 5, "")
+    assert "the attempt before failed" in str(with_attempt_before(silent, Build(status=waits)))
     assert with_attempt_before(refused, Build(status=waits)) is refused

@@ -755,6 +755,21 @@ async def test_a_build_that_hangs_ends_at_its_deadline(machine: BuildMachine) ->
     assert "1 s" in (failed.status.message or "")
 
 
+async def test_a_build_says_what_it_waits_for_while_it_does_and_at_its_deadline(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build(completion_deadline_seconds=1))
+    machine.builder.obstacle = "Pod app-1-build waits: Unschedulable: 0/1 nodes fit"
+    machine.builder.gate.clear()
+    async with machine.building():
+        waits = await until_reason(machine, "app-1", "PodWaits")
+        assert waits.status.phase is BuildPhase.RUNNING
+        assert waits.status.message == machine.builder.obstacle
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert failed.status.reason == "DeadlineExceeded"
+    assert (failed.status.message or "").endswith(f"1 s: {machine.builder.obstacle}")
+
+
 async def test_times_of_a_build_are_in_order_though_the_clock_was_set_back(
     machine: BuildMachine,
 ) -> None:
