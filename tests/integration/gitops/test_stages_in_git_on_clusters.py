@@ -48,6 +48,17 @@ async def later(pipelines: ClusteredPipeline, seconds: float = 60) -> None:
     await pipelines.settle()
 
 
+async def first_serves(pipelines: ClusteredPipeline, host: GitHost) -> None:
+    """Bring a first Release into the cluster."""
+    await begin(pipelines, host)
+    await pipelines.cluster("east")
+    await pipelines.push("one")
+    await pipelines.settle()
+    await apply(pipelines, host)
+    await later(pipelines)
+    assert (await pipelines.promotion(FIRST)).status.phase == "Succeeded"
+
+
 async def status_of(pipelines: ClusteredPipeline, name: str) -> tuple[str, str]:
     found = (await pipelines.promotion(name)).status
     return found.phase.value, found.message
@@ -80,12 +91,7 @@ async def test_a_release_is_committed_and_waited_for_in_the_cluster(
 async def test_what_fails_there_is_taken_back_by_another_commit(
     pipelines: ClusteredPipeline, host: GitHost
 ) -> None:
-    await begin(pipelines, host)
-    await pipelines.cluster("east")
-    await pipelines.push("one")
-    await pipelines.settle()
-    await apply(pipelines, host)
-    await later(pipelines)
+    await first_serves(pipelines, host)
 
     pipelines.stuck_in.add("east")
     await pipelines.push("two")
@@ -143,12 +149,7 @@ async def test_an_image_that_cannot_be_copied_is_not_committed(
 async def test_a_cluster_that_drifts_from_the_branch_is_told(
     pipelines: ClusteredPipeline, host: GitHost
 ) -> None:
-    await begin(pipelines, host)
-    await pipelines.cluster("east")
-    await pipelines.push("one")
-    await pipelines.settle()
-    await apply(pipelines, host)
-    await later(pipelines)
+    await first_serves(pipelines, host)
 
     await pipelines.sets_by_hand("east", image("other"))
     await pipelines.catch_up()
