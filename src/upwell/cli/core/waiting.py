@@ -1,8 +1,9 @@
 """Waiting for states of objects, through restarts of the server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from weakref import WeakSet
 
 from upwell.api.meta import Resource
 from upwell.cli.core.errors import CommandError, Exit
@@ -18,10 +19,10 @@ from upwell.store.interface import (
     WatchEvent,
 )
 
-_MOMENT = 0.2
-"""Seconds in which changes count as one."""
 _PAUSE = 0.5
 """Seconds before each try to reach a server that does not answer."""
+_LOST: WeakSet[ApiClient] = WeakSet()
+"""Clients whose servers do not answer, which has been told."""
 
 
 async def until[R: Resource](
@@ -116,40 +117,6 @@ def watching[R: Resource](
     return aclosing(_changes(client, kind, selector, since))
 
 
-async def on_changes(
-    client: ApiClient,
-    kinds: Sequence[type[Resource]],
-    namespace: str,
-    act: Callable[[], Awaitable[None]],
-) -> None:
-    """Await `act` after each change of an object of these kinds, for ever.
-
-    Changes of one moment are one. Kinds of the cluster are followed wherever; of an empty
-    namespace, all are.
-    """
-    changed = asyncio.Event()
-
-    async def follow(kind: type[Resource]) -> None:
-        selector = Selector(namespace if kind.KIND.namespaced else "")
-        while True:
-            listing = await listed(client, kind, selector)
-            since = listing.resource_version
-            with suppress(ExpiredError):
-                async with watching(client, kind, selector, since=since) as events:
-                    async for _ in events:
-                        changed.set()
-            changed.set()
-
-    async with asyncio.TaskGroup() as group:
-        for kind in kinds:
-            group.create_task(follow(kind))
-        while True:
-            await changed.wait()
-            await asyncio.sleep(_MOMENT)
-            changed.clear()
-            await act()
-
-
 async def _changes[R: Resource](
     client: ApiClient, kind: type[R], selector: Selector, since: str
 ) -> AsyncGenerator[WatchEvent[R]]:
@@ -164,13 +131,24 @@ async def _changes[R: Resource](
 
 
 async def reconnected(client: ApiClient, lost: UnavailableError) -> None:
-    """Return once the server answers again, with notes on stderr; there is no time limit."""
-    echo(f"lost the connection to the server ({lost}); retrying", err=True)
-    while True:
-        await asyncio.sleep(_PAUSE)
-        if await answers(client):
-            break
-    echo("connected to the server again", err=True)
+    """Return once the server answers again, with notes on stderr; there is no time limit.
+
+    Of several watches of one client, which all lose it, the first one tells.
+    """
+    tells = client not in _LOST
+    if tells:
+        _LOST.add(client)
+        echo(f"lost the connection to the server ({lost}); retrying", err=True)
+    try:
+        while True:
+            await asyncio.sleep(_PAUSE)
+            if await answers(client):
+                break
+        if tells:
+            echo("connected to the server again", err=True)
+    finally:
+        if tells:
+            _LOST.discard(client)
 
 
 async def answers(client: ApiClient) -> bool:

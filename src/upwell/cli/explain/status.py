@@ -1,8 +1,9 @@
 """`upwell status`: the tree from base image to workload."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, override
 
 import click
 
@@ -19,10 +20,10 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
-from upwell.cli.core.waiting import on_changes
 from upwell.cli.explain.foreign_workloads import ForeignWorkloads
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
+from upwell.cli.presentation.following import PrintedReport, print_on_changes
 from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS
@@ -75,10 +76,11 @@ def status(
     request = _Request("" if all_namespaces else session.namespace, output, others=others)
 
     async def work(client: ApiClient) -> None:
-        shown = await _read(client, request)
-        shown.write()
         if watch:
-            await on_changes(client, _WATCHED, request.namespace, _Rewriter(client, shown))
+            read = partial(_read, client, request)
+            await print_on_changes(client, _WATCHED, request.namespace, read, output)
+        else:
+            (await _read(client, request)).write()
 
     session.run(work)
 
@@ -106,17 +108,25 @@ class _Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Shown(PrintedReport):
     """The tree at one time."""
 
     request: _Request
     tree: StatusTree
     foreign: ForeignWorkloads | None
 
+    @override
+    def said(self) -> Mapping[str, Any]:
+        """Return the data without how long builds will take, which each look estimates anew."""
+        data = self.data()
+        builds = {name: data["builds"][name] for name in ("waiting", "running")}
+        return {**data, "builds": builds}
+
     def data(self) -> dict[str, Any]:
         """Return the tree as JSON data."""
         return self.tree.data() | (self.foreign.data() if self.foreign is not None else {})
 
+    @override
     def write(self) -> None:
         """Write the tree to stdout."""
         if self.request.output != Format.TABLE:
@@ -142,20 +152,6 @@ class _Shown:
             where = f"namespace {namespace}" if namespace else "any namespace"
             elsewhere = "; `upwell status -A` shows all namespaces" if namespace else ""
             echo(f"no objects in {where}; create some with `upwell apply -f`{elsewhere}", err=True)
-
-
-class _Rewriter:
-    """Writes the tree again when it says something else than before."""
-
-    def __init__(self, client: ApiClient, shown: _Shown) -> None:
-        self._client = client
-        self._shown = shown
-
-    async def __call__(self) -> None:
-        before, self._shown = self._shown, await _read(self._client, self._shown.request)
-        if self._shown.data() != before.data():
-            echo("---" if self._shown.request.output == Format.YAML else "")
-            self._shown.write()
 
 
 async def _read(client: ApiClient, request: _Request) -> _Shown:

@@ -1,10 +1,14 @@
 """`upwell pipeline`: show the stages of Pipelines."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, override
 
 import click
 
+from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.core.connection import Session, connection_options
@@ -12,7 +16,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
-from upwell.cli.core.waiting import watching
+from upwell.cli.presentation.following import PrintedReport, print_on_changes
 from upwell.cli.presentation.states import echo_states
 from upwell.cli.promotion.pipeline_status import PipelineView
 from upwell.cli.promotion.requests import named_pipeline
@@ -63,41 +67,57 @@ def status(
     wanted = Selector(namespace, name=named_pipeline(name) if name else "")
 
     async def work(client: ApiClient) -> None:
-        await _show(client, wanted, output)
         if watch:
-            await _follow(client, wanted, output)
+            read = partial(_read, client, wanted, output)
+            await print_on_changes(client, _WATCHED, namespace, read, output)
+        else:
+            (await _read(client, wanted, output)).write()
 
     session.run(work)
 
 
-async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
-    views = await _read(client, wanted)
-    if wanted.name and not views:
-        raise CommandError(
-            f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` lists all",
-            Exit.NOT_FOUND,
-        )
-    if output not in {Format.TABLE, Format.WIDE}:
-        write_report("PipelineStatusList", [view.data() for view in views], output)
-        return
-    for at, view in enumerate(views):
-        if at:
-            echo()
-        for line in view.lines(wide=output == Format.WIDE):
-            echo_states(line)
-    if not views:
-        where = f"namespace {wanted.namespace}" if wanted.namespace else "any namespace"
-        echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)
+_WATCHED: Sequence[type[Resource]] = (Pipeline, Release, Promotion)
+"""Kinds of whose changes Pipelines are shown again."""
 
 
-async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
+@dataclass(frozen=True, slots=True)
+class _Shown(PrintedReport):
+    """Pipelines at one time."""
+
+    wanted: Selector
+    views: Sequence[PipelineView]
+    output: str
+
+    @override
+    def said(self) -> Sequence[Mapping[str, Any]]:
+        """Return them as JSON data, with what waits, and for what."""
+        return [view.data() for view in self.views]
+
+    @override
+    def write(self) -> None:
+        """Write them to stdout."""
+        if self.output not in {Format.TABLE, Format.WIDE}:
+            write_report("PipelineStatusList", self.said(), self.output)
+            return
+        for at, view in enumerate(self.views):
+            if at:
+                echo()
+            for line in view.lines(wide=self.output == Format.WIDE):
+                echo_states(line)
+        if not self.views:
+            namespace = self.wanted.namespace
+            where = f"namespace {namespace}" if namespace else "any namespace"
+            echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)
+
+
+async def _read(client: ApiClient, wanted: Selector, output: str) -> _Shown:
     here = Selector(wanted.namespace)
     async with asyncio.TaskGroup() as tasks:
         pipelines = tasks.create_task(client.list(Pipeline, wanted))
         releases = tasks.create_task(client.list(Release, here))
         promotions = tasks.create_task(client.list(Promotion, here))
         freezes = tasks.create_task(_freezes(client))
-    return [
+    views = [
         PipelineView(
             one,
             [r for r in releases.result().items if _is_of(r, one)],
@@ -107,6 +127,12 @@ async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
         )
         for one in pipelines.result().items
     ]
+    if wanted.name and not views:
+        raise CommandError(
+            f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` lists all",
+            Exit.NOT_FOUND,
+        )
+    return _Shown(wanted, views, output)
 
 
 async def _freezes(client: ApiClient) -> Sequence[Freeze]:
@@ -119,16 +145,3 @@ async def _freezes(client: ApiClient) -> Sequence[Freeze]:
 
 def _is_of(one: Release | Promotion, pipeline: Pipeline) -> bool:
     return (one.namespace, one.spec.pipeline) == (pipeline.namespace, pipeline.name)
-
-
-async def _follow(client: ApiClient, wanted: Selector, output: str) -> None:
-    """Print all again after each change of a Pipeline's status, until interrupted."""
-    listing = await client.list(Pipeline, wanted)
-    known = {one.key: one.status for one in listing.items}
-    async with watching(client, Pipeline, wanted, since=listing.resource_version) as events:
-        async for event in events:
-            if known.get(event.resource.key) == event.resource.status:
-                continue
-            known[event.resource.key] = event.resource.status
-            echo("---" if output == Format.YAML else "")
-            await _show(client, wanted, output)

@@ -1,15 +1,16 @@
 """`upwell wave`: what follows changes of base images."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import override
 
 import click
 
-from upwell.api.waves.plan import ImpactPlanSpec
-from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
+from upwell.api.waves.plan import ImpactPlanSpec, ImpactPlanStatus
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase, WaveStatus
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
     MISSING,
@@ -22,8 +23,8 @@ from upwell.cli.core.output import (
     write_report,
 )
 from upwell.cli.core.terminal import echo
-from upwell.cli.core.waiting import watching
 from upwell.cli.images.packages import compared_packages, package_lines
+from upwell.cli.presentation.following import PrintedReport, print_on_changes
 from upwell.cli.presentation.states import echo_states
 from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.decisions import approve, cancel, retry
@@ -33,7 +34,7 @@ from upwell.cli.waves.rollouts_view import held_lines, rollout_lines
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
-from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Selector
+from upwell.store.interface import ApiClient
 
 _FEW = 8
 """Package changes that are listed."""
@@ -68,47 +69,43 @@ def list_waves(
     """List the Waves, the newest first, with their progress."""
 
     async def work(client: ApiClient) -> None:
-        listing = await client.list(Wave)
-        _show_all(listing.items, output)
-        while watch:
-            with suppress(ExpiredError):
-                await follow_all(client, listing, output)
-            listing = await client.list(Wave)
-            _show_all(listing.items, output)
+        async def read() -> PrintedReport:
+            return _Listed((await client.list(Wave)).items, output)
+
+        if watch:
+            await print_on_changes(client, (Wave,), "", read, output)
+        else:
+            (await read()).write()
 
     session.run(work)
 
 
-async def follow_all(client: ApiClient, listing: Listing[Wave], output: str) -> None:
-    """Print all Waves again after each change of a status; raises ExpiredError where one is lost.
+@dataclass(frozen=True, slots=True)
+class _Listed(PrintedReport):
+    """The Waves at one time."""
 
-    `listing` is what was printed last.
-    """
-    known = {one.name: one for one in listing.items}
-    since = listing.resource_version
-    async with watching(client, Wave, Selector(), since=since) as events:
-        async for event in events:
-            before, after = known.get(event.resource.name), event.resource
-            if event.change is Change.DELETED:
-                known.pop(after.name, None)
-            else:
-                known[after.name] = after
-                if before is not None and before.status == after.status:
-                    continue
-            echo("---" if output == Format.YAML else "")
-            _show_all(known.values(), output)
+    waves: Sequence[Wave]
+    output: str
 
+    @override
+    def said(self) -> Mapping[str, WaveStatus]:
+        """Return the status of each."""
+        return {one.name: one.status for one in self.waves}
 
-def _show_all(waves: Iterable[Wave], output: str) -> None:
-    found = sorted(waves, key=lambda one: str(one.metadata.creation_timestamp), reverse=True)
-    if output != Format.TABLE:
-        write_objects(found, output, single=False)
-        return
-    head = ("NAME", "PHASE", "AGE", "ENDS", "MESSAGE")
-    for line in aligned([head, *_rows(found, clock.now())]):
-        echo_states(line)
-    if not found:
-        echo("no Waves found: no imported image has changed under anything yet", err=True)
+    @override
+    def write(self) -> None:
+        """Write them to stdout, the newest first."""
+        found = sorted(
+            self.waves, key=lambda one: str(one.metadata.creation_timestamp), reverse=True
+        )
+        if self.output != Format.TABLE:
+            write_objects(found, self.output, single=False)
+            return
+        head = ("NAME", "PHASE", "AGE", "ENDS", "MESSAGE")
+        for line in aligned([head, *_rows(found, clock.now())]):
+            echo_states(line)
+        if not found:
+            echo("no Waves found: no imported image has changed under anything yet", err=True)
 
 
 def _rows(found: list[Wave], now: datetime) -> Iterator[tuple[str, ...]]:
@@ -159,52 +156,84 @@ def describe(
     """Show a Wave: the packages that changed, what has the image, and what stops the others."""
 
     async def work(client: ApiClient) -> None:
-        found = await named_wave(client, name)
-        await _describe(client, session.namespace, found, packages, output)
+        read = DescriptionReader(client, session.namespace, name, packages, output)
         if watch:
-            await follow(client, session.namespace, found, output)
+            await print_on_changes(client, (Wave,), "", read, output)
+        else:
+            (await read()).write()
 
     session.run(work)
 
 
-async def _describe(
-    client: ApiClient, namespace: str, found: Wave, packages: str, output: str
-) -> None:
-    plan = await asked_plan(client, namespace, ImpactPlanSpec(wave=found.name))
-    if output != Format.TABLE:
-        write_report("WaveDescription", {"wave": found.name, **plan_data(plan)}, output)
-        return
-    for line in _head(found, clock.now()):
-        echo_states(line)
-    if packages != "none":
-        changes = await compared_packages(client, found.spec.previous, found.spec.digest)
-        for line in package_lines(changes, None if packages == "all" else _FEW):
+@dataclass(frozen=True, slots=True)
+class _Described(PrintedReport):
+    """A Wave at one time, with the plan of what is left of it."""
+
+    wave: Wave
+    plan: ImpactPlanStatus
+    packages: Sequence[str]
+    output: str
+
+    @property
+    @override
+    def is_last(self) -> bool:
+        """True once the Wave has ended."""
+        return self.wave.status.phase in ENDED_WAVES
+
+    @override
+    def said(self) -> WaveStatus:
+        """Return the status, which the server changes with whatever happens to the Wave."""
+        return self.wave.status
+
+    @override
+    def write(self) -> None:
+        """Write it to stdout."""
+        if self.output != Format.TABLE:
+            description = {"wave": self.wave.name, **plan_data(self.plan)}
+            write_report("WaveDescription", description, self.output)
+            return
+        for line in _head(self.wave, clock.now()):
+            echo_states(line)
+        for line in self.packages:
             echo_states(f"  {line}")
-    echo("")
-    if not plan.images:
-        echo("nothing here stands on the image any more")
-    for line in plan_lines(plan):
-        echo_states(line)
-    for line in hidden_lines(plan):
-        echo(line, err=True)
+        echo("")
+        if not self.plan.images:
+            echo("nothing here stands on the image any more")
+        for line in plan_lines(self.plan):
+            echo_states(line)
+        for line in hidden_lines(self.plan):
+            echo(line, err=True)
 
 
-async def follow(client: ApiClient, namespace: str, found: Wave, output: str) -> None:
-    """Print a Wave again after each change of its status, until it has ended."""
-    selector, since, status = Selector(name=found.name), found.resource_version, found.status
-    if status.phase in ENDED_WAVES:
-        return
-    async with watching(client, Wave, selector, since=since) as events:
-        async for event in events:
-            if event.change is Change.DELETED:
-                raise CommandError(f"{full_name(found)} was deleted", Exit.NOT_FOUND)
-            if event.resource.status == status:
-                continue
-            status = event.resource.status
-            echo("---" if output == Format.YAML else "")
-            await _describe(client, namespace, event.resource, "none", output)
-            if status.phase in ENDED_WAVES:
-                return
+class DescriptionReader:
+    """Reads a Wave as it is described; its packages once, and its plan when its status changes."""
+
+    def __init__(
+        self, client: ApiClient, namespace: str, name: str, packages: str, output: str
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._packages = packages
+        self._output = output
+        self._last: _Described | None = None
+
+    async def __call__(self) -> PrintedReport:
+        """Return the Wave as it is now; raises CommandError when there is none."""
+        found = await named_wave(self._client, self._name)
+        if self._last is not None and self._last.wave.status == found.status:
+            return self._last
+        plan = await asked_plan(self._client, self._namespace, ImpactPlanSpec(wave=found.name))
+        packages = () if self._last is not None else await self._package_lines(found)
+        self._last = _Described(found, plan, packages, self._output)
+        return self._last
+
+    async def _package_lines(self, found: Wave) -> Sequence[str]:
+        if self._packages == "none" or self._output != Format.TABLE:
+            return ()
+        spec = found.spec
+        changes = await compared_packages(self._client, spec.previous, spec.digest)
+        return tuple(package_lines(changes, None if self._packages == "all" else _FEW))
 
 
 def _head(found: Wave, now: datetime) -> Iterator[str]:

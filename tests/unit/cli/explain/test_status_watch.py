@@ -7,7 +7,7 @@ from tests.unit.cli.conftest import SHOP_OLD, FakeClient, deployment
 
 from upwell.api.apps import Deployment
 from upwell.api.core import Service
-from upwell.cli.core.waiting import on_changes
+from upwell.cli.presentation.following import on_changes
 
 SECONDS = 10
 
@@ -15,8 +15,9 @@ SECONDS = 10
 async def test_it_acts_after_changes_again_and_again(client: FakeClient) -> None:
     acted = asyncio.Event()
 
-    async def act() -> None:
+    async def act() -> bool:
         acted.set()
+        return False
 
     watching = asyncio.create_task(on_changes(client, (Deployment, Service), "default", act))
     try:

@@ -16,7 +16,7 @@ from upwell.api.waves.wave import HeldObject, Wave, WavePhase, WaveSpec, WaveSta
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import Format
 from upwell.cli.waves.asked_plan import asked_plan
-from upwell.cli.waves.wave import follow, follow_all
+from upwell.cli.waves.wave import DescriptionReader
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -173,41 +173,18 @@ def test_a_retry_tells_what_has_begun_and_what_has_not(upwell: Upwell, fixed: "F
     assert "nothing of" in upwell("wave", "retry", NAME).stderr
 
 
-async def test_a_wave_is_shown_again_after_each_change_until_it_ends(
-    fixed: "FakeClient", capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = wave = await fixed.get(Wave, "", NAME)
+async def test_a_wave_is_read_again_when_its_status_changes(fixed: "FakeClient") -> None:
+    read = DescriptionReader(fixed, "default", NAME, "none", Format.TABLE)
+    first = await read()
+    wave = await fixed.get(Wave, "", NAME)
     wave = await fixed.update(wave.with_metadata(labels={"team": "base"}))
-    for phase in (WavePhase.WAITING, WavePhase.COMPLETE):
-        status = wave.status.model_copy(update={"phase": phase})
-        wave = await fixed.update_status(wave.with_status(status))
+    assert await read() is first, "the label is no news"
 
-    async with asyncio.timeout(60):
-        await follow(fixed, "default", first, Format.TABLE)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "began" in line]
-    assert [line.split(",")[0].strip() for line in lines] == ["Waiting", "Complete"]
-
-
-async def test_all_waves_are_listed_again_after_each_change_of_a_status(
-    fixed: "FakeClient", capsys: pytest.CaptureFixture[str]
-) -> None:
-    listing = await fixed.list(Wave)
-    [wave] = listing.items
-    following = asyncio.create_task(follow_all(fixed, listing, Format.TABLE))
-    wave = await fixed.update(wave.with_metadata(labels={"team": "base"}))
     status = wave.status.model_copy(update={"phase": WavePhase.COMPLETE})
     await fixed.update_status(wave.with_status(status))
-    await fixed.delete(Wave, "", NAME)
-
-    shown, err = "", ""
-    async with asyncio.timeout(60):
-        while "no Waves found" not in err:
-            await asyncio.sleep(0)
-            more = capsys.readouterr()
-            shown, err = shown + more.out, err + more.err
-    following.cancel()
-    assert shown.count("NAME") == 2, "the label is no news"
-    assert shown.count("Complete") == 1
+    last = await read()
+    assert (first.is_last, last.is_last) == (False, True)
+    assert last.said() != first.said()
 
 
 def test_a_wave_that_has_ended_is_shown_once(upwell: Upwell, fixed: "FakeClient") -> None:
