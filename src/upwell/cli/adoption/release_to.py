@@ -1,7 +1,6 @@
 """`upwell release-to`: give services back, as files that run without Upwell."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -9,6 +8,8 @@ import click
 from upwell.api.apps import Deployment
 from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.image import ImageStream
+from upwell.api.route import Route
+from upwell.cli.adoption.released_files import write_all
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -21,7 +22,13 @@ from upwell.formats.compose.writing import (
     quadlet_text,
 )
 from upwell.policy.adoption.names import AdoptionError
-from upwell.policy.adoption.release import ReleasedService, released
+from upwell.policy.adoption.release import (
+    ReleasedFile,
+    ReleasedService,
+    Surroundings,
+    among,
+    released,
+)
 from upwell.policy.rollouts.instance import RevisionTemplate, build
 from upwell.policy.rollouts.pod_template import (
     SECRET,
@@ -34,8 +41,7 @@ from upwell.policy.rollouts.summary import serving
 from upwell.store.interface import ApiClient, NotFoundError, Selector
 
 COMPOSE, QUADLET = "compose", "quadlet"
-_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
-"""Of what is written: variables and Secrets are in it."""
+_FILE_MODE = 0o600
 
 
 @click.command(
@@ -73,8 +79,11 @@ def release_to(
 
     async def work(client: ApiClient) -> None:
         found = await _released(client, session, names, (claims, str(target)))
+        if form == QUADLET:
+            found = [one.for_quadlet() for one in found]
         files = _compose_files(found) if form == COMPOSE else _quadlet_files(found, str(target))
-        _write(target, files)
+        for path in write_all(target, files):
+            echo(str(path))
         for one in found:
             for note in one.notes:
                 echo(f"note: {one.service.name}: {note}", err=True)
@@ -108,8 +117,9 @@ async def _released(
         raise CommandError(f"no deployments in namespace {session.namespace}", Exit.NOT_FOUND)
     streams = {one.name: one for one in (await client.list(ImageStream, selector)).items}
     services = (await client.list(Service, selector)).items
+    around = Surroundings(streams, services, (await client.list(Route, selector)).items)
     try:
-        return [await _one(client, workload, streams, services, folders) for workload in workloads]
+        return among([await _one(client, workload, around, folders) for workload in workloads])
     except (AdoptionError, TemplateError) as error:
         raise CommandError(f"nothing was written: {error}", Exit.USAGE) from error
 
@@ -117,8 +127,7 @@ async def _released(
 async def _one(
     client: ApiClient,
     workload: Deployment,
-    streams: Mapping[str, ImageStream],
-    services: Iterable[Service],
+    around: Surroundings,
     folders: tuple[str, str],
 ) -> ReleasedService:
     """Return one service as it serves; raises AdoptionError or TemplateError."""
@@ -135,41 +144,27 @@ async def _one(
     revision = RevisionTemplate(
         workload, record.hash, record.template, record.images, Sources(values)
     )
-    return released(workload, build(revision, 0), streams, services, folders)
+    return released(workload, build(revision, 0), around, folders)
 
 
-def _compose_files(found: Sequence[ReleasedService]) -> dict[str, bytes]:
-    files = {"compose.yaml": compose_text([one.service for one in found]).encode()}
-    return files | {path: content for one in found for path, content in one.files.items()}
+def _compose_files(found: Sequence[ReleasedService]) -> dict[str, ReleasedFile]:
+    text = compose_text([one.service for one in found])
+    files = {"compose.yaml": _private(text)}
+    return files | {path: file for one in found for path, file in one.files.items()}
 
 
-def _quadlet_files(found: Sequence[ReleasedService], folder: str) -> dict[str, bytes]:
-    files = {"upwell.network": quadlet_network().encode()}
+def _quadlet_files(found: Sequence[ReleasedService], folder: str) -> dict[str, ReleasedFile]:
+    files = {"upwell.network": _private(quadlet_network())}
     for one in found:
-        name, variables = one.service.name, dict(one.service.environment)
-        files[f"{name}.container"] = quadlet_text(one.service, folder if variables else "").encode()
+        name, variables = one.service.name, environment_file(one.service.environment)
+        text = quadlet_text(one.service, folder if variables else "")
+        files[f"{name}.container"] = _private(text)
         if variables:
-            files[f"{name}.env"] = environment_file(variables).encode()
+            files[f"{name}.env"] = _private(variables)
         files |= one.files
     return files
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files that only their owner reads; raises CommandError, with nothing replaced."""
-    there = [name for name in files if (folder / name).exists()]
-    if there:
-        raise CommandError(
-            f"nothing was written: {folder} has {', '.join(there)} already: name another folder"
-            " with --to",
-            Exit.USAGE,
-        )
-    try:
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            echo(str(path))
-    except OSError as error:
-        raise CommandError(f"{folder}: {error.strerror}") from error
+def _private(text: str) -> ReleasedFile:
+    """Return a file for its owner alone: variables and Secrets are in it."""
+    return ReleasedFile(text.encode(), _FILE_MODE)

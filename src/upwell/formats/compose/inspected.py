@@ -32,7 +32,6 @@ _NANO = 1_000_000_000
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _NUMERIC_USER = re.compile(r"\d+(?::\d+)?")
 _DROPPED = {
-    "Sysctls": "sysctls",
     "Dns": "DNS servers",
     "DnsSearch": "DNS search domains",
     "DnsOptions": "DNS options",
@@ -116,6 +115,7 @@ def read_container(
         working_dir=_changed(config, base, "WorkingDir"),
         read_only=bool(host.get("ReadonlyRootfs")),
         privileged=bool(host.get("Privileged")),
+        sysctls=_sysctls(config, host),
         cap_add=_capabilities(host, "CapAdd"),
         cap_drop=_capabilities(host, "CapDrop"),
         devices=devices,
@@ -252,6 +252,13 @@ def _devices(
             obstacles.append(f"has devices of the driver {one.get('Driver') or 'of its engine'}")
         found += known
     return tuple(dict.fromkeys(found))
+
+
+def _sysctls(config: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, str]:
+    """Return kernel parameters: Docker shows them, and of Podman's the command has them."""
+    given = option_values(_texts(config.get("CreateCommand")), {"--sysctl"})
+    named = dict(value.split("=", 1) for _, value in given if "=" in value)
+    return {**{key: str(one) for key, one in _part(host, "Sysctls").items()}, **named}
 
 
 def _obstacles(host: Mapping[str, Any]) -> list[str]:

@@ -8,9 +8,9 @@ READ = frozenset({
     "annotations", "build", "cap_add", "cap_drop", "command", "configs", "cpus", "depends_on",
     "deploy", "devices", "entrypoint", "env_file", "environment", "expose", "gpus", "group_add",
     "healthcheck", "image", "labels", "links", "mem_limit", "mem_reservation", "network_mode",
-    "networks",
-    "ports", "privileged", "profiles", "read_only", "restart", "scale", "secrets", "security_opt",
-    "stdin_open", "stop_grace_period", "tmpfs", "tty", "user", "volumes", "working_dir",
+    "networks", "ports", "privileged", "profiles", "read_only", "restart", "scale", "secrets",
+    "security_opt", "stdin_open", "stop_grace_period", "sysctls", "tmpfs", "tty", "user", "volumes",
+    "working_dir",
 })  # fmt: skip
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -63,7 +63,6 @@ REFUSED: Mapping[str, str] = {
     "shm_size": "mount a tmpfs at /dev/shm instead",
     "stop_signal": "set STOPSIGNAL in the image: instances end by SIGTERM or what the image says",
     "storage_opt": "remove it",
-    "sysctls": "remove it: the machine's own hold",
     "ulimits": "remove it: the machine's own hold",
     "userns_mode": "remove it: instances have user namespaces of their own",
     "uts": "remove it",

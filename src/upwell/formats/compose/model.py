@@ -129,6 +129,10 @@ class ComposeService:
     read_only: bool = False
     privileged: bool = False
     no_new_privileges: bool = False
+    security_options: tuple[str, ...] = ()
+    """Further ones, as engines write them: `label=type:t`. Only written, never read."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Kernel parameters of its namespaces."""
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     stop_grace_seconds: int | None = None

@@ -4,6 +4,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from upwell.api.values.devices import is_device
 from upwell.formats.compose import values
@@ -28,10 +29,11 @@ type ReadFile = Callable[[str], bytes]
 SUFFIX = ".container"
 _READ = frozenset({
     "AddCapability", "AddDevice", "Annotation", "AutoUpdate", "ContainerName", "DropCapability",
-    "Entrypoint", "Environment", "EnvironmentFile", "Exec", "ExposeHostPort", "Group", "HealthCmd",
+    "Entrypoint", "Environment", "EnvironmentFile", "Exec", "ExposeHostPort", "Group",
+    "GroupAdd", "HealthCmd",
     "HealthInterval", "HealthRetries", "HealthTimeout", "Image", "Label", "Network",
     "NetworkAlias", "NoNewPrivileges", "PodmanArgs", "PublishPort", "ReadOnly", "StopTimeout",
-    "Tmpfs", "User", "Volume", "WorkingDir",
+    "Sysctl", "Tmpfs", "User", "Volume", "WorkingDir",
 })  # fmt: skip
 _WITHOUT_EFFECT = frozenset({
     "GlobalArgs", "HealthMaxLogCount", "HealthMaxLogSize", "HealthOnFailure",
@@ -41,6 +43,14 @@ _WITHOUT_EFFECT = frozenset({
     "Timezone",
 })  # fmt: skip
 """Keys about an engine, or that rollouts have their own way for."""
+
+
+_FLAGS = {
+    "--privileged": "privileged",
+    **dict.fromkeys(("--interactive", "-i"), "stdin"),
+    **dict.fromkeys(("--tty", "-t"), "tty"),
+}
+"""Arguments of `podman run` -> fields of a service."""
 
 
 @dataclass(slots=True)
@@ -106,7 +116,6 @@ def _service(found: _Reading, unit_file: UnitFile) -> ComposeService:
     labels = assigned(found.keys.get("Label", ()))
     if update := found.last("AutoUpdate"):
         labels[AUTO_UPDATE] = update
-    limits, privileged = _arguments(found)
     devices = _devices(found)
     return ComposeService(
         found.name,
@@ -122,15 +131,16 @@ def _service(found: _Reading, unit_file: UnitFile) -> ComposeService:
         labels=labels,
         annotations=assigned(found.keys.get("Annotation", ())),
         user=f"{user}:{group}" if group else user,
+        groups=_groups(found),
         working_dir=found.last("WorkingDir"),
         read_only=found.flag("ReadOnly"),
-        privileged=privileged,
         no_new_privileges=found.flag("NoNewPrivileges"),
+        sysctls=assigned(found.keys.get("Sysctl", ())),
         cap_add=_capabilities(found, "AddCapability"),
         cap_drop=_capabilities(found, "DropCapability"),
         stop_grace_seconds=int(stop) if (stop := found.last("StopTimeout")).isdecimal() else None,
         devices=devices,
-        limits=limits,
+        **_arguments(found),
     )
 
 
@@ -282,24 +292,39 @@ def _health(found: _Reading) -> HealthCheck | None:
     )
 
 
-def _arguments(found: _Reading) -> tuple[dict[str, str], bool]:
-    """Return limits, and whether it is privileged, of further arguments of `podman run`."""
+def _arguments(found: _Reading) -> dict[str, Any]:
+    """Return the fields of a service that further arguments of `podman run` set."""
     document = Document("", {})
     limits: dict[str, str] = {}
-    privileged = False
+    requests: dict[str, str] = {}
+    flags: set[str] = set()
     for word in found.all_words("PodmanArgs"):
         option, _, value = word.partition("=")
         if option in {"--memory", "-m"} and value:
             limits["memory"] = values.memory(document, (), value)
+        elif option == "--memory-reservation" and value:
+            requests["memory"] = values.memory(document, (), value)
         elif option == "--cpus" and value:
             limits["cpu"] = values.cpus(document, (), value)
-        elif word == "--privileged":
-            privileged = True
+        elif word in _FLAGS:
+            flags.add(_FLAGS[word])
         elif option in {"--device", "--gpus"} and value:
             continue  # among the devices
         else:
             found.obstacles.append(f"PodmanArgs={word} is not supported")
-    return {name: value for name, value in limits.items() if value}, privileged
+    amounts = {"limits": limits, "requests": requests}
+    given = {key: {name: one for name, one in all_.items() if one} for key, all_ in amounts.items()}
+    return {**given, **dict.fromkeys(flags, True)}
+
+
+def _groups(found: _Reading) -> tuple[int, ...]:
+    given = found.all_words("GroupAdd")
+    found.obstacles += [
+        f"its further group {one!r} is a name: only a number can be given"
+        for one in given
+        if not one.isdecimal()
+    ]
+    return tuple(int(one) for one in given if one.isdecimal())
 
 
 def _capabilities(found: _Reading, key: str) -> tuple[str, ...]:

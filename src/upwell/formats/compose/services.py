@@ -91,6 +91,7 @@ class ServiceReader:
             read_only=self._flag("read_only"),
             privileged=self._flag("privileged"),
             no_new_privileges=self._no_new_privileges(),
+            sysctls=self._assigned("sysctls"),
             cap_add=values.texts(document, self._path("cap_add"), body.get("cap_add")),
             cap_drop=values.texts(document, self._path("cap_drop"), body.get("cap_drop")),
             stop_grace_seconds=None

@@ -47,12 +47,24 @@ def _compose_service(service: ComposeService) -> dict[str, Any]:
         "working_dir": service.working_dir,
         "read_only": service.read_only,
         "privileged": service.privileged,
-        "security_opt": ["no-new-privileges:true"] if service.no_new_privileges else [],
+        "security_opt": [
+            *(["no-new-privileges:true"] if service.no_new_privileges else []),
+            *service.security_options,
+        ],
+        "sysctls": dict(service.sysctls),
+        "group_add": list(map(str, service.groups)),
+        "stdin_open": service.stdin,
+        "tty": service.tty,
         "cap_add": list(service.cap_add),
         "cap_drop": list(service.cap_drop),
         "devices": list(service.devices),
         "networks": {"default": {"aliases": list(service.aliases)}} if service.aliases else {},
         "labels": dict(service.labels),
+        "annotations": dict(service.annotations),
+        "depends_on": {
+            name: {"condition": "service_healthy" if name in service.healthy else "service_started"}
+            for name in service.depends_on
+        },
         "deploy": _deploy(service),
     }
     if service.stop_grace_seconds is not None:
@@ -82,12 +94,17 @@ def _health(health: HealthCheck) -> dict[str, Any]:
 
 
 def _deploy(service: ComposeService) -> dict[str, Any]:
-    limits = {
-        "cpus" if name == "cpu" else name: cpus(value) if name == "cpu" else value
-        for name, value in service.limits.items()
-    }
-    deploy: dict[str, Any] = {"resources": {"limits": limits}} if limits else {}
+    given = {"limits": _amounts(service.limits), "reservations": _amounts(service.requests)}
+    resources = {key: amounts for key, amounts in given.items() if amounts}
+    deploy: dict[str, Any] = {"resources": resources} if resources else {}
     return {**deploy, "replicas": service.replicas} if service.replicas != 1 else deploy
+
+
+def _amounts(quantities: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "cpus" if name == "cpu" else name: cpus(value) if name == "cpu" else value
+        for name, value in quantities.items()
+    }
 
 
 def cpus(quantity: str) -> str:
@@ -111,7 +128,10 @@ def quadlet_network() -> str:
 
 def quadlet_text(service: ComposeService, folder: str = "") -> str:
     """Return the `.container` file of a service; `folder` has its `NAME.env`, if it is one."""
-    lines = ["[Unit]", f"Description={_plain(service.name)}", "", "[Container]"]
+    lines = ["[Unit]", f"Description={_plain(service.name)}"]
+    for one in service.depends_on:
+        lines += [f"Wants={_plain(one)}.service", f"After={_plain(one)}.service"]
+    lines += ["", "[Container]"]
     lines += [f"{key}={value}" for key, value in _quadlet_keys(service, folder)]
     lines += ["", "[Service]", "Restart=always"]
     if service.stop_grace_seconds is not None:
@@ -132,16 +152,18 @@ def _quadlet_keys(service: ComposeService, folder: str) -> Iterator[tuple[str, s
         yield "Exec", _words(service.command)
     if folder:
         yield "EnvironmentFile", _plain(f"{folder}/{service.name}.env")
-    else:
-        yield from (
-            ("Environment", _quoted(f"{name}={value}"))
-            for name, value in service.environment.items()
-        )
+    yield from (
+        ("Environment", _quoted(f"{name}={value}"))
+        for name, value in service.environment.items()
+        if not folder or has_lines(value)
+    )
     yield from (
         ("PublishPort", _port(port)) for port in service.ports if port.host_port is not None
     )
     yield from map(_quadlet_mount, service.mounts)
     yield from _quadlet_rights(service)
+    if service.stop_grace_seconds is not None:
+        yield "StopTimeout", str(service.stop_grace_seconds)
     if service.health is not None and service.health.command:
         yield "HealthCmd", _plain(_json(service.health.command))
         yield "HealthInterval", f"{service.health.interval}s"
@@ -168,12 +190,27 @@ def _quadlet_rights(service: ComposeService) -> Iterator[tuple[str, str]]:
         yield "ReadOnly", "true"
     if service.no_new_privileges:
         yield "NoNewPrivileges", "true"
+    yield from (("GroupAdd", str(one)) for one in service.groups)
+    yield from (("Sysctl", _quoted(f"{name}={one}")) for name, one in service.sysctls.items())
+    yield from (
+        (key, _quoted(f"{name}={value}"))
+        for key, given in (("Label", service.labels), ("Annotation", service.annotations))
+        for name, value in given.items()
+    )
     yield from (("AddCapability", one) for one in service.cap_add)
     yield from (("DropCapability", one) for one in service.cap_drop)
     yield from (("AddDevice", _plain(one)) for one in service.devices)
     arguments = [f"--memory={service.limits['memory']}"] if "memory" in service.limits else []
     arguments += [f"--cpus={cpus(service.limits['cpu'])}"] if "cpu" in service.limits else []
+    arguments += (
+        [f"--memory-reservation={service.requests['memory']}"]
+        if "memory" in service.requests
+        else []
+    )
     arguments += ["--privileged"] if service.privileged else []
+    arguments += [f"--security-opt={_plain(one)}" for one in service.security_options]
+    arguments += ["--interactive"] if service.stdin else []
+    arguments += ["--tty"] if service.tty else []
     if arguments:
         yield "PodmanArgs", " ".join(arguments)
 
@@ -197,5 +234,13 @@ def _words(words: Sequence[str]) -> str:
 
 
 def environment_file(values: Mapping[str, str]) -> str:
-    """Return the environment file of a Quadlet: Podman takes each line as it is."""
-    return "".join(f"{name}={value}\n" for name, value in values.items())
+    """Return the environment file of a Quadlet: Podman takes each line as it is.
+
+    What has several lines cannot be there: the Quadlet itself has it.
+    """
+    return "".join(f"{name}={one}\n" for name, one in values.items() if not has_lines(one))
+
+
+def has_lines(value: str) -> bool:
+    """Return True for a value that a file of one variable a line cannot have."""
+    return "\n" in value or "\r" in value

@@ -125,8 +125,13 @@ def deployment(
         if service.stop_grace_seconds is None
         else service.stop_grace_seconds,
     }
+    of_pod: dict[str, Any] = {}
     if service.groups:
-        pod["security_context"] = {"supplementalGroups": list(service.groups)}
+        of_pod["supplementalGroups"] = list(service.groups)
+    if service.sysctls:
+        of_pod["sysctls"] = [{"name": key, "value": one} for key, one in service.sysctls.items()]
+    if of_pod:
+        pod["security_context"] = of_pod
     described = {**service.labels, **service.annotations}
     kept = {key: value for key, value in described.items() if is_annotation(key)}
     about: dict[str, Any] = {"labels": {APP_LABEL: name, **labels}}

@@ -57,7 +57,6 @@ def service(**changes: Any) -> ComposeService:
     ("host", "notes"),
     [
         ({"Dns": ["192.0.2.1"]}, ("its DNS servers are left out",)),
-        ({"Sysctls": {"net.core.somaxconn": "9"}}, ("its sysctls are left out",)),
         ({"Ulimits": [{"Name": "nofile"}]}, ("its limits (nofile) are left out",)),
         ({"Ulimits": [{"Name": "RLIMIT_NOFILE"}], "ShmSize": 65_536_000, "Dns": []}, ()),
         ({"ShmSize": 1024**3}, ("the size of its /dev/shm is left out",)),

@@ -41,9 +41,9 @@ def test_what_was_written_is_read_back() -> None:
         WEB,
         ports=WEB.ports[:1],
         networks=(),
-        labels={"io.containers.autoupdate": "registry"},
+        labels={**WEB.labels, "io.containers.autoupdate": "registry"},
         replicas=1,
-        stop_grace_seconds=None,
+        requests={"memory": WEB.requests["memory"]},
     )
 
 

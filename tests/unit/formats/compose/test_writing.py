@@ -13,6 +13,7 @@ from upwell.formats.compose.model import (
     ServiceMount,
 )
 from upwell.formats.compose.project import parse_compose
+from upwell.formats.compose.quadlets import read_quadlet
 from upwell.formats.compose.services import ProjectContext
 from upwell.formats.compose.writing import compose_text, environment_file, quadlet_text
 
@@ -39,6 +40,13 @@ WEB = ComposeService(
     stop_grace_seconds=30,
     replicas=2,
     limits={"cpu": "500m", "memory": "1048576"},
+    requests={"cpu": "250m", "memory": "65536"},
+    groups=(44,),
+    sysctls={"net.core.somaxconn": "512"},
+    annotations={"example.com/a": "b c"},
+    labels={"app": "web"},
+    stdin=True,
+    tty=True,
 )
 
 
@@ -50,6 +58,33 @@ def read(text: str) -> ComposeService:
 
 def test_a_compose_file_is_read_back_as_it_was() -> None:
     assert read(compose_text([WEB])) == WEB
+
+
+def test_what_a_service_waits_for_is_read_back() -> None:
+    waiting = replace(WEB, name="late", ports=(), depends_on=("web",), healthy=("web",))
+    context = ProjectContext("/", {}, lambda _path: b"")
+    text = compose_text([WEB, waiting])
+    assert parse_compose(text, "compose.yaml", context).services == (WEB, waiting)
+    assert {"Wants=web.service", "After=web.service"} <= set(quadlet_text(waiting).splitlines())
+
+
+def test_options_of_engines_are_written() -> None:
+    service = ComposeService("a", "i", security_options=("label=type:t",))
+    assert "- label=type:t" in compose_text([service])
+    assert "PodmanArgs=--security-opt=label=type:t" in quadlet_text(service)
+
+
+def test_a_variable_with_lines_is_in_the_quadlet_itself() -> None:
+    values = {"A": "b c", "KEY": "one\ntwo\n"}
+    said = replace(WEB, environment=values)
+    files = {"/q/web.env": environment_file(values)}
+    assert files == {"/q/web.env": "A=b c\n"}
+    read_again = read_quadlet(
+        "/q/web.container",
+        {"/q/web.container": quadlet_text(said, "/q")},
+        lambda path: files[path].encode(),
+    )
+    assert read_again.service.environment == values
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,5}", fullmatch=True), st.text(max_size=20)))
@@ -75,7 +110,7 @@ def test_a_quadlet_says_what_podman_needs() -> None:
         "Group=1001",
         "NetworkAlias=www",
         'HealthCmd=["true"]',
-        "PodmanArgs=--memory=1048576 --cpus=0.5",
+        "PodmanArgs=--memory=1048576 --cpus=0.5 --memory-reservation=65536 --interactive --tty",
         "TimeoutStopSec=40",
         "AutoUpdate=registry",
     } <= set(lines)
