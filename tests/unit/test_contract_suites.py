@@ -53,6 +53,8 @@ BESIDE = {
     "NarrowStore": "the store in memory, which passes, and lets two namespaces alone be read",
     "PartOfACluster": "the store in memory, which passes, but that a kind may not be listed",
     "NothingToPrune": "has nothing on purpose: images lie in a registry that prunes its own",
+    "HostedReads": "what registries that are served share, which pass",
+    "ForwardingHosted": "what the registry that pulls through is, but for what it changes",
     "MirroredRegistry": PARTS,
     "Remotes": PARTS,
     "CachedStore": PARTS,

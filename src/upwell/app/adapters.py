@@ -55,7 +55,7 @@ from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
-from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosting import ServedRegistry
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.server.asgi.garbage import reading_what_stays
@@ -90,7 +90,7 @@ class Adapters:
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
     internal: InternalRegistry
-    embedded: EmbeddedRegistry | None
+    embedded: ServedRegistry | None
     """The same where it is this server's; None: images of builds lie elsewhere."""
     client: RegistryClient
     registries: Registry

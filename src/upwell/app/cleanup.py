@@ -12,8 +12,8 @@ from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
 from upwell.policy.promotion.verification.verdicts import evidence_of
-from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
+from upwell.registry.hosting import ServedRegistry
 from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.errors import WorkloadError
@@ -35,7 +35,7 @@ type Named = Callable[[Store], Awaitable[Collection[Digest]]]
 """Returns the digests of all content that objects name."""
 
 
-async def clean_registry(registry: EmbeddedRegistry, clock: SteadyClock) -> None:
+async def clean_registry(registry: ServedRegistry, clock: SteadyClock) -> None:
     """Remove what interrupted pushes left, every hour, while the clock tells what is old."""
     while True:
         if not clock.is_certain():
@@ -49,7 +49,7 @@ async def clean_registry(registry: EmbeddedRegistry, clock: SteadyClock) -> None
         await asyncio.sleep(_SECONDS)
 
 
-async def watch_registry(registry: EmbeddedRegistry, components: Components) -> None:
+async def watch_registry(registry: ServedRegistry, components: Components) -> None:
     """Report as component `registry` what the disk has damaged, until it is whole or gone."""
     component = components.add("registry", required=False)
     while True:
@@ -68,7 +68,7 @@ async def watch_registry(registry: EmbeddedRegistry, components: Components) -> 
         await asyncio.sleep(_DAMAGE_SECONDS)
 
 
-async def scrub_registry(registry: EmbeddedRegistry) -> None:
+async def scrub_registry(registry: ServedRegistry) -> None:
     """Look for content that the disk has changed, all of it again and again, slowly."""
     while True:
         began = elapsed()
@@ -92,7 +92,7 @@ async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> Non
 
 
 async def free_space(
-    components: Components, registry: EmbeddedRegistry | None, prune: Callable[[], Awaitable[None]]
+    components: Components, registry: ServedRegistry | None, prune: Callable[[], Awaitable[None]]
 ) -> None:
     """Remove what nothing needs as soon as a disk is nearly full, and again while it stays so.
 

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from upwell.machine.disk import DiskSpace
 from upwell.registry.client.client import RegistryClient
-from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosting import ServedRegistry
 from upwell.server.metrics.gauges import budget_gauges, gauge, labelled
 from upwell.store.local import LocalStore
 
@@ -32,7 +32,7 @@ class MachineGauges:
     store: LocalStore | None
     """None: objects are elsewhere."""
     disk: DiskSpace
-    registry: EmbeddedRegistry | None
+    registry: ServedRegistry | None
     """None: images lie elsewhere."""
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)

@@ -13,7 +13,7 @@ from upwell.api.core import IMAGE_STORAGE
 from upwell.api.values.quantities import format_bytes
 from upwell.oci import Digest
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import InternalRegistry
+from upwell.registry.interface import InternalRegistry, PrunableRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,4 +272,45 @@ class HostedRegistry(InternalRegistry, Protocol):
 
     async def cancel_upload(self, repository: str, upload: str) -> None:
         """Drop an upload; raises UploadUnknownError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedGarbage:
+    """Counts of what one garbage collection removed."""
+
+    uploads: int
+    blobs: int
+    contents: int
+
+
+class ServedRegistry(HostedRegistry, PrunableRegistry, Protocol):
+    """A hosted registry with its upkeep: what it holds, what is damaged, and what nobody needs."""
+
+    async def recover(self) -> None:
+        """Make it ready for its first use; raises StorageError."""
+        ...
+
+    async def manifests_in(self, repository: str) -> Sequence[Digest]:
+        """List the manifests of a repository; none where there is no such repository."""
+        ...
+
+    async def storage_used(self, namespace: str) -> int:
+        """Return the bytes that a namespace's repositories and uploads count as."""
+        ...
+
+    def damage(self) -> Mapping[str, Sequence[str]]:
+        """Return what was found to be damaged, for people, by repository; blocks."""
+        ...
+
+    async def scrub(self) -> int:
+        """Look for damage that nobody has met yet, where storage does not; return the bytes."""
+        ...
+
+    async def collect_garbage(self) -> CollectedGarbage:
+        """Remove expired uploads, and blobs that no manifest has named for a while."""
+        ...
+
+    async def drop_idle_uploads(self) -> int:
+        """Remove uploads that nobody goes on with, since space is short; return how many."""
         ...

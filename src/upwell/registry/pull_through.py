@@ -1,17 +1,14 @@
-"""The embedded registry as a window on others: fetches what an ImageStream names when it is asked.
+"""A registry that we serve as a window on others: it fetches what ImageStreams name, when asked.
 
 What was fetched is kept.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from upwell.formats.attachment_tags import image_of_tag
-from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.registry.announced import announced
 from upwell.registry.attachments.mirrored import (
@@ -19,14 +16,13 @@ from upwell.registry.attachments.mirrored import (
     MirroredImage,
     OnDemandAttachments,
 )
-from upwell.registry.embedded import DEFAULT_STORAGE_LIMITS, EmbeddedRegistry, StorageLimits
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.registry.hosted.forwarding import ForwardingHosted
 from upwell.registry.hosting import (
-    FindQuota,
     ManifestEntry,
     ManifestPush,
+    ServedRegistry,
     UploadUnknownError,
-    no_quota,
 )
 from upwell.registry.interface import Registry
 from upwell.registry.mirror import views
@@ -37,26 +33,15 @@ _MAX_DEPTH = 3
 """Blob, manifest, index: no content is further from what a stream names."""
 
 
-class PullThroughRegistry(EmbeddedRegistry):
-    """An EmbeddedRegistry that fetches what `origins` knows and it does not hold, from `remote`.
+class PullThroughRegistry(ForwardingHosted):
+    """A ServedRegistry, `storage`, with what `origins` knows and it does not hold, from `remote`.
 
     Nothing else of `remote` can be reached: a digest is fetched when a stream names it, or when
     what a stream names leads to it. Each is fetched once, however many ask, and verified.
     """
 
-    def __init__(  # noqa: PLR0913 - the storage's settings, and where the rest comes from
-        self,
-        root: Path,
-        host: str,
-        remote: Registry,
-        origins: ImageOrigins,
-        *,
-        clock: Callable[[], float] = time.time,
-        pressure: PressureCheck = no_pressure,
-        quota: FindQuota = no_quota,
-        limits: StorageLimits = DEFAULT_STORAGE_LIMITS,
-    ) -> None:
-        super().__init__(root, host, limits=limits, clock=clock, pressure=pressure, quota=quota)
+    def __init__(self, storage: ServedRegistry, remote: Registry, origins: ImageOrigins) -> None:
+        super().__init__(storage)
         self._remote = remote
         self._origins = origins
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()
@@ -172,7 +157,7 @@ class PullThroughRegistry(EmbeddedRegistry):
         """Return what a manifest that is kept says of content; raises BlobUnknownError."""
         parent = (await self._parents_in(repository)).get(digest)
         if parent is not None:
-            found = await super().manifest(Reference(self.host, repository, digest=parent))
+            found = await self._storage.manifest(Reference(self.host, repository, digest=parent))
             named = found.manifests if isinstance(found, Index) else found.references
             for entry in named:
                 if entry.digest == digest:
@@ -203,13 +188,9 @@ class PullThroughRegistry(EmbeddedRegistry):
         return known
 
     async def _kept(self, repository: str) -> Sequence[Manifest | Index]:
-        found = await self._find(repository)
-        digests = list(found.manifests) if found is not None else []
         return [
-            await super(PullThroughRegistry, self).manifest(
-                Reference(self.host, repository, digest=digest)
-            )
-            for digest in digests
+            await self._storage.manifest(Reference(self.host, repository, digest=digest))
+            for digest in await self._storage.manifests_in(repository)
         ]
 
     def _registry_of(self, source: Reference) -> Registry:

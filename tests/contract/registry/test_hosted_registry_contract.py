@@ -24,6 +24,7 @@ from upwell.registry.hosting import (
     ManifestContentUnknownError,
     ManifestInvalidError,
     ManifestPush,
+    ServedRegistry,
     UploadOffsetError,
     UploadUnknownError,
 )
@@ -35,12 +36,12 @@ BLOB, MISSING = Digest.of(CONFIG), Digest.of(b"missing")
 
 SPARSE_INDEXES = StorageLimits(sparse_indexes=True)
 
-type Hosting = EmbeddedRegistry | PullThroughRegistry
+type Hosting = ServedRegistry
 
 KINDS: dict[str, Callable[[Path], Hosting]] = {
     "embedded": lambda folder: EmbeddedRegistry(folder, HOST),
     "pull-through": lambda folder: PullThroughRegistry(
-        folder, HOST, RegistryInMemory(), StreamInMemory()
+        EmbeddedRegistry(folder, HOST), RegistryInMemory(), StreamInMemory()
     ),
 }
 
@@ -48,7 +49,7 @@ KINDS: dict[str, Callable[[Path], Hosting]] = {
 SPARSE: dict[str, Callable[[Path], Hosting]] = {
     "embedded": lambda folder: EmbeddedRegistry(folder, HOST, limits=SPARSE_INDEXES),
     "pull-through": lambda folder: PullThroughRegistry(
-        folder, HOST, RegistryInMemory(), StreamInMemory(), limits=SPARSE_INDEXES
+        EmbeddedRegistry(folder, HOST, limits=SPARSE_INDEXES), RegistryInMemory(), StreamInMemory()
     ),
 }
 

@@ -70,7 +70,7 @@ def in_memory(upstream: FilledRegistry) -> RegistryInMemory:
 OVER: dict[str, Callable[[FilledRegistry], Registry]] = {
     "embedded": lambda upstream: upstream.served,
     "pull-through": lambda upstream: PullThroughRegistry(
-        upstream.folder, upstream.served.host, upstream.client, StreamInMemory()
+        EmbeddedRegistry(upstream.folder, upstream.served.host), upstream.client, StreamInMemory()
     ),
     "client of embedded": lambda upstream: upstream.client,
     "forwarding": lambda upstream: ForwardingRegistry(upstream.client),

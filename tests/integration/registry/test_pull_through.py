@@ -23,6 +23,7 @@ from upwell.registry.attachments.targets import RemoteArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.registry.pull_through import PullThroughRegistry
@@ -61,7 +62,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[PullThroughServers]:
         root = tmp_path / "own"
 
         def create(host: str) -> PullThroughRegistry:
-            return PullThroughRegistry(root, host, client, streams)
+            return PullThroughRegistry(EmbeddedRegistry(root, host), client, streams)
 
         registry = await stack.enter_async_context(serving_registry(create))
         assert isinstance(registry, PullThroughRegistry)
@@ -86,7 +87,9 @@ async def test_what_was_pulled_through_needs_no_upstream(servers: PullThroughSer
     own = servers.reference(f"{STREAM}:11")
     await servers.client.manifest(own)
     await servers.client.blob(own, Digest.of(b"layer"), 100)
-    restarted = PullThroughRegistry(servers.root, servers.host, servers.client, servers.streams)
+    restarted = PullThroughRegistry(
+        EmbeddedRegistry(servers.root, servers.host), servers.client, servers.streams
+    )
     servers.streams.origins[image.digest] = Reference.parse("127.0.0.1:1/library/debian")
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
     with pytest.raises(RegistryUnavailableError):  # named by the image, but not asked for before
@@ -100,7 +103,9 @@ async def test_after_a_restart_the_rest_of_an_image_is_found(servers: PullThroug
     own = servers.reference(f"{STREAM}:11")
     await servers.client.manifest(own)
     await servers.client.manifest(own.with_digest(image.digest))
-    restarted = PullThroughRegistry(servers.root, servers.host, servers.client, servers.streams)
+    restarted = PullThroughRegistry(
+        EmbeddedRegistry(servers.root, servers.host), servers.client, servers.streams
+    )
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
 
 

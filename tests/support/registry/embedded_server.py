@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.hosting import ServedRegistry
 from upwell.registry.interface import PushEvent
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.bounded_body import BodyLimits
@@ -32,9 +33,9 @@ class EmbeddedServer:
 
 
 @contextlib.asynccontextmanager
-async def serving_registry(
-    create: Callable[[str], EmbeddedRegistry], idle: float = 20.0
-) -> AsyncIterator[EmbeddedRegistry]:
+async def serving_registry[R: ServedRegistry](
+    create: Callable[[str], R], idle: float = 20.0
+) -> AsyncIterator[R]:
     """Serve what `create` makes for the host and port that it is given."""
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
     state = ServerState()

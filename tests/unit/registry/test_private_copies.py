@@ -177,7 +177,9 @@ async def test_a_stream_that_claims_a_copy_gets_nothing_of_it(
     assert isinstance(manifest, Manifest)
     content = [manifest.digest, *(blob.digest for blob in manifest.references)]
     claims = StreamInMemory(origins=dict.fromkeys(content, private.base))
-    served = PullThroughRegistry(tmp_path / "internal", INTERNAL, private.vendor, claims)
+    served = PullThroughRegistry(
+        EmbeddedRegistry(tmp_path / "internal", INTERNAL), private.vendor, claims
+    )
 
     for blob in manifest.references:
         with pytest.raises(BlobUnknownError):

@@ -7,8 +7,7 @@ from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE
 from upwell.policy.quotas.usage import Usage, least
 from upwell.reconcilers.builds.room import BuildRooms, FindLimit
 from upwell.reconcilers.quotas.reconciler import Measure
-from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.hosting import FindQuota, StorageQuota
+from upwell.registry.hosting import FindQuota, ServedRegistry, StorageQuota
 from upwell.registry.mirror import is_mirror
 from upwell.server.admission.quota import NamespaceQuotas
 from upwell.store.interface import Store
@@ -51,7 +50,7 @@ def upload_quotas(store: Store, defaults: Usage) -> FindUploadQuota:
 
 
 def measures(
-    registry: EmbeddedRegistry | None, rooms: BuildRooms, uploads: BinaryInputs
+    registry: ServedRegistry | None, rooms: BuildRooms, uploads: BinaryInputs
 ) -> Mapping[str, Measure]:
     """Return what measures that which no object takes.
 

@@ -7,7 +7,7 @@ from upwell.machine.disk import DiskSpace
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
-from upwell.registry.embedded import StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.external.registry import ExternalRegistry
 from upwell.registry.hosting import FindQuota
 from upwell.registry.interface import InternalRegistry, Registry
@@ -44,15 +44,14 @@ async def open_registries(
         # A leader that was deposed sets no tag: another one has set it since.
         external = ExternalRegistry(remote, pusher, settings.image_prefix, require_fence)
         return OpenedRegistries(external, None, remote)
-    embedded = PullThroughRegistry(
+    storage = EmbeddedRegistry(
         settings.data_dir / "registry",
         settings.internal_host,
-        remote,
-        origins,
         clock=seconds,
         pressure=disk.pressure,
         quota=quota,
         limits=StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes),
     )
+    embedded = PullThroughRegistry(storage, remote, origins)
     await embedded.recover()
     return OpenedRegistries(embedded, embedded, RoutedRegistry(embedded, remote))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.machine.disk import PressureCheck, no_pressure
-from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
+from upwell.oci import Digest, Reference
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
@@ -20,12 +19,13 @@ from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.embedded.usage import StorageUsage, namespace_of
 from upwell.registry.errors import (
     BlobUnknownError,
-    DigestMismatchError,
-    InvalidAnswerError,
     ManifestUnknownError,
     RepositoryUnknownError,
 )
+from upwell.registry.hosted.documents import is_index
+from upwell.registry.hosted.reads import HostedReads
 from upwell.registry.hosting import (
+    CollectedGarbage,
     FindQuota,
     ManifestEntry,
     ManifestPush,
@@ -35,7 +35,6 @@ from upwell.registry.hosting import (
 )
 from upwell.registry.interface import (
     DEFAULT_ACCESS,
-    Credential,
     PushEvent,
     PushListener,
     RequestAccess,
@@ -64,16 +63,7 @@ class StorageLimits:
 DEFAULT_STORAGE_LIMITS = StorageLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class CollectedGarbage:
-    """Counts of what one garbage collection removed."""
-
-    uploads: int
-    blobs: int
-    contents: int
-
-
-class EmbeddedRegistry:
+class EmbeddedRegistry(HostedReads):
     """An OCI registry in the folder `root`, which no other process may write to.
 
     `host` is what references to its images carry; `clock` gives seconds since the epoch; blobs are
@@ -115,11 +105,6 @@ class EmbeddedRegistry:
         """The `host:port` that references to its images carry."""
         return self._host
 
-    @property
-    def prefix(self) -> str:
-        """The same: all of the registry is ours."""
-        return self._host
-
     def subscribe(self, listener: PushListener) -> None:
         """Call `listener` after each push."""
         self._listeners.append(listener)
@@ -143,6 +128,11 @@ class EmbeddedRegistry:
         with storing("the registry"):
             files = await asyncio.to_thread(lambda: list(self._repositories.files()))
             return await self._integrity.scrub(files, found, rate)
+
+    async def manifests_in(self, repository: str) -> Sequence[Digest]:
+        """List the manifests of a repository."""
+        found = await self._find(repository)
+        return list(found.manifests) if found is not None else ()
 
     async def storage_used(self, namespace: str) -> int:
         """Return the bytes that a namespace's repositories and uploads count as."""
@@ -194,84 +184,6 @@ class EmbeddedRegistry:
             await run_whole(
                 self._collect_garbage, self._clock() - self._limits.upload_age, before.timestamp()
             )
-
-    # The Registry port
-
-    async def resolve(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        """Return media type, digest and size of what `reference` names now."""
-        del access  # in process, nobody has to log in
-        entry = await self._entry(reference)
-        return Descriptor(entry.media_type, entry.digest, entry.size)
-
-    async def manifest(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Manifest | Index:
-        """Return a manifest or index."""
-        del access
-        entry = await self._entry(reference)
-        return parse_manifest(await self.read_manifest(reference.repository, entry.digest))
-
-    async def blob(
-        self,
-        reference: Reference,
-        digest: Digest,
-        limit: int,
-        access: RequestAccess = DEFAULT_ACCESS,
-    ) -> bytes:
-        """Return a blob of at most `limit` bytes."""
-        size = await self.blob_size(reference.repository, digest)
-        if size > limit:
-            why = f"{digest} has {size} bytes, more than the {limit} allowed"
-            raise InvalidAnswerError(reference.name, why)
-        async with self.open_blob(reference, digest, access) as chunks:
-            return b"".join([chunk async for chunk in chunks])
-
-    @contextlib.asynccontextmanager
-    async def open_blob(
-        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream a blob; the iterator raises DigestMismatchError when the disk has changed it."""
-        del access
-        size = await self.blob_size(reference.repository, digest, verified=True)
-        async with self.read_blob(reference.repository, digest, range(size)) as chunks:
-            yield _verifying(chunks, reference.name, digest)
-
-    async def logins(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> tuple[Credential, ...]:
-        """Return no login: who may read what is decided before it is asked."""
-        del reference, access
-        return ()
-
-    async def tags(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Sequence[str]:
-        """List every tag of a repository; raises RepositoryUnknownError."""
-        del access
-        if reference.registry != self._host:
-            raise RepositoryUnknownError(reference.name)
-        return await self.tag_names(reference.repository)
-
-    async def referrers_of(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Sequence[Descriptor]:
-        """List the manifests whose subject is the digest of `reference`."""
-        del access
-        if reference.registry != self._host or reference.digest is None:
-            return ()
-        entries = await self.referrers(reference.repository, reference.digest)
-        return [
-            Descriptor(
-                one.media_type,
-                one.digest,
-                one.size,
-                annotations=one.annotations,
-                artifact_type=one.artifact_type,
-            )
-            for one in entries
-        ]
 
     # The InternalRegistry port
 
@@ -366,7 +278,7 @@ class EmbeddedRegistry:
 
     def _complete(self, push: ManifestPush) -> ManifestPush:
         """Return a push with the setting that indexes may be sparse."""
-        is_sparse = self._limits.sparse_indexes and _is_index(push.media_type)
+        is_sparse = self._limits.sparse_indexes and is_index(push.media_type)
         return replace(push, sparse=True) if is_sparse else push
 
     async def tag_names(self, repository: str) -> Sequence[str]:
@@ -496,11 +408,6 @@ class EmbeddedRegistry:
         if why := self._pressure():
             raise StorageFullError(repository, why)
 
-    async def _entry(self, reference: Reference) -> ManifestEntry:
-        if reference.registry != self._host:
-            raise ManifestUnknownError(reference)
-        return await self.find_manifest(reference.repository, reference.digest or reference.target)
-
     async def _find(self, name: str) -> Repository | None:
         return self._repositories.loaded(name) or await asyncio.to_thread(
             self._repositories.find, name
@@ -536,21 +443,3 @@ class EmbeddedRegistry:
         for name in list(self._repositories.all_names()):
             blobs += self._repositories.create(name).remove_unused_blobs(unused_before)
         return CollectedGarbage(uploads, blobs, self._contents.collect(unused_before))
-
-
-async def _verifying(
-    chunks: AsyncIterator[bytes], name: str, digest: Digest
-) -> AsyncIterator[bytes]:
-    hasher = hashlib.new(digest.algorithm)
-    async for chunk in chunks:
-        hasher.update(chunk)
-        yield chunk
-    actual = Digest(digest.algorithm, hasher.hexdigest())
-    if actual != digest:
-        raise DigestMismatchError(name, digest, actual)
-
-
-def _is_index(media_type: str) -> bool:
-    """Return True if what is pushed says so, which its document has to say as well."""
-    declared = media_type.partition(";")[0].strip()
-    return declared in set(MediaType) and MediaType(declared).is_index

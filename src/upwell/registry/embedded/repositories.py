@@ -9,16 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from upwell.oci import (
-    Descriptor,
-    Digest,
-    Index,
-    InvalidDigestError,
-    InvalidManifestError,
-    Manifest,
-    MediaType,
-    parse_manifest,
-)
+from upwell.oci import Digest, Index, InvalidDigestError, MediaType, parse_manifest
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import (
     make_directories,
@@ -29,10 +20,10 @@ from upwell.registry.embedded.files import (
 from upwell.registry.embedded.integrity import StoredFile
 from upwell.registry.embedded.usage import BLOBS, MANIFESTS, TAGS, StorageUsage
 from upwell.registry.errors import DigestMismatchError
+from upwell.registry.hosted.documents import content_of, examine
 from upwell.registry.hosting import (
     ManifestContentUnknownError,
     ManifestEntry,
-    ManifestInvalidError,
     ManifestPush,
     StorageQuota,
 )
@@ -117,7 +108,7 @@ class Repository:
         """Take in a manifest that is whole again."""
         with self._lock:
             if digest not in self.manifests:
-                self._remember(_examine(raw, digest, "")[0])
+                self._remember(examine(raw, digest, "")[0])
             self._damaged.pop(link, None)
 
     def referrers(self, subject: Digest) -> list[ManifestEntry]:
@@ -153,7 +144,7 @@ class Repository:
             raise DigestMismatchError(
                 self.name, digest, Digest.of(push.raw, algorithm=digest.algorithm)
             )
-        entry, needs = _examine(push.raw, digest, push.media_type)
+        entry, needs = examine(push.raw, digest, push.media_type)
         with self._lock:
             missing = [item.digest for item in needs if not self._holds(item.digest)]
             if missing and not push.sparse:
@@ -262,7 +253,7 @@ class Repository:
             for digest in self.manifests:
                 raw = self.read(digest)
                 if raw is not None:
-                    used.update(item.digest for item in _content(parse_manifest(raw)))
+                    used.update(item.digest for item in content_of(parse_manifest(raw)))
             if self._damaged:
                 return 0
             for link in self._root.glob(f"{BLOBS}/*/*"):
@@ -295,7 +286,7 @@ class Repository:
             return None
         link = self.manifest_link(digest)
         found = parse_manifest(raw)
-        content = {item.digest: item.size for item in _content(found)}
+        content = {item.digest: item.size for item in content_of(found)}
         is_index = isinstance(found, Index)
         return StoredManifest(
             digest=digest,
@@ -333,7 +324,7 @@ class Repository:
             digest = Digest(file.parent.name, file.name)
             raw = self.read(digest)
             if raw is not None:  # a damaged disk must not be served as the truth
-                self._remember(_examine(raw, digest, "")[0])
+                self._remember(examine(raw, digest, "")[0])
             time.sleep(0)  # the event loop waits for no more than one of thousands
         for file in self._root.glob(f"{TAGS}/*"):
             try:
@@ -450,34 +441,3 @@ class StoredRepositories:
 
 def _changed(file: Path) -> datetime:
     return datetime.fromtimestamp(file.stat().st_mtime, UTC)
-
-
-def _examine(raw: bytes, digest: Digest, media_type: str) -> tuple[ManifestEntry, list[Descriptor]]:
-    """Check a manifest; return what to remember of it, and the content that it needs.
-
-    The document alone decides what it is (only OCI documents may leave their media type out, and
-    their fields tell which they are), so that the stored file needs no record beside it.
-    """
-    try:
-        manifest = parse_manifest(raw)
-    except InvalidManifestError as error:
-        raise ManifestInvalidError(str(error)) from error
-    declared = media_type.split(";", maxsplit=1)[0].strip()
-    if declared in set(MediaType) and declared != manifest.media_type:
-        raise ManifestInvalidError(f"manifest: sent as {declared}, but is {manifest.media_type}")
-    default_type = "" if isinstance(manifest, Index) else manifest.config.media_type
-    entry = ManifestEntry(
-        digest=digest,
-        media_type=str(manifest.media_type),
-        size=len(raw),
-        subject=manifest.subject.digest if manifest.subject else None,
-        artifact_type=manifest.artifact_type or default_type,
-        annotations=manifest.annotations,
-    )
-    return entry, _content(manifest)
-
-
-def _content(manifest: Manifest | Index) -> list[Descriptor]:
-    """Return what must be stored beside a manifest: all but foreign layers, which have URLs."""
-    content = manifest.manifests if isinstance(manifest, Index) else manifest.references
-    return [item for item in content if not item.urls]

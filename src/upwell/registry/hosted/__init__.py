@@ -1,0 +1,1 @@
+"""Parts of registries that this process serves, wherever their content lies."""
