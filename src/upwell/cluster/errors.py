@@ -2,6 +2,9 @@
 
 from upwell.workload.errors import WorkloadError
 
+WEBHOOK_WORDS, QUOTA_WORDS = "admission webhook", "exceeded quota"
+"""In messages of API servers, by which alone their refusals are told from others."""
+
 
 class ClusterError(WorkloadError):
     """Base of every error that this package raises: a cluster is a runtime of workloads, too."""
@@ -56,3 +59,13 @@ class ListExpiredError(ClusterError):
 
     reason = "Expired"
     retryable = True
+
+
+def may_be_lifted(error: Exception) -> bool:
+    """Return True if a refusal may go by itself: a right, a quota or an admission webhook changes.
+
+    What the API server finds invalid stays so until the object is another one.
+    """
+    text = str(error)
+    is_denied = getattr(error, "reason", "") == AccessDeniedError.reason
+    return is_denied or WEBHOOK_WORDS in text or QUOTA_WORDS in text

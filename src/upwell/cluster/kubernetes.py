@@ -12,6 +12,8 @@ from upwell.api.core import Event
 from upwell.api.meta import Kind, ObjectKey, Resource, format_time
 from upwell.api.patches.content_types import APPLY, MERGE_PATCH
 from upwell.cluster.errors import (
+    QUOTA_WORDS,
+    WEBHOOK_WORDS,
     AccessDeniedError,
     ClusterError,
     ClusterUnavailableError,
@@ -33,8 +35,6 @@ from upwell.store.kubernetes_errors import StoreForbiddenError, StoreUnauthentic
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 
 _FIELD_CONFLICT = "Apply failed with"
-_WEBHOOK = "admission webhook"
-_QUOTA = "exceeded quota"
 _MAX_MESSAGE = 1000
 """Characters of an Event's message (core/v1 validation has 1024)."""
 
@@ -145,6 +145,6 @@ def cluster_error(error: StoreError) -> ClusterError:
     if isinstance(error, ConflictError | NotFoundError):
         return WorkloadChangedError(text)
     # Of webhooks and quotas, whose refusals have the same status, the message alone tells.
-    if found is StoreForbiddenError and _WEBHOOK not in text and _QUOTA not in text:
+    if found is StoreForbiddenError and WEBHOOK_WORDS not in text and QUOTA_WORDS not in text:
         return AccessDeniedError(text)
     return WriteRefusedError(text)

@@ -13,6 +13,7 @@ from tests.support.verification.probes import ScriptedProbes
 from upwell.api.apps import Deployment, Job
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
+from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
 from upwell.machine.components import Components
@@ -25,7 +26,7 @@ from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstance
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.reconcilers.promotion.verification import StageVerification
-from upwell.store.interface import AlreadyExistsError
+from upwell.store.interface import AlreadyExistsError, StoreError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 from upwell.workload.interface import ContainerFile, Instance, ObservedContainer, Owner, State
@@ -138,6 +139,18 @@ class FileRuntime(FakeRuntime):
         self.files[path] = [ContainerFile(path.rpartition("/")[2], content, at)]
 
 
+class JobRefusingStore(MemoryStore):
+    """Store that refuses new Jobs while it has a fault."""
+
+    fault: StoreError | None = None
+
+    @override
+    async def create[R: Resource](self, resource: R) -> R:
+        if self.fault is not None and isinstance(resource, Job):
+            raise self.fault
+        return await super().create(resource)
+
+
 @dataclass
 class VerifiedPromotion:
     """One promotion that is verified. `look` is one call, whose results are stored."""
@@ -147,7 +160,7 @@ class VerifiedPromotion:
     probes: ScriptedProbes = field(default_factory=ScriptedProbes)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(self.clock)
+        self.store = JobRefusingStore(self.clock)
         self.machine = FileRuntime(self.clock)
         self.kept = FileInputs(self.folder)
         self.components = Components(self.clock)

@@ -15,6 +15,7 @@ from upwell.api.meta import ObjectKey
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ImageWrite
 from upwell.controller import Controller, Result, Watch
+from upwell.controller.refusals import Refusals
 from upwell.policy.cluster_rollouts.decision import (
     RolloutStep,
     completed,
@@ -60,8 +61,6 @@ type Waiting = Callable[[], Iterable[ObjectKey]]
 """Returns who waits for a gate."""
 
 _KINDS = {kind.KIND.kind: kind for kind in NATIVE_WORKLOADS}
-_REFUSED_PERIOD = 300.0
-"""Seconds until what was refused for good is tried again: rights and webhooks change unseen."""
 
 
 class ClusterRolloutReconciler:
@@ -87,6 +86,7 @@ class ClusterRolloutReconciler:
         self.kept_back = records.kept_back
         """Workloads whose images wait, and for what."""
         self._events = WorkloadEvents(cluster.workloads)
+        self._refusals = Refusals()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the images of the workload that `key` names to what its triggers say."""
@@ -96,6 +96,7 @@ class ClusterRolloutReconciler:
         workload = self._cache.get(kind, key.namespace, key.name)
         if workload is None or workload.is_deleting:
             self._events.forget(key)
+            self._refusals.forget(key)
             self._waits_no_more(key)
             return Result()
         note = RolloutNote.of(workload)
@@ -200,6 +201,7 @@ class ClusterRolloutReconciler:
             if step.note is not None:
                 write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
+                self._refusals.forget(workload.key)
                 await self._show(workload, step)
                 await self._cache.wait_for(written)
                 return None
@@ -210,7 +212,7 @@ class ClusterRolloutReconciler:
             if error.retryable:
                 raise
             await self._events.show_refusal(workload, error, step.message)
-            return _REFUSED_PERIOD
+            return self._refusals.note(workload.key)
         return None
 
     async def _show(self, workload: NativeWorkload, step: RolloutStep) -> None:

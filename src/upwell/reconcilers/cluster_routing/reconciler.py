@@ -14,6 +14,7 @@ from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass, TlsR
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
+from upwell.controller.refusals import Refusals
 from upwell.policy.cluster_routing.expression import (
     Document,
     Expressed,
@@ -36,8 +37,6 @@ from upwell.policy.routing.table import wanted_targets
 from upwell.reconcilers.cluster_routing.contenders import HostContenders
 from upwell.store.interface import AlreadyExistsError, NotFoundError, RejectedError, StoreError
 
-_REFUSED_SECONDS = 300.0
-"""Time until what the cluster refused is tried again: rights and webhooks change unseen."""
 _REFUSALS = frozenset({"Forbidden", RejectedError.reason})
 """Reasons of errors that are told: rights and webhooks, and what the cluster's validation says."""
 _NOT_SERVED = "NotFound"
@@ -75,6 +74,7 @@ class ClusterRoutes:
         self._follows = follows
         self._gateway = gateway
         self._contenders = HostContenders(cache)
+        self._refusals = Refusals()
         self._routes = cache.index(Route, _indexed)
         self._classes = cache.index(IngressClass, lambda _: (_EVERY,))
         self._gateways = cache.index(Gateway, lambda _: (_EVERY,))
@@ -95,6 +95,7 @@ class ClusterRoutes:
         """Make, change or remove what serves the Route that `key` names, and say how it stands."""
         route = self._cache.get(Route, key.namespace, key.name)
         if route is None or route.is_deleting or not self._follows(key.namespace):
+            self._refusals.forget(key)
             return Result()  # what it owns goes with it
         if any(one.kind == Ingress.KIND.kind for one in route.metadata.owner_references):
             return Result()  # an Ingress made it, and is served itself
@@ -124,7 +125,7 @@ class ClusterRoutes:
         except AlreadyExistsError as error:
             message = f"{error.key} is there, and does not belong to it: delete or rename it"
             await self._report(route, refused("NameTaken", message), expressed.left_out)
-            return Result(_REFUSED_SECONDS)
+            return Result(self._refusals.note(route.key))
         except StoreError as error:
             if error.reason in _REFUSALS:
                 told = refused(error.reason, str(error))
@@ -133,7 +134,8 @@ class ClusterRoutes:
             else:
                 raise
             await self._report(route, told, expressed.left_out)
-            return Result(_REFUSED_SECONDS)
+            return Result(self._refusals.note(route.key))
+        self._refusals.forget(route.key)
         address = address_of(router.gateway) if isinstance(router, GatewayRouter) else ""
         admitted = Condition(type=ADMITTED, status="True", reason="Admitted", message="")
         for one in served:

@@ -286,6 +286,7 @@ async def test_a_right_that_lacks_is_named(cluster: RoutedCluster) -> None:
     assert admitted is not None
     assert (admitted.reason, admitted.message) == ("Forbidden", "may not create ingresses")
     assert result.requeue_after is not None
+    assert result.requeue_after <= 10
 
 
 async def test_what_other_routers_say_stays(cluster: RoutedCluster) -> None:

@@ -20,6 +20,8 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.reconcilers.promotion.soaks import SoakWatch
+from upwell.store.interface import RejectedError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import ContainerFile
@@ -77,6 +79,44 @@ class TestJobs:
         killed, again = await verified.advance(), await verified.look()
         assert killed == again
         assert again.outcome is VerificationOutcome.PASSED
+
+    async def test_one_that_is_refused_is_tried_again_and_says_why(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        words = 'jobs.batch "e2e" is forbidden: exceeded quota: few, requested: count/jobs.batch=1'
+        verified.store.fault = StoreForbiddenError(words)
+        await verified.begin(TEST)
+        await verified.look()
+        refused = await verified.look()
+        assert words in refused.message
+        assert refused.checks[0].phase is CheckPhase.RUNNING
+        assert refused.again == 10
+        verified.store.fault = None
+        await verified.look()
+        assert (await verified.job()).namespace == "dev"
+
+    async def test_one_that_is_refused_to_the_end_of_its_time_says_why(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        verified.store.fault = StoreForbiddenError("User cannot create resource jobs")
+        await verified.begin(TEST)
+        await verified.look()
+        await verified.look()
+        verified.clock.advance(61)
+        ended = await verified.look()
+        assert ended.checks[0].phase is INCONCLUSIVE
+        assert "no answer within 60 s" in ended.checks[0].message
+        assert "User cannot create resource jobs" in ended.checks[0].message
+
+    async def test_one_that_is_invalid_is_not_tried_again(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        verified.store.fault = RejectedError("spec.template: Required value")
+        await verified.begin(TEST)
+        await verified.look()
+        ended = await verified.look()
+        assert ended.checks[0].phase is INCONCLUSIVE
+        assert "Required value" in ended.checks[0].message
 
     @pytest.mark.parametrize(
         ("code", "report", "outcome", "message"),

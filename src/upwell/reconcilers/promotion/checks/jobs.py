@@ -9,6 +9,7 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
+from upwell.cluster.errors import may_be_lifted
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
 from upwell.policy.promotion.verification.disturbance import AskedWorkloads, Disturbance
 from upwell.policy.promotion.verification.job_results import (
@@ -30,6 +31,7 @@ from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.reconcilers.promotion.instances import CheckRuntime
+from upwell.store.interface import StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.errors import WorkloadError
 from upwell.workload.interface import Instance, ObservedContainer, State
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
+_REFUSED_SECONDS = 10.0
+"""Until a Job is tried again that a right, a quota or a webhook has kept away."""
 _RETRY_SECONDS = 2.0
 """Until a stage that does not answer yet is looked at again."""
 
@@ -124,13 +128,20 @@ class JobChecks:
         self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt, unready: str
     ) -> CheckStep:
         if not attempt.left:
-            why = unready or "its Job was not there when its time was over"
+            seconds, last = attempt.check.timeout_seconds, attempt.result.message
+            why = unready or f"no answer within {seconds} s, and its Job is not there: {last}"
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
         try:
             job = build_job(subject, attempt.check, test, attempt.result)
         except NoTestError as error:
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
-        await self._jobs.create(job)
+        try:
+            await self._jobs.create(job)
+        except (StoreError, WorkloadError) as error:
+            if error.retryable or not may_be_lifted(error):
+                raise
+            why = f"Job {job.name}{self._place} is refused: {error}"
+            return attempt.goes_on(why, _REFUSED_SECONDS)
         return attempt.goes_on(f"Job {job.name}{self._place} is started")
 
     async def _judge(
