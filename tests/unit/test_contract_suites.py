@@ -66,6 +66,7 @@ BESIDE = {
     "FailingWritesStore": FAULT,
     "FullStore": FAULT,
     "GuardedStore": FAULT,
+    "JobRefusingStore": FAULT,
     "InterruptedStore": FAULT,
     "LeaseStore": FAULT,
     "MortalStore": FAULT,

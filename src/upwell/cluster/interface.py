@@ -124,6 +124,13 @@ class ClusterInstances(Protocol):
         """Return the Pods of a namespace that have these labels."""
         ...
 
+    async def warnings(self, namespace: str, uid: str) -> Sequence[str]:
+        """Return what the cluster warns of about an object, by its uid; the newest comes last.
+
+        Events are kept for an hour by default (kube-apiserver, `--event-ttl`).
+        """
+        ...
+
     def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
         """Yield the log that a container has written so far."""
         ...

@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from upwell.api.codec import InvalidObjectError, decode_as
+from upwell.api.core import Event
 from upwell.api.meta import ObjectKey
 from upwell.api.pod import Pod
 from upwell.cluster.errors import ClusterError
@@ -14,6 +16,9 @@ from upwell.cluster.kubernetes_pods import PAGE, owner_of_pod
 from upwell.store.interface import StoreError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 from upwell.workload.interface import Owner
+
+_MOST_EVENTS = 50
+"""About one object: the same message again is the same Event."""
 
 
 class KubernetesInstances:
@@ -45,6 +50,22 @@ class KubernetesInstances:
         except InvalidObjectError as error:
             raise ClusterError(f"the cluster answered no Pod: {error}") from error
 
+    async def warnings(self, namespace: str, uid: str) -> Sequence[str]:
+        """Return the messages of Events, by a selector of fields."""
+        chosen = f"involvedObject.uid={uid},type=Warning"
+        request = ApiRequest(
+            "GET",
+            Event.KIND,
+            ObjectKey(Event.KIND.kind, namespace, ""),
+            params={"fieldSelector": chosen, "limit": str(_MOST_EVENTS)},
+        )
+        try:
+            items = (await self._api.ask(request)).document.get("items") or ()
+        except StoreError as error:
+            raise cluster_error(error) from error
+        told = [(_time_of(item), str(item.get("message") or "")) for item in items]
+        return [message for _, message in sorted(told)]
+
     async def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
         """Yield the log up to now."""
         params = {"container": container}
@@ -55,3 +76,9 @@ class KubernetesInstances:
                     yield chunk
         except StoreError as error:
             raise cluster_error(error) from error
+
+
+def _time_of(event: Mapping[str, Any]) -> str:
+    """Return when an Event was seen last; times of RFC 3339 in UTC are in order as texts."""
+    made = (event.get("metadata") or {}).get("creationTimestamp")
+    return str(event.get("lastTimestamp") or event.get("eventTime") or made or "")

@@ -83,6 +83,10 @@ class _BoundedInstances:
         """Return the Pods of a namespace that have these labels."""
         return await self.bounds.within(self.inner.pods(namespace, labels))
 
+    async def warnings(self, namespace: str, uid: str) -> Sequence[str]:
+        """Return what the cluster warns of about an object."""
+        return await self.bounds.within(self.inner.warnings(namespace, uid))
+
     async def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
         """Yield the log up to now."""
         async with aclosing(self.inner.log(pod, container)) as pieces:

@@ -87,6 +87,8 @@ class ClusterUnderTest(Protocol):
 
     async def remove_pod(self, name: str) -> None: ...
 
+    async def warn(self, stored: Native, message: str) -> None: ...
+
 
 class MemorySite:
     """A cluster in memory."""
@@ -120,6 +122,9 @@ class MemorySite:
 
     async def remove_pod(self, name: str) -> None:
         await self._pods.put(_record(name, "good"), gone=True)
+
+    async def warn(self, stored: Native, message: str) -> None:
+        self._instances.warned.setdefault(stored.uid, []).append(message)
 
 
 class KubernetesSite:
@@ -174,6 +179,9 @@ class KubernetesSite:
         key = ObjectKey("Pod", self.namespace, name)
         body = {"gracePeriodSeconds": 0}
         await self._api.ask(ApiRequest("DELETE", Pod.KIND, key, body=body))
+
+    async def warn(self, stored: Native, message: str) -> None:
+        await self.workloads.tell(WorkloadEvent(stored, "Test", message, is_warning=True))
 
 
 def _document(name: str, version: str) -> dict[str, Any]:
@@ -309,6 +317,15 @@ async def test_the_same_event_twice_is_one(site: ClusterUnderTest) -> None:
     await site.workloads.tell(WorkloadEvent(read, "Test", "said once"))
 
     assert await site.events() == ["said once"]
+
+
+async def test_warnings_about_an_object_are_read_by_its_uid(site: ClusterUnderTest) -> None:
+    read = await site.apply(Deployment)
+    await site.workloads.tell(WorkloadEvent(read, "Calm", "all is well"))
+    await site.warn(read, "exceeded quota: few")
+
+    assert await site.instances.warnings(site.namespace, read.uid) == ["exceeded quota: few"]
+    assert await site.instances.warnings(site.namespace, "another") == []
 
 
 async def test_all_pods_are_listed_and_then_told_as_they_change(site: ClusterUnderTest) -> None:

@@ -164,10 +164,16 @@ class MemoryInstances:
     shown: list[OwnedPod] = field(default_factory=list)
     written: dict[tuple[str, str], bytes] = field(default_factory=dict)
     """Log, by names of the Pod and its container."""
+    warned: dict[str, list[str]] = field(default_factory=dict)
+    """Messages of Events, by the uid of the object."""
 
     async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[OwnedPod]:
         near = [one for one in self.shown if one.pod.namespace == namespace]
         return [one for one in near if labels.items() <= one.pod.labels.items()]
+
+    async def warnings(self, namespace: str, uid: str) -> Sequence[str]:
+        del namespace
+        return self.warned.get(uid, [])
 
     async def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
         text = self.written.get((pod.name, container))

@@ -1,10 +1,11 @@
 """Pods of a cluster as the checks of stages see them: asked for when a check needs them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 
 from upwell.api.apps import Job
+from upwell.cluster.errors import AccessDeniedError
 from upwell.cluster.interface import ClusterInstances
 from upwell.policy.cluster_rollouts.instances import instance_of, pod_of
 from upwell.workload.errors import UnreadableFilesError
@@ -36,6 +37,16 @@ class ClusterStageInstances:
         """Return the Pods that are not on their way out."""
         found = await self._instances.pods(namespace, {})
         return [instance_of(one.pod, one.owner) for one in found if not one.pod.is_deleting]
+
+    async def obstacle(self, job: Job) -> str:
+        """Return the last warning of the cluster about a Job, as of Pods that it may not make.
+
+        An account that may not list Events, as in another cluster, is told nothing.
+        """
+        with suppress(AccessDeniedError):
+            if found := await self._instances.warnings(job.namespace, job.uid):
+                return found[-1]
+        return ""
 
     async def logs(self, name: str, container: str) -> AsyncIterator[bytes]:
         """Yield the log as the node has it."""

@@ -28,6 +28,10 @@ class StageInstances(Protocol):
         """Return the instances of a namespace."""
         ...
 
+    async def obstacle(self, job: Job) -> str:
+        """Return what keeps instances of a Job away, for people; empty: nothing that is known."""
+        ...
+
     def logs(self, name: str, container: str) -> AsyncIterator[bytes]:
         """Yield the log of an instance's container."""
         ...
@@ -57,6 +61,11 @@ class MachineInstances:
         """Return those whose owner is there."""
         found = await self._runtime.instances()
         return [one for one in found if one.owner.namespace == namespace]
+
+    async def obstacle(self, job: Job) -> str:
+        """Return nothing: conditions of the Job tell."""
+        del job
+        return ""
 
     def logs(self, name: str, container: str) -> AsyncIterator[bytes]:
         """Yield the whole log."""

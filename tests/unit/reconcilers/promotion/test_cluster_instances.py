@@ -1,6 +1,6 @@
 """Checks of stages on a cluster: Jobs by their Pods, and what runs beside them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,26 @@ async def test_a_job_is_started_its_end_is_read_and_it_is_deleted(
     assert found.phase is phase, found.message
     assert [one.name for one in found.evidence] == ["log.txt"]
     assert await check.job() is None
+
+
+async def test_a_job_whose_pods_the_cluster_refuses_says_by_whose_words(tmp_path: Path) -> None:
+    check = ClusterCheck(tmp_path)
+    await check.advance()
+    job = await check.job()
+    assert job is not None
+    words = 'Error creating: pods "x" is forbidden: exceeded quota: few'
+    check.pods.warned[job.uid] = ["older", words]
+
+    waits = await check.advance()
+
+    assert (waits.phase, waits.message) == (
+        CheckPhase.RUNNING,
+        f"Job {job.name}: not started yet: {words}",
+    )
+    check.clock.now += timedelta(seconds=700)
+    late = await check.advance()
+    assert late.phase is CheckPhase.INCONCLUSIVE
+    assert words in late.message
 
 
 async def test_pods_on_their_way_out_are_beside_nothing(tmp_path: Path) -> None:

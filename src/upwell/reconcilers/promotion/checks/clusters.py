@@ -191,6 +191,9 @@ class _CheckInstances:
         del namespace
         return ()
 
+    async def obstacle(self, job: Job) -> str:
+        return await (await self._of_cluster()).obstacle(job)
+
     async def logs(self, name: str, container: str) -> AsyncIterator[bytes]:
         instances = (await self._there.open()).instances
         async with aclosing(instances.log(pod_of(name), container)) as pieces:

@@ -89,7 +89,7 @@ class JobChecks:
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
-            why = f"Job {name}{self._place}: {_state(job, instance)}"
+            why = f"Job {name}{self._place}: {await self._state(job, instance)}"
             return attempt.goes_on(why, self._runtime.look_again)
         found = await self._judge(test, attempt, job, instance)
         verdict = replace(found, message=f"{found.message}{self._place}")
@@ -152,7 +152,8 @@ class JobChecks:
         await collector.log()
         ending = _ending(job, instance)
         if ending is None or (ending.at is not None and ending.at > attempt.deadline):
-            why = f"no answer within {attempt.check.timeout_seconds} s: {_state(job, instance)}"
+            state = await self._state(job, instance)
+            why = f"no answer within {attempt.check.timeout_seconds} s: {state}"
             verdict = CheckVerdict(CheckPhase.INCONCLUSIVE, why)
         else:
             findings = await collector.junit(test.junit) if test.junit else None
@@ -164,6 +165,16 @@ class JobChecks:
             await collector.artifact(path)
         message = "; ".join([verdict.message, *collector.notes])[:_MAX_MESSAGE]
         return replace(verdict, message=message, evidence=collector.evidence)
+
+    async def _state(self, job: Job, instance: Instance | None) -> str:
+        """Say what the test does, for people."""
+        if instance is not None:
+            return f"{instance.state.lower()} {instance.message}".strip()
+        started = find(job.status.conditions, _STARTED)
+        if started is not None:
+            return started.message or started.reason
+        obstacle = await self._instances.obstacle(job)
+        return f"not started yet: {obstacle}" if obstacle else "not started yet"
 
     async def _instance(self, job: Job) -> Instance | None:
         found = await self._instances.of_owner(owner_of(job.key))
@@ -202,11 +213,3 @@ def _ending(job: Job, instance: Instance | None) -> ObservedEnd | None:
     if (failed := find(job.status.conditions, FAILED)) is not None and failed.is_true:
         return ObservedEnd(None, finished_at(job), f"{failed.reason}: {failed.message}")
     return None
-
-
-def _state(job: Job, instance: Instance | None) -> str:
-    """Say what the test does, for people."""
-    if instance is not None:
-        return f"{instance.state.lower()} {instance.message}".strip()
-    started = find(job.status.conditions, _STARTED)
-    return (started.message or started.reason) if started is not None else "not started yet"
