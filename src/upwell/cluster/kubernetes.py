@@ -31,7 +31,11 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
 )
-from upwell.store.kubernetes_errors import StoreForbiddenError, StoreUnauthenticatedError
+from upwell.store.kubernetes_errors import (
+    NamespaceTerminatingError,
+    StoreForbiddenError,
+    StoreUnauthenticatedError,
+)
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 
 _FIELD_CONFLICT = "Apply failed with"
@@ -142,7 +146,7 @@ def cluster_error(error: StoreError) -> ClusterError:
         return ListExpiredError(text)
     if isinstance(error, ConflictError) and _FIELD_CONFLICT in text:
         return FieldOwnedError(text)
-    if isinstance(error, ConflictError | NotFoundError):
+    if isinstance(error, ConflictError | NotFoundError | NamespaceTerminatingError):
         return WorkloadChangedError(text)
     # Of webhooks and quotas, whose refusals have the same status, the message alone tells.
     if found is StoreForbiddenError and WEBHOOK_WORDS not in text and QUOTA_WORDS not in text:

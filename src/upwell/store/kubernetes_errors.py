@@ -30,6 +30,13 @@ class StoreUnauthenticatedError(StoreForbiddenError):
     reason = "Unauthorized"
 
 
+class NamespaceTerminatingError(StoreError):
+    """The namespace is being deleted, and takes nothing new; what is in it goes, too."""
+
+    reason = "NamespaceTerminating"
+    retryable = True
+
+
 class KindNotServedError(StoreError):
     """The server does not know the kind."""
 
@@ -109,6 +116,8 @@ class ApiStatus:
                 error = ExpiredError(self.message)
             case HTTPStatus.UNAUTHORIZED:
                 error = StoreUnauthenticatedError(message)
+            case HTTPStatus.FORBIDDEN if NamespaceTerminatingError.reason in self._reasons():
+                error = NamespaceTerminatingError(message)
             case HTTPStatus.FORBIDDEN:
                 error = StoreForbiddenError(message)
             case HTTPStatus.TOO_MANY_REQUESTS:
@@ -130,14 +139,18 @@ class ApiStatus:
         is_plain = self.message in plain or self.message.endswith(f'"{key.name}" not found')
         return "" if is_plain else self.message
 
-    def _with_causes(self) -> str:
+    def _causes(self) -> list[Mapping[str, Any]]:
         causes = self.about.get("causes")
-        if not isinstance(causes, list):
-            return self.message
+        found = causes if isinstance(causes, list) else []
+        return [cause for cause in found if isinstance(cause, Mapping)]
+
+    def _reasons(self) -> list[object]:
+        return [cause.get("reason") for cause in self._causes()]
+
+    def _with_causes(self) -> str:
         texts = [
             f"{cause.get('field', '')}: {cause.get('message', '')}".removeprefix(": ")
-            for cause in causes
-            if isinstance(cause, Mapping)
+            for cause in self._causes()
         ]
         new = [text for text in texts if text not in self.message]
         return "; ".join([self.message, *new])

@@ -27,6 +27,7 @@ from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.cluster.errors import ListExpiredError
 from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.controller import ObjectCache
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
@@ -175,7 +176,7 @@ async def test_an_image_that_a_webhook_changes_is_left_as_it_is(
     assert await tag.image_of() == image("mirrored")
 
 
-async def test_a_namespace_that_goes_in_mid_rollout_holds_up_nobody_else(
+async def test_a_namespace_that_goes_in_mid_rollout_holds_up_nobody_else_and_leaves_nothing(
     tag: TaggedDeployments,
 ) -> None:
     await tag.deployment(DOOMED)
@@ -184,6 +185,18 @@ async def test_a_namespace_that_goes_in_mid_rollout_holds_up_nobody_else(
     tag.cluster.kubectl("delete", "namespace", DOOMED, "--wait=false")
     await tag.moves("best")
     await tag.until_image("best")
+
+    async def made_again() -> bool:
+        with suppress(AlreadyExistsError):
+            await tag.store.create(Namespace(metadata=ObjectMeta(name=DOOMED)))
+            return True
+        return False
+
+    await eventually(made_again, bool)
+    await tag.deployment(DOOMED)
+    await tag.until_image("best", DOOMED)
+    again = RolloutNote.of(await tag.store.get(Deployment, DOOMED, "web"))
+    assert (again.images, again.failed) == ({"app": image("best")}, {})
 
 
 async def test_a_token_that_has_expired_is_read_again(tag: TaggedDeployments) -> None:

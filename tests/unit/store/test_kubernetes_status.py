@@ -6,7 +6,7 @@ import pytest
 from upwell.api.build import BuildConfig
 from upwell.api.core import Namespace
 from upwell.api.meta import Kind, ObjectKey
-from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError
+from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError, WorkloadChangedError
 from upwell.cluster.kubernetes import cluster_error
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -22,6 +22,7 @@ from upwell.store.kubernetes_errors import (
     ApiStatus,
     BusyError,
     KindNotServedError,
+    NamespaceTerminatingError,
     ServerFaultError,
     StoreForbiddenError,
     StoreUnauthenticatedError,
@@ -158,6 +159,15 @@ def test_a_busy_server_says_when_to_come_back() -> None:
     assert isinstance(raised, BusyError)
     assert raised.retry_after == 7
     assert raised.retryable
+
+
+def test_a_namespace_that_is_being_deleted_is_no_right_that_is_missing() -> None:
+    cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
+    raised = error(403, reason="Forbidden", message="shop goes", details={"causes": [cause]})
+
+    assert isinstance(raised, NamespaceTerminatingError)
+    assert raised.retryable
+    assert isinstance(cluster_error(raised), WorkloadChangedError), "it goes with its namespace"
 
 
 def test_a_token_that_is_not_known_is_no_right_that_is_missing() -> None:
