@@ -12,7 +12,9 @@ from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
+from upwell.cli.objects.obstacles import tell_obstacles
 from upwell.cli.presentation.progress import ProgressLine
+from upwell.machine.tasks import side_by_side
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.store.interface import ApiClient
 
@@ -30,8 +32,8 @@ async def wait_until_running(
 ) -> None:
     """Return once what runs in the first namespace of the manifests is available.
 
-    A terminal shows what it waits for. Raises CommandError after so many seconds, or once a rollout
-    has failed.
+    A terminal shows what it waits for; faults of images and builds that keep it waiting are told
+    once each. Raises CommandError after so many seconds, or once a build or a rollout has failed.
     """
     found = [one.resource for one in manifests]
     running = [one for one in found if isinstance(one, Deployment | DeploymentConfig)]
@@ -44,8 +46,14 @@ async def wait_until_running(
             def changed(state: _Running, name: str = name, line: ProgressLine = line) -> None:
                 line.show(f"{name}: {rollout_of(state).text}")
 
-            async with within(seconds, f"{name} does not run yet; {hint}"):
+            def tell(fault: str, line: ProgressLine = line) -> None:
+                line.clear()
+                echo(f"waits: {fault}", err=True)
+
+            async with within(seconds, f"{name} does not run yet; {hint}"), side_by_side() as group:
+                telling = group.create_task(tell_obstacles(client, found, tell))
                 last = await until(client, one, _has_ended, changed=changed)
+                telling.cancel()
         if not _is_available(last):
             raise CommandError(f"{name} does not run: {rollout_of(last).text}; {hint}")
         echo(f"{name} runs", err=True)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 BASE = "docker.io/library/debian:13"
 PORT = 8080
 """Port at which applications are expected, and that they find in $PORT."""
-_INSTALL = "apt-get update && apt-get install -y --no-install-recommends"
+_INSTALL = (
+    "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
+)
 _SCRIPTS = "/usr/libexec/s2i"
 _HOME = "/opt/app-root"
 _USER = 1001
