@@ -88,7 +88,7 @@ kills: python system  ## Kill the server in the middle of its work, again and ag
 faults: python system  ## Inflict every fault at every step of the loop, and what else CI leaves to neighbours (an hour)
 	UPWELL_FAULT_STEPS=all $(RUN) pytest -o faulthandler_timeout=999999 --reruns 0 \
 		tests/acceptance/faults $$(grep -rlE 'ALL_STEPS|on_demand\(' --include='test_*.py' \
-			--exclude-dir=faults tests/acceptance tests/contract tests/integration) $(ARGS)
+			--exclude-dir=faults tests/acceptance tests/contract tests/integration tests/unit/formats) $(ARGS)
 
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)

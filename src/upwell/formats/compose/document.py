@@ -24,9 +24,14 @@ class Document:
     root: Mapping[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    faulty: list[Path] = field(default_factory=list)
+    """Places of the faults."""
+    interpolated: set[Path] = field(default_factory=set)
+    """Places of texts that variables are a part of."""
 
     def fault(self, path: Path, why: str) -> None:
         """Note what keeps the file from being applied."""
+        self.faulty.append(path)
         self.faults.append(self._about(path, why))
 
     def warn(self, path: Path, why: str) -> None:
@@ -103,7 +108,10 @@ def _interpolated(
     if not isinstance(value, str):
         return value
     try:
-        return interpolate(value, environment, unset)
+        found = interpolate(value, environment, unset)
     except InterpolationError as error:
         document.fault(path, str(error))
         return ""
+    if found != value:
+        document.interpolated.add(path)
+    return found

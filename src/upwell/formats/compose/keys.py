@@ -57,6 +57,7 @@ REFUSED: Mapping[str, str] = {
     "pid": "instances have processes of their own: remove it",
     "pids_limit": "remove it: the server's [workloads] settings limit processes",
     "post_start": "use a lifecycle hook of a Deployment",
+    "pre_start": "use an init container of a Deployment",
     "pre_stop": "use a lifecycle hook of a Deployment",
     "provider": "only containers are run: create what it provides by itself",
     "runtime": "remove it: all instances have the machine's runtime",

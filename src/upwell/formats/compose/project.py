@@ -16,7 +16,9 @@ from upwell.formats.compose.model import (
     ProjectFile,
     PublishedPort,
 )
+from upwell.formats.compose.notations import check_notations
 from upwell.formats.compose.services import ProjectContext, ServiceReader
+from upwell.formats.compose.shape import check_shape
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SERVICE = re.compile(r"[a-zA-Z0-9._-]+")
@@ -30,10 +32,18 @@ def parse_compose(
     Services with profiles are left out unless one of these, or `*`, is in `profiles`.
     Raises ComposeError with every fault, each with its line.
     """
-    document = load_document(text, source, context.environment)
+    return read_project(load_document(text, source, context.environment), context, profiles)
+
+
+def read_project(
+    document: Document, context: ProjectContext, profiles: Collection[str] = ()
+) -> ComposeProject:
+    """Return the project of values that were read; raises ComposeError with every fault."""
     if document.faults:  # a value that is missing would only lead to further faults
         raise ComposeError(document.faults)
     project = _project(document, context, profiles)
+    check_shape(document)
+    check_notations(document)
     if document.faults:
         raise ComposeError(document.faults)
     return project

@@ -51,7 +51,7 @@ def read_depends_on(
                 f" {_as_job(name)}; `upwell wait job/{name} --for=condition=Complete` waits for its"
                 " end",
             )
-        elif condition not in {None, "service_started"}:
+        elif condition not in (None, "service_started"):  # of any type
             document.fault((*place, name), f"unknown condition {condition!r}")
     return (*value, *linked), tuple(healthy)
 

@@ -135,9 +135,9 @@ def duration(document: Document, path: Path, value: Any, default: int) -> int:
 
 def memory(document: Document, path: Path, value: Any) -> str:
     """Return a quantity of bytes of `512m`; empty where none is given."""
-    if value is None or value == "":
+    if value is None:
         return ""
-    match = _SIZE.fullmatch(str(value).strip())
+    match = _SIZE.fullmatch(str(value))
     if match is None:
         document.fault(path, f"{value!r} is no size: write 512m or 1g")
         return ""
@@ -150,10 +150,10 @@ def memory(document: Document, path: Path, value: Any) -> str:
 
 def cpus(document: Document, path: Path, value: Any) -> str:
     """Return a quantity of processors of `0.5`; empty where none is given."""
-    if value is None or value == "":
+    if value is None:
         return ""
     try:
-        number = Decimal(str(value))
+        number = Decimal("" if str(value) != str(value).strip() else str(value))
         if number > MAX_PROCESSORS:
             document.fault(path, f"is more than {MAX_PROCESSORS}: write 0.5")
             return ""

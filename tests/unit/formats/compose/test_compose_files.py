@@ -235,7 +235,10 @@ RESERVED = "deploy: {{resources: {{reservations: {{devices: [{{{}}}]}}}}}}"
             RESERVED.format("driver: nvidia, device_ids: [GPU-a1], capabilities: [gpu]"),
             ("nvidia.com/gpu=GPU-a1",),
         ),
-        (RESERVED.format("driver: cdi, device_ids: [vendor.com/fpga=0]"), ("vendor.com/fpga=0",)),
+        (
+            RESERVED.format("driver: cdi, device_ids: [vendor.com/fpga=0], capabilities: [fpga]"),
+            ("vendor.com/fpga=0",),
+        ),
     ],
 )
 def test_devices_are_named_as_podman_names_them(written: str, devices: tuple[str, ...]) -> None:
@@ -275,7 +278,7 @@ def test_a_circle_of_dependencies_is_refused() -> None:
 
 
 def test_what_has_no_effect_is_warned_of_by_name() -> None:
-    text = "version: '3'\nservices: {a: {image: i, container_name: x, logging: {driver: syslog}}}"
+    text = "version: '3'\nservices: {a: {image: i, container_name: web, logging: {driver: syslog}}}"
     assert [one.partition(": ")[2].partition(":")[0] for one in project(text).warnings] == [
         "version",
         "services.a.container_name",
