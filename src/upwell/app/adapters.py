@@ -25,6 +25,7 @@ from upwell.app.machine.adapters import (
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
+from upwell.app.registries.bucket import open_bucket
 from upwell.app.registries.internal import open_registries
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import open_signing_keys
@@ -51,6 +52,7 @@ from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
@@ -92,6 +94,8 @@ class Adapters:
     internal: InternalRegistry
     embedded: ServedRegistry | None
     """The same where it is this server's; None: images of builds lie elsewhere."""
+    bucket: BucketRegistry | None
+    """Storage of the embedded one, where replicas share it; None: the data folder."""
     client: RegistryClient
     registries: Registry
     logins: ChainedCredentials
@@ -191,7 +195,15 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     remote = CachingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
     quota = image_quotas(store, settings.quota.of_namespaces)
-    registries = await open_registries(settings, client, remote, origins, disk, quota)
+    registries = await open_registries(
+        settings,
+        client,
+        remote,
+        origins,
+        disk,
+        quota,
+        lambda: open_bucket(settings.embedded_registry.bucket, dialers.storage, stack),
+    )
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
     outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(
@@ -203,6 +215,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         cache=cache,
         internal=registries.internal,
         embedded=registries.embedded,
+        bucket=registries.bucket,
         client=client,
         registries=registries.all,
         logins=logins,
@@ -238,7 +251,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
-        gauges=MachineGauges(data, client, local, disk, registries.embedded),
+        gauges=MachineGauges(data, client, local, disk, registries.embedded, registries.bucket),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(settings, cache, outbox, dialers.events, authors, stack),
     )

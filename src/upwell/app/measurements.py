@@ -10,6 +10,7 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from upwell.machine.disk import DiskSpace
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.hosting import ServedRegistry
 from upwell.server.metrics.gauges import budget_gauges, gauge, labelled
@@ -19,6 +20,7 @@ _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""
 _USED = "Part of each file system that is in use, 0 to 1; from 0.8 on component storage-room warns."
 _FREE = "Room that is free on each file system that the server writes to."
+_STORED = "Bytes of the embedded registry: room on disk, or content in its bucket."
 _DAMAGED = "Blobs, manifests and tags of the embedded registry that the disk has changed."
 _WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
@@ -34,6 +36,8 @@ class MachineGauges:
     disk: DiskSpace
     registry: ServedRegistry | None
     """None: images lie elsewhere."""
+    bucket: BucketRegistry | None = None
+    """Storage of the registry, where replicas share it; None: the data folder."""
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
@@ -57,8 +61,9 @@ class MachineGauges:
         if self.registry is None:
             return ()
         damage = await asyncio.to_thread(self.registry.damage)
+        stored = room if self.bucket is None else self.bucket.stored_bytes()
         return (
-            gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", room),
+            gauge("upwell_registry_bytes", _STORED, stored),
             gauge("upwell_registry_damaged", _DAMAGED, sum(map(len, damage.values()))),
         )
 

@@ -15,6 +15,7 @@ from upwell.outbound.policy import OutboundPolicy, OwnAddress
 from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
+from upwell.settings.bucket import BucketSettings
 
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - names them, binds nothing
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -33,6 +34,8 @@ class Dialers:
     clusters: Dialer
     """For the API servers of Clusters."""
     events: Dialer
+    storage: Dialer
+    """For the bucket of the embedded registry."""
     images: Dialer
     """For what Podman and Buildah pull and push."""
 
@@ -54,6 +57,7 @@ class Dialers:
             checks=opened(policy),
             clusters=opened(policy),
             events=opened(policy),
+            storage=opened(policy.also(_storage_places(settings.embedded_registry.bucket))),
             images=opened(registries),
         )
 
@@ -112,6 +116,14 @@ def _registry_places(settings: ServerSettings) -> Iterator[str]:
     for name in (*settings.local_names, *settings.certificate_names):
         bare = name.strip("[]")
         yield f"[{bare}]:{settings.port}" if ":" in bare else f"{bare}:{settings.port}"
+
+
+def _storage_places(bucket: BucketSettings) -> Iterator[str]:
+    """Yield the endpoint of the bucket, which the administrator has named."""
+    if bucket.endpoint:
+        parts = urlsplit(bucket.endpoint)
+        named = "" if bucket.path_style else f"{bucket.bucket}."
+        yield place_of(f"{parts.scheme}://{named}{parts.netloc}")
 
 
 def place_of(url: str) -> str:

@@ -25,6 +25,7 @@ from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.machine.private_file import tighten
 from upwell.machine.sockets.event_loop import create_event_loop
+from upwell.registry.hosting import StorageError
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.router.interface import RouterUnavailableError
 from upwell.server.asgi.app import create_app
@@ -59,6 +60,7 @@ _EXPLAINED = (
     WorkloadError,
     RouterUnavailableError,
     CertificateError,
+    StorageError,
 )
 """Errors whose messages say what to do."""
 

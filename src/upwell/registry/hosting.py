@@ -153,6 +153,12 @@ class StorageError(RegistryError):
     retryable = True
 
 
+class StorageUnavailableError(StorageError):
+    """Storage that is elsewhere does not answer, or asks for fewer requests."""
+
+    reason = "StorageUnavailable"
+
+
 class StorageFullError(StorageError):
     """No space is left for content."""
 

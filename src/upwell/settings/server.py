@@ -141,6 +141,16 @@ class ServerSettings(BaseModel):
                 "[embedded-registry] address and [external-registry] prefix: name one of them, as"
                 " images of builds lie in one registry"
             )
+        if self.embedded_registry.bucket.bucket and self.external_registry.prefix:
+            yield (
+                "[embedded-registry.bucket] and [external-registry] prefix: name one of them, as"
+                " images of builds lie in one registry"
+            )
+
+    @property
+    def has_shared_registry(self) -> bool:
+        """Return True if every replica of the server serves the images that any of them got."""
+        return self.has_embedded_registry and bool(self.embedded_registry.bucket.bucket)
 
     @property
     def internal_host(self) -> str:

@@ -31,6 +31,7 @@ from upwell.registry.hosts import (
     RegistryMirror,
 )
 from upwell.settings.base import SettingsTable
+from upwell.settings.bucket import BucketSettings
 from upwell.settings.keyless import KeylessSettings
 from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
 from upwell.settings.network import (
@@ -428,6 +429,7 @@ class EmbeddedRegistrySettings(SettingsTable):
     sparse_indexes: Flag = False
     """Takes an index of several platforms without the images that it names, as of a copy of some
     platforms with the digest of all. Without it, such a push is refused, with what is missing."""
+    bucket: BucketSettings = BucketSettings()
 
 
 class ExternalRegistrySettings(SettingsTable):

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 from tests.support.registry.hosted_images import CONFIG, body, image, index, push, push_blob
 from tests.support.registry.memory import RegistryInMemory
 from tests.support.registry.origins import StreamInMemory
+from tests.support.s3.moto import MotoServer, moto_s3
+from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType, Reference
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.errors import (
     BlobUnknownError,
@@ -54,11 +58,30 @@ SPARSE: dict[str, Callable[[Path], Hosting]] = {
 }
 
 
-@pytest.fixture(params=KINDS)
-async def hosting(request: pytest.FixtureRequest, tmp_path: Path) -> Hosting:
-    registry = KINDS[request.param](tmp_path)
-    await registry.recover()
-    return registry
+@pytest.fixture(scope="module")
+def moto() -> Iterator[MotoServer]:
+    with moto_s3() as server:
+        yield server
+
+
+@pytest.fixture(params=[*KINDS, "bucket", "bucket of moto"])
+async def hosting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hosting]:
+    async with AsyncExitStack() as stack:
+        if request.param in KINDS:
+            registry = KINDS[request.param](tmp_path)
+        else:
+            if request.param == "bucket":
+                url = (await stack.enter_async_context(strict_s3())).url
+            else:
+                url = request.getfixturevalue("moto").url
+            prefix = f"{tmp_path.name}/"
+            bucket = await stack.enter_async_context(bucket_at(url, tmp_path, prefix=prefix))
+            registry = BucketRegistry(bucket, HOST)
+        if request.param != "bucket of moto":
+            # moto decides on several threads at once: now and then two of the writers of the probe
+            # win, and it is refused, as it should be.
+            await registry.recover()
+        yield registry
 
 
 @pytest.fixture

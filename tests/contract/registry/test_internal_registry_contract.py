@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from tests.support.registry.docker_registry import docker_registry, push_image
 from tests.support.registry.hosted_images import push
+from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.oci import Digest
 from upwell.oci.registry_prefix import reference_in
 from upwell.outbound.dialing import unrestricted
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
@@ -29,7 +31,7 @@ class RegistryOfBuilds:
     push: Callable[[str, str], Awaitable[Digest]]
 
 
-@pytest.fixture(params=["embedded", "external", "external without a path"])
+@pytest.fixture(params=["embedded", "bucket", "external", "external without a path"])
 async def registry(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[RegistryOfBuilds]:
@@ -41,6 +43,15 @@ async def registry(
             return await push(hosted, APP, tag, mark)
 
         yield RegistryOfBuilds(hosted, keep)
+        return
+    if request.param == "bucket":
+        async with strict_s3() as s3, bucket_at(s3.url, tmp_path) as bucket:
+            shared = BucketRegistry(bucket, "registry.internal:5000")
+
+            async def share(tag: str, mark: str) -> Digest:
+                return await push(shared, APP, tag, mark)
+
+            yield RegistryOfBuilds(shared, share)
         return
     path = "/ours/images" if request.param == "external" else ""
     async with docker_registry(tmp_path) as host, RegistryClient(unrestricted()) as client:

@@ -4,15 +4,18 @@ import hashlib
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.registry.embedded_server import EmbeddedServer, serving
+from tests.support.registry.embedded_server import serving, serving_registry
+from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.server.distribution import routes
 
 MANIFEST = str(MediaType.OCI_MANIFEST)
@@ -39,7 +42,7 @@ class RegistryAnswer:
 
 @dataclass
 class ConformanceClient:
-    served: EmbeddedServer
+    url: str
     session: aiohttp.ClientSession
 
     async def __call__(
@@ -52,7 +55,7 @@ class ConformanceClient:
     ) -> RegistryAnswer:
         async with self.session.request(
             method,
-            self.served.url + path,
+            self.url + path,
             data=io.BytesIO(body) if body else None,
             params=params,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
@@ -98,10 +101,26 @@ def image(**fields: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[ConformanceClient]:
-    async with serving(tmp_path) as served, aiohttp.ClientSession() as session:
-        yield ConformanceClient(served, session)
+@pytest.fixture(params=["embedded", "bucket"])
+async def client(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ConformanceClient]:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        if request.param == "embedded":
+            served = await stack.enter_async_context(serving(tmp_path))
+            yield ConformanceClient(served.url, session)
+            return
+        s3 = await stack.enter_async_context(strict_s3())
+        folder = tmp_path_factory.mktemp("bucket")
+        bucket = await stack.enter_async_context(bucket_at(s3.url, folder))
+        shared = serving_registry(lambda host: BucketRegistry(bucket, host))
+        host = (await stack.enter_async_context(shared)).host
+        yield ConformanceClient(f"http://{host}", session)
+
+
+in_files = pytest.mark.parametrize("client", ["embedded"], indirect=True)
+"""Marks a test that looks at the files of the embedded registry."""
 
 
 # Pull
@@ -348,6 +367,7 @@ async def test_an_upload_belongs_to_its_repository(client: ConformanceClient) ->
     assert (answer.status, answer.code) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
+@in_files
 async def test_a_mount_links_without_a_copy(client: ConformanceClient, tmp_path: Path) -> None:
     digest = await client.push_blob("team/app", LAYER)
 
@@ -626,6 +646,7 @@ async def test_a_range_that_ends_before_it_begins_is_refused(client: Conformance
     assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{len(LAYER)}")
 
 
+@in_files
 async def test_a_damaged_blob_is_answered_as_one_that_is_not_there(
     client: ConformanceClient, tmp_path: Path
 ) -> None:

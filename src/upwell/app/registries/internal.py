@@ -1,10 +1,12 @@
 """Opens the registry that builds push to: the embedded one, or one elsewhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from upwell.machine.clock import seconds
 from upwell.machine.disk import DiskSpace
 from upwell.reconcilers.images.origins import StreamOrigins
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
@@ -13,6 +15,7 @@ from upwell.registry.hosting import FindQuota
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
+from upwell.registry.s3.client import S3Bucket
 from upwell.settings import ServerSettings
 from upwell.store.fence import require_fence
 
@@ -24,6 +27,8 @@ class OpenedRegistries:
     internal: InternalRegistry
     embedded: PullThroughRegistry | None
     """The same, where it is this server's; None: it is elsewhere, and no image is kept here."""
+    bucket: BucketRegistry | None
+    """Storage of the embedded one, where that is a bucket that replicas share."""
     all: Registry
 
 
@@ -34,24 +39,33 @@ async def open_registries(
     origins: StreamOrigins,
     disk: DiskSpace,
     quota: FindQuota,
+    open_storage: Callable[[], S3Bucket],
 ) -> OpenedRegistries:
     """Open the registry that the settings name; `client` reaches all others, and so does `remote`.
 
+    `open_storage` is asked for the bucket where the settings name one.
     Raises StorageError.
     """
     if not settings.has_embedded_registry:
         pusher = RegistryPusher(client.connection)
         # A leader that was deposed sets no tag: another one has set it since.
         external = ExternalRegistry(remote, pusher, settings.image_prefix, require_fence)
-        return OpenedRegistries(external, None, remote)
-    storage = EmbeddedRegistry(
+        return OpenedRegistries(external, None, None, remote)
+    host = settings.internal_host
+    limits = StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes)
+    bucket: BucketRegistry | None = None
+    if settings.has_shared_registry:
+        bucket = BucketRegistry(
+            open_storage(), host, limits=limits, clock=seconds, quota=quota, fence=require_fence
+        )
+    storage = bucket or EmbeddedRegistry(
         settings.data_dir / "registry",
-        settings.internal_host,
+        host,
         clock=seconds,
         pressure=disk.pressure,
         quota=quota,
-        limits=StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes),
+        limits=limits,
     )
     embedded = PullThroughRegistry(storage, remote, origins)
     await embedded.recover()
-    return OpenedRegistries(embedded, embedded, RoutedRegistry(embedded, remote))
+    return OpenedRegistries(embedded, embedded, bucket, RoutedRegistry(embedded, remote))

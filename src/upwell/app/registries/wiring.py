@@ -48,4 +48,5 @@ def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, A
         partial(clean_registry, adapters.embedded, PROCESS_CLOCK),
         partial(watch_registry, adapters.embedded, adapters.components),
         partial(scrub_registry, adapters.embedded),
+        *([] if adapters.bucket is None else [adapters.bucket.follow]),
     )

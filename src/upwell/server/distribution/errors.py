@@ -24,6 +24,7 @@ from upwell.registry.hosting import (
     QuotaExceededError,
     StorageError,
     StorageFullError,
+    StorageUnavailableError,
     TooManyUploadsError,
     UploadBusyError,
     UploadOffsetError,
@@ -49,6 +50,7 @@ _ANSWERS: list[tuple[type[RegistryError], int, str]] = [
     (QuotaExceededError, 403, "DENIED"),
     (TooManyUploadsError, 429, "TOOMANYREQUESTS"),
     (StorageFullError, 507, "UNAVAILABLE"),
+    (StorageUnavailableError, 503, "UNAVAILABLE"),
     (StorageError, 500, "UNKNOWN"),
     # Of the upstream that content is pulled through from:
     (RateLimitedError, 429, "TOOMANYREQUESTS"),

@@ -1,0 +1,31 @@
+"""Opens the bucket of the embedded registry, as the settings name it."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from upwell.machine.clock import seconds
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.http.urls import HttpUrl
+from upwell.registry.s3.client import BucketLocation, S3Bucket
+from upwell.registry.s3.credentials import CredentialsFile
+from upwell.settings.bucket import BucketSettings
+
+
+def bucket_location(settings: BucketSettings) -> BucketLocation:
+    """Return the place that the settings name; raises ValueError for what is no URL."""
+    return BucketLocation(
+        HttpUrl.parse(settings.endpoint),
+        settings.bucket,
+        settings.region,
+        settings.prefix,
+        settings.path_style,
+        settings.ca_file,
+    )
+
+
+def open_bucket(settings: BucketSettings, dialer: Dialer, stack: AsyncExitStack) -> S3Bucket:
+    """Return a client of the bucket; the stack closes it."""
+    credentials = CredentialsFile(settings.credentials_file or Path())
+    bucket = S3Bucket(bucket_location(settings), credentials, dialer, clock=seconds)
+    stack.push_async_callback(bucket.aclose)
+    return bucket

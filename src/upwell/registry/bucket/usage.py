@@ -1,0 +1,133 @@
+"""Bytes that each namespace has in a bucket, counted from the indexes of its repositories.
+
+A namespace has each content once, however many of its repositories link to it, and a block for
+each tag. Uploads count where this process has seen them: those of another replica count there.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from upwell.registry.bucket.index import RepositoryIndex
+from upwell.registry.bucket.indexes import RepositoryIndexes
+from upwell.registry.embedded.usage import (
+    BLOCK,
+    CLIENT_UPLOADS,
+    NAMESPACE_UPLOADS,
+    charge,
+    namespace_of,
+)
+from upwell.registry.hosting import QuotaExceededError, StorageQuota, TooManyUploadsError
+
+_FRESH = 10.0
+"""Seconds for which what other replicas have pushed may not be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Content of a repository (ID -> bytes), and the number of its tags."""
+
+    contents: dict[str, int]
+    tags: int
+
+
+@dataclass(slots=True)
+class _Upload:
+    namespace: str
+    owner: str
+    size: int = field(default=0)
+
+
+class BucketUsage:
+    """Counts for one bucket. `clock` gives seconds, from any origin."""
+
+    def __init__(
+        self, indexes: RepositoryIndexes, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._indexes = indexes
+        self._clock = clock
+        self._counted: dict[str, dict[str, _Counted]] = {}
+        """Namespace -> repository -> what it has."""
+        self._asked: dict[str, float] = {}
+        self._uploads: dict[str, _Upload] = {}
+        indexes.watchers.append(self._changed)
+
+    async def used(self, namespace: str) -> int:
+        """Return the bytes that a namespace has; raises BucketError."""
+        if self._clock() - self._asked.get(namespace, float("-inf")) > _FRESH:
+            found = set[str]()
+            async for name, etag in self._indexes.names(namespace):
+                if namespace_of(name) == namespace:
+                    found.add(name)
+                    self._count(name, await self._indexes.known(name, etag))
+            for gone in self._counted.get(namespace, {}).keys() - found:
+                del self._counted[namespace][gone]
+            self._asked[namespace] = self._clock()
+        repositories = self._counted.get(namespace, {}).values()
+        contents = {key: size for one in repositories for key, size in one.contents.items()}
+        tags = sum(one.tags for one in repositories)
+        uploads = sum(
+            charge(one.size) for one in self._uploads.values() if one.namespace == namespace
+        )
+        return sum(map(charge, contents.values())) + BLOCK * tags + uploads
+
+    def total(self) -> int:
+        """Return the bytes of all content that is known to be linked, each once."""
+        every = (one for known in self._counted.values() for one in known.values())
+        return sum({key: size for one in every for key, size in one.contents.items()}.values())
+
+    async def require(self, repository: str, size: int, quota: StorageQuota | None) -> None:
+        """Raise QuotaExceededError if `size` more bytes of content are more than there may be."""
+        if quota is not None:
+            _require(quota, repository, await self.used(namespace_of(repository)), charge(size))
+
+    def has(self, repository: str, content: str) -> bool:
+        """Return True if the namespace of a repository has content already."""
+        known = self._counted.get(namespace_of(repository), {})
+        return any(content in one.contents for one in known.values())
+
+    def begin(self, repository: str, upload: str, owner: str) -> None:
+        """Count an upload of a client, or, without an owner, of the server.
+
+        Raises TooManyUploadsError.
+        """
+        namespace = namespace_of(repository)
+        if owner:
+            open_ones = Counter(one.namespace for one in self._uploads.values())
+            if open_ones[namespace] >= NAMESPACE_UPLOADS:
+                raise TooManyUploadsError(f"namespace {namespace}", NAMESPACE_UPLOADS)
+            if sum(one.owner == owner for one in self._uploads.values()) >= CLIENT_UPLOADS:
+                raise TooManyUploadsError(f"client {owner}", CLIENT_UPLOADS)
+        self._uploads[upload] = _Upload(namespace, owner)
+
+    async def grow(
+        self, repository: str, upload: str, size: int, quota: StorageQuota | None
+    ) -> None:
+        """Count what an upload is about to have; raises QuotaExceededError."""
+        known = self._uploads.setdefault(upload, _Upload(namespace_of(repository), ""))
+        if quota is not None:
+            more = charge(size) - (charge(known.size) if known.size else 0)
+            _require(quota, repository, await self.used(known.namespace), more)
+        known.size = size
+
+    def end(self, upload: str) -> None:
+        """Forget an upload, which is over, or has become content."""
+        self._uploads.pop(upload, None)
+
+    def _changed(self, name: str, before: RepositoryIndex, after: RepositoryIndex) -> None:
+        del before
+        self._count(name, after)
+
+    def _count(self, name: str, index: RepositoryIndex) -> None:
+        known = self._counted.setdefault(namespace_of(name), {})
+        if index.is_empty:
+            known.pop(name, None)
+        else:
+            contents = {link.content: link.size for link in index.links()}
+            known[name] = _Counted(contents, len(index.tags))
+
+
+def _require(quota: StorageQuota, repository: str, used: int, more: int) -> None:
+    if more > 0 and used + more > quota.size:
+        raise QuotaExceededError(repository, quota, used, more)

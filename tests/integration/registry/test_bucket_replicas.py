@@ -1,0 +1,336 @@
+"""Replicas that share a bucket: none loses what another has pushed, whenever one of them dies."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.support.faults.on_demand import on_demand
+from tests.support.registry.hosted_images import CONFIG, body, image, push, push_blob
+from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
+
+from upwell.oci import Digest, MediaType
+from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.bucket.uploads import PART_BYTES
+from upwell.registry.errors import BlobUnknownError, RegistryError
+from upwell.registry.hosting import ManifestPush, UploadUnknownError
+from upwell.registry.interface import PushEvent  # noqa: TC001 - of a queue
+
+HOST, APP = "registry.internal:5000", "team/app"
+CONTENTS = "ours/contents/"
+
+
+@dataclass
+class SharedBucket:
+    s3: StrictS3
+    folder: Path
+    stack: AsyncExitStack
+
+    async def another(self, clock: Callable[[], float] = time.time) -> BucketRegistry:
+        """Return a replica that knows nothing but the bucket."""
+        bucket = await self.stack.enter_async_context(bucket_at(self.s3.url, self.folder))
+        return BucketRegistry(bucket, HOST, clock=clock)
+
+    def contents(self) -> set[str]:
+        return {key for key in self.s3.objects if key.startswith(CONTENTS)}
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path) -> AsyncIterator[SharedBucket]:
+    async with AsyncExitStack() as stack:
+        yield SharedBucket(await stack.enter_async_context(strict_s3()), tmp_path, stack)
+
+
+def large(size: int, mark: bytes = b"x") -> bytes:
+    block = bytes(range(256)) * 256 + mark
+    return (block * (size // len(block) + 1))[:size]
+
+
+async def pieces(raw: bytes, size: int = 256 * 1024) -> AsyncIterator[bytes]:
+    for start in range(0, len(raw), size):
+        yield raw[start : start + size]
+
+
+async def read(registry: BucketRegistry, digest: Digest, repository: str = APP) -> bytes:
+    size = await registry.blob_size(repository, digest, verified=True)
+    async with registry.read_blob(repository, digest, range(size)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def test_what_one_replica_has_pushed_another_serves(replicas: SharedBucket) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    assert await other.repositories() == []
+    digest = await push(one, APP)
+
+    assert (await other.find_manifest(APP, "v1")).digest == digest
+    assert await other.read_manifest(APP, digest) == image()
+    assert await read(other, Digest.of(CONFIG)) == CONFIG
+    await other.untag(APP, "v1")
+    assert await one.tag_digest(APP, "v1") is None
+
+
+async def test_pushes_to_two_replicas_at_once_lose_no_tag(replicas: SharedBucket) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    await push_blob(one, APP, CONFIG)
+    rounds = 20
+
+    async def push_all(registry: BucketRegistry, who: str) -> None:
+        for number in range(rounds):
+            raw = image(f"{who} {number}")
+            for tag in (f"{who}-{number}", "latest"):
+                await registry.put_manifest(ManifestPush(APP, raw, MediaType.OCI_MANIFEST, tag))
+
+    await asyncio.gather(push_all(one, "one"), push_all(other, "other"))
+
+    tags = dict(await (await replicas.another()).pushed_tags(APP))
+    for who in ("one", "other"):
+        for number in range(rounds):
+            assert tags[f"{who}-{number}"] == Digest.of(image(f"{who} {number}"))
+    assert tags["latest"] in {Digest.of(image(f"{who} {rounds - 1}")) for who in ("one", "other")}
+
+
+async def test_an_upload_in_chunks_goes_from_replica_to_replica(replicas: SharedBucket) -> None:
+    raw = large(2 * PART_BYTES + 100_000)
+    cuts = [0, 1000, PART_BYTES + 5, 2 * PART_BYTES - 1, len(raw)]
+    upload = await (await replicas.another()).start_upload(APP)
+    for start, end in pairwise(cuts):
+        replica = await replicas.another()
+        assert await replica.upload_offset(APP, upload) == start
+        assert await replica.append(APP, upload, pieces(raw[start:end]), start) == end
+    await (await replicas.another()).finish_upload(APP, upload, Digest.of(raw))
+
+    replica = await replicas.another()
+    assert await read(replica, Digest.of(raw)) == raw
+    async with replica.read_blob(
+        APP, Digest.of(raw), range(PART_BYTES - 3, PART_BYTES + 3)
+    ) as part:
+        assert b"".join([piece async for piece in part]) == raw[PART_BYTES - 3 : PART_BYTES + 3]
+    assert replicas.s3.uploads == {}
+    with pytest.raises(UploadUnknownError):
+        await replica.upload_offset(APP, upload)
+
+
+async def test_two_replicas_that_take_one_chunk_make_nothing_wrong_of_it(
+    replicas: SharedBucket,
+) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    upload = await one.start_upload(APP)
+    raw, lie = large(PART_BYTES + 10, b"1"), large(PART_BYTES + 10, b"2")
+    outcomes = await asyncio.gather(
+        one.append(APP, upload, pieces(raw), 0),
+        other.append(APP, upload, pieces(lie), 0),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, RegistryError) for one in outcomes) == 1
+    for content in (raw, lie):
+        try:
+            await (await replicas.another()).finish_upload(APP, upload, Digest.of(content))
+        except RegistryError:
+            continue
+        assert await read(await replicas.another(), Digest.of(content)) == content
+
+
+async def push_whole(registry: BucketRegistry, layer: bytes) -> None:
+    """Push an image with a layer of more than a part."""
+    for content in (CONFIG, layer):
+        upload = await registry.start_upload(APP)
+        await registry.append(APP, upload, pieces(content))
+        await registry.finish_upload(APP, upload, Digest.of(content))
+    await registry.put_manifest(ManifestPush(APP, of_layer(layer), MediaType.OCI_MANIFEST, "v1"))
+
+
+def of_layer(layer: bytes) -> bytes:
+    document = json.loads(image())
+    document["layers"] = [{"mediaType": "l", "digest": str(Digest.of(layer)), "size": len(layer)}]
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    "is_carried_out",
+    [
+        pytest.param(
+            False,
+            marks=on_demand(
+                "tests/integration/registry/test_bucket_replicas.py"
+                "::test_an_upload_in_chunks_goes_from_replica_to_replica"
+            ),
+            id="before it",
+        ),
+        pytest.param(True, id="after it"),
+    ],
+)
+async def test_a_replica_that_dies_at_any_request_leaves_nothing_half(
+    replicas: SharedBucket,
+    is_carried_out: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    layer = large(PART_BYTES + 1000)
+    steps = 0
+    while True:
+        left = steps
+
+        async def dead(request: web.BaseRequest) -> web.StreamResponse | None:
+            nonlocal left
+            left -= 1
+            if left >= 0 or (is_carried_out and left == -1):
+                return None
+            request.transport.abort()  # type: ignore[union-attr]
+            return web.Response()
+
+        replicas.s3.drops_answers = lambda _: is_carried_out and left == -1  # noqa: B023
+        replicas.s3.fault = dead
+        registry = await replicas.another()
+        is_dead = False
+        try:
+            await push_whole(registry, layer)
+        except RegistryError:
+            is_dead = True
+        replicas.s3.fault, replicas.s3.drops_answers = None, lambda _: False
+
+        survivor = await replicas.another()
+        found = await survivor.tag_digest(APP, "v1")
+        if found is not None:
+            assert await survivor.read_manifest(APP, found) == of_layer(layer)
+            assert await read(survivor, Digest.of(layer)) == layer
+        await push_whole(survivor, layer)
+        assert await read(survivor, Digest.of(layer)) == layer
+        if not is_dead:
+            break
+        await everything_old(replicas, survivor)
+        assert replicas.s3.uploads == {}
+        # The configuration, the layer and the manifest.
+        assert len(replicas.contents()) == 3
+        assert not [key for key in replicas.s3.objects if key.startswith("ours/uploads/")]
+        replicas.s3.objects.clear()
+        steps += 1
+    assert steps > 10
+
+
+async def everything_old(replicas: SharedBucket, registry: BucketRegistry) -> None:
+    """Let everything be days old, and collect garbage."""
+    for one in (*replicas.s3.objects.values(),):
+        one.changed -= timedelta(days=3)
+    for upload in replicas.s3.uploads.values():
+        upload.begun -= timedelta(days=3)
+    await registry.collect(datetime.now(UTC) + timedelta(days=1))
+
+
+async def test_content_that_is_let_go_of_is_removed_and_nothing_else(
+    replicas: SharedBucket,
+) -> None:
+    registry = await replicas.another()
+    await push(registry, APP)
+    unused = await push_blob(registry, APP, b"unused")
+    assert await registry.mount_blob("team/other", Digest.of(CONFIG), APP)
+    await push(registry, "team/other", "v1", "other")
+    upload = await registry.start_upload(APP)
+    await registry.append(APP, upload, body(b"half"))
+    await registry.delete_manifest("team/other", Digest.of(image("other")))
+    before = replicas.contents()
+
+    await registry.collect_garbage()
+    assert replicas.contents() == before  # all of it is young
+    for one in replicas.s3.objects.values():
+        one.changed -= timedelta(hours=2)
+    await registry.collect(datetime.now(UTC) + timedelta(days=1))
+
+    with pytest.raises(BlobUnknownError):
+        await registry.blob_size(APP, unused)
+    assert await read(await replicas.another(), Digest.of(CONFIG)) == CONFIG
+    assert len(replicas.contents()) == 2
+    assert not [key for key in replicas.s3.objects if "condemned" in key or "uploads" in key]
+
+
+async def test_a_blob_that_is_mounted_while_it_is_collected_is_there_or_was_refused(
+    replicas: SharedBucket,
+) -> None:
+    """Stop a collection at each of its requests, and mount what it is about to remove."""
+    steps = 0
+    while True:
+        registry, other = await replicas.another(), await replicas.another()
+        long_ago = await replicas.another(lambda: time.time() - 48 * 3600)
+        blob = await push_blob(long_ago, "team/source", b"wanted")
+        for one in replicas.s3.objects.values():
+            one.changed -= timedelta(hours=2)
+        at, mounted = steps, list[bool]()
+
+        async def between(request: web.BaseRequest) -> None:
+            del request
+            nonlocal at
+            at -= 1
+            if at == -1:
+                replicas.s3.fault = None
+                mounted.append(await other.mount_blob(APP, blob, "team/source"))  # noqa: B023
+
+        replicas.s3.fault = between
+        await registry.collect(datetime.now(UTC) - timedelta(hours=1))
+        if not mounted:
+            break
+        replica = await replicas.another()
+        if mounted[0]:
+            assert await read(replica, blob) == b"wanted"
+        else:
+            with pytest.raises(BlobUnknownError):
+                await replica.blob_size(APP, blob)
+        replicas.s3.objects.clear()
+        steps += 1
+    assert steps > 5
+
+
+async def test_damaged_content_is_refused_told_and_healed_by_a_push(replicas: SharedBucket) -> None:
+    raw = large(600_000)
+    registry = await replicas.another()
+    for content in (CONFIG, raw):
+        await push_blob(registry, APP, content)
+    await push(registry, APP)
+    for one in replicas.s3.objects.values():
+        if one.raw == raw:
+            one.raw = raw[:-1] + b"?"
+    registry = await replicas.another()
+    digest = Digest.of(raw)
+
+    with pytest.raises(RegistryError):
+        await read(registry, digest)
+    with pytest.raises(BlobUnknownError):
+        await registry.blob_size(APP, digest)
+    assert registry.damage() == {APP: [f"content {digest}"]}
+    assert (await registry.find_manifest(APP, "v1")).digest == Digest.of(image())
+
+    await push_blob(registry, APP, raw)
+    assert await read(registry, digest) == raw
+    assert registry.damage() == {}
+
+
+async def test_a_push_to_another_replica_is_told_by_who_follows(replicas: SharedBucket) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    await push(one, APP, "before")
+    told: asyncio.Queue[PushEvent] = asyncio.Queue()
+    other.subscribe(told.put_nowait)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(other.follow())
+        async with asyncio.timeout(20):
+            while not any("repositories" in one for one in replicas.s3.requests[-3:]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            digest = await push(one, APP, "after", "after")
+            event = await told.get()
+        following.cancel()
+    assert (event.repository, event.tag, event.digest) == (APP, "after", digest)
+    assert told.empty()
+    assert other.stored_bytes() > 0
+
+
+async def test_bytes_of_a_namespace_are_counted_once_by_every_replica(
+    replicas: SharedBucket,
+) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    await push(one, APP)
+    await one.mount_blob("team/other", Digest.of(CONFIG), APP)
+    # The configuration, a manifest and a tag: a block each.
+    assert await one.storage_used("team") == await other.storage_used("team") == 3 * 4096
+    assert await one.storage_used("teamster") == 0
