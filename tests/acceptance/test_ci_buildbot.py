@@ -16,7 +16,7 @@ from tests.support.installation.installation import Installation, installation, 
 from tests.support.installation.python_images import publish_python
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.store.interface import ApiClient, Selector

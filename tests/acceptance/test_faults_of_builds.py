@@ -26,7 +26,7 @@ from tests.support.registry.registry_proxy import (
     truncated,
 )
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.oci import Digest
 from upwell.store.interface import ApiClient, NotFoundError

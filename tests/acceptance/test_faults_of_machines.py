@@ -22,7 +22,7 @@ from tests.support.installation.vendor_images import publish
 from tests.support.ports import free_port
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.image import ImageStream

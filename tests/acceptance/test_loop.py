@@ -18,7 +18,8 @@ from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.image import ImageStream

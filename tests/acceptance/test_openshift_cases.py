@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.support.installation.installation import Installation, installation
 from tests.support.openshift import CHAINS, WEBHOOKS, needs_corpus
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.store.interface import ApiClient, Selector
 
 pytestmark = [

@@ -11,7 +11,7 @@ from tests.support.installation.installation import Installation, installation, 
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.store.interface import ApiClient
 
 

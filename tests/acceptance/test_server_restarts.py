@@ -14,7 +14,7 @@ from tests.support.installation.installation import Installation, installation, 
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta
 from upwell.store.interface import ApiClient, NotFoundError

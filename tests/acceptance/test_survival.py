@@ -26,7 +26,7 @@ from tests.support.installation.traffic import HostAnswers, answer, traffic
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.store.interface import ApiClient, NotFoundError
 

@@ -18,7 +18,7 @@ from tests.support.installation.vendor_images import publish
 from tests.support.tracing.collector import collecting
 
 from upwell.api.apps import DeploymentConfig
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 
 
 async def test_a_change_is_one_trace_from_its_import_to_its_rollout(

@@ -30,7 +30,7 @@ from tests.support.builds.debian_applications import (
 from tests.support.installation.applications import base_stream, source_build, stream
 from tests.support.installation.installation import PROGRAM, Installation, installation, until
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.store.interface import ApiClient
 
 pytestmark = pytest.mark.benchmark

@@ -19,7 +19,7 @@ from tests.support.benchmarks.ratios import Ratios
 
 from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as, encode_json
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

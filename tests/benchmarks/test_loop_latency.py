@@ -29,7 +29,7 @@ from tests.support.installation.vendor_images import publish
 from tests.support.registry.docker_registry import push_image
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.store.interface import ApiClient, Change
 

@@ -27,7 +27,7 @@ from tests.support.installation.applications import base_stream, docker_build, s
 from tests.support.installation.installation import PROGRAM, Installation, installation, until
 from tests.support.installation.vendor_images import publish
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
 from upwell.api.waves.wave import Wave
 from upwell.store.interface import ApiClient, ExpiredError
 

@@ -10,14 +10,14 @@ import pytest
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import until
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     Build,
-    BuildConfig,
     BuildPhase,
     ImageInput,
 )
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.controller import ObjectCache, WorkQueue

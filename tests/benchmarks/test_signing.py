@@ -10,7 +10,7 @@ from tests.support.installation.applications import base_stream, docker_build, s
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.vendor_images import publish
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.conditions import find
 from upwell.store.interface import ApiClient
 

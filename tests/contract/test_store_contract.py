@@ -6,18 +6,9 @@ import uuid
 import pytest
 from tests.support.store.stores_under_test import NAMESPACE, Port, now, pipeline, ready
 
-from upwell.api.build import (
-    Build,
-    BuildConfig,
-    BuildConfigSpec,
-    BuildPhase,
-    BuildSource,
-    BuildSpec,
-    BuildStatus,
-    BuildStrategy,
-    DockerBuildStrategy,
-    RunPolicy,
-)
+from upwell.api.builds.build import Build, BuildPhase, BuildSpec, BuildStatus
+from upwell.api.builds.config import BuildConfig, BuildConfigSpec, RunPolicy
+from upwell.api.builds.inputs import BuildSource, BuildStrategy, DockerBuildStrategy
 from upwell.api.core import ConfigMap
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import Image

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from upwell.actions.known_images import ImageKnowledge
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.requests.base_search import BaseSearchStatus
 from upwell.controller import ObjectCache

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from upwell.api.build import BinaryBuildSource, BinaryInput, Build, BuildConfig, BuildRequest
+from upwell.api.builds.build import Build, BuildRequest
+from upwell.api.builds.config import BinaryInput, BuildConfig
+from upwell.api.builds.inputs import BinaryBuildSource
 from upwell.api.meta import ObjectKey
 from upwell.policy.access.content import decides_content
 from upwell.policy.builds.requests import (

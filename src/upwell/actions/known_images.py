@@ -2,7 +2,7 @@
 
 import asyncio
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import Image, ImageStream
 from upwell.controller import ObjectCache
 from upwell.machine.clock import elapsed

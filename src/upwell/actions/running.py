@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from upwell.actions.known_images import ImageKnowledge
 from upwell.api.apps import DeploymentConfig
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.requests.running import RunningWorkload, RunningWorkloadStatus, WorkloadImage
 from upwell.policy.explain.ancestry import KnownImages, LayersOf, MayRead, most_behind

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from upwell.actions.builds import BuildActions
 from upwell.actions.rollouts import RolloutActions
-from upwell.api.build import BuildConfig, BuildRequest, BuildTriggerCause
+from upwell.api.builds.build import BuildRequest, BuildTriggerCause
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import (

@@ -7,7 +7,7 @@ from tests.support.installation.applications import deployment, docker_build, pu
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.traffic import answer
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.store.interface import ApiClient
 
 BUILT = 'FROM base\nRUN sleep 3 && mkdir -p /www && echo built > /www/index.html\nCMD ["serve"]\n'

@@ -24,7 +24,7 @@ from tests.support.installation.promoted_installation import PromotedInstallatio
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream

@@ -24,7 +24,7 @@ from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

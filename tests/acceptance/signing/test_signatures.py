@@ -23,7 +23,7 @@ from tests.support.signing.sigstore_services import (
     sigstore_services,
 )
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream

@@ -20,7 +20,8 @@ from tests.support.builds.rebased_builds import FROM_BASE, NEW, OLD, RebaseMachi
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.made_images import made_image, push_made, tar_of
 
-from upwell.api.build import Build, BuildOutput, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import BuildOutput
 from upwell.api.meta import ObjectReference
 from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient

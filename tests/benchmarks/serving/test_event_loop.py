@@ -26,7 +26,7 @@ from tests.support.installation.installation import Installation, installation, 
 from tests.support.registry.docker_registry import push_image
 from yarl import URL
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.oci import Digest
 

@@ -31,7 +31,7 @@ from tests.support.rollouts.deployments import DeploymentUnderTest
 from tests.support.rollouts.memory_machine import GOOD
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as, encode_json
 from upwell.api.core import ConfigMap, Service
 from upwell.api.image import ImageStream, NamedTagEventList

@@ -14,7 +14,7 @@ from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry, push_image
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.store.kubernetes import KubernetesStore

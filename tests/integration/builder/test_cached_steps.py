@@ -12,7 +12,7 @@ from tests.support.builds.base_images import BaseImages, Log, run
 from tests.support.builds.openshift_builds import BuildInstallation, files_of
 from tests.support.registry.layered_images import layer_of
 
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Digest, Reference

@@ -14,7 +14,8 @@ from tests.support.builds.openshift_builds import NAMESPACE, BuildInstallation, 
 from tests.support.faults.on_demand import on_demand
 from tests.support.openshift import TESTDATA, needs_corpus
 
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 
 pytestmark = needs_corpus

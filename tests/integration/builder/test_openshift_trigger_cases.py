@@ -13,7 +13,8 @@ from tests.support.builds.openshift_builds import NAMESPACE, BuildInstallation, 
 from tests.support.installation.installation import until
 from tests.support.openshift import needs_corpus
 
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.oci import Reference
 from upwell.policy.builds.requests import BuildRefusedError
 

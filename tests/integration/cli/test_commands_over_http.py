@@ -20,14 +20,14 @@ from click.testing import CliRunner, Result
 from tests.support.server.memory_actions import memory_actions
 
 from upwell.actions.builds import BuildActions, BuildClient
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     Build,
-    BuildConfig,
     BuildPhase,
     BuildRequest,
 )
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import ObjectMeta
 from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main

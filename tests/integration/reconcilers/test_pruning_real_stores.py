@@ -9,7 +9,7 @@ import pytest
 from tests.support.inventory.layer_archives import ImageInMemory
 from tests.support.pruning.pruned_stores import HOST, PrunedStores, once
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.core import ConfigMap
 from upwell.api.image import Image
 from upwell.api.requests.prune import PruneStatus

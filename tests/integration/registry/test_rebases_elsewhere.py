@@ -13,7 +13,8 @@ from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_regis
 from tests.support.registry.logins import OneLogin
 from tests.support.registry.made_images import MadeImage, made_image, push_made
 
-from upwell.api.build import Build, BuildOutput, BuildPhase, BuildStrategy, DockerBuildStrategy
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import BuildOutput, BuildStrategy, DockerBuildStrategy
 from upwell.api.core import Secret
 from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference
 from upwell.oci import Digest, Manifest, Reference

@@ -10,7 +10,8 @@ from tests.support.openshift import needs_corpus
 from tests.support.server.api_server import Api, serving
 from tests.support.server.corpus_objects import corpus_objects
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.controller import ObjectCache
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference

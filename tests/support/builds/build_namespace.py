@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     Build,
-    BuildConfig,
     BuildPhase,
     ResolvedImage,
 )
+from upwell.api.builds.config import BuildConfig
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta

@@ -18,17 +18,14 @@ from typing import TYPE_CHECKING
 from tests.support.registry.logins import logins_at
 from tests.support.rollouts.memory_machine import MemoryClock
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     RUN_POLICY_LABEL,
     Build,
-    BuildOutput,
-    BuildSource,
     BuildSpec,
-    BuildStrategy,
-    DockerBuildStrategy,
 )
+from upwell.api.builds.inputs import BuildOutput, BuildSource, BuildStrategy, DockerBuildStrategy
 from upwell.api.image import (
     ImageStream,
     ImageStreamSpec,

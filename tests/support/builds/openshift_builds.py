@@ -16,7 +16,8 @@ from tests.support.openshift import TESTDATA
 from tests.support.registry.embedded_server import serving_registry
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import BUILD_CONFIG_LABEL, BinaryInput, Build, BuildConfig, BuildRequest
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildRequest
+from upwell.api.builds.config import BinaryInput, BuildConfig
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream

@@ -14,7 +14,7 @@ from tests.support.builds.memory_builds import (
 from tests.support.registry.hosted_images import push_blob
 from tests.support.registry.made_images import MadeImage, made_image, tar_of
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.formats.s2i.contract import generated_labels
 from upwell.inventory.files.scanning import FileScanner

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time

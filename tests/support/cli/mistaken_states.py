@@ -15,7 +15,8 @@ from tests.support.promotion.pipeline_objects import promotion, release
 from tests.support.rollouts.memory_machine import CRASHING, GOOD, HANGING, RolloutSetup
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode, decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.image import Image, ImageStream
 from upwell.oci import Digest

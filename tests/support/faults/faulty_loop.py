@@ -22,7 +22,7 @@ from tests.support.installation.vendor_images import publish
 from tests.support.registry.registry_proxy import RegistryProxy, registry_proxy
 
 from upwell.api.apps import Deployment, Job
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Event
 from upwell.api.image import ImageStream

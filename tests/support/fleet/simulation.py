@@ -23,7 +23,7 @@ from tests.support.fleet.registries import (
 )
 from tests.support.fleet.waves import FleetWaves, WavesShape
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectKey, ObjectReference
 from upwell.api.waves.wave import Wave

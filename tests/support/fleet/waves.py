@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 from tests.support.fleet.images import ImageFleet
 
 from upwell.api.apps import Deployment, DeploymentSpec, RevisionRecord
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     Build,
-    BuildConfig,
     BuildOutputStatus,
     BuildOutputTo,
     BuildPhase,
     BuildStatus,
     ResolvedImage,
 )
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import PodTemplate
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveSpec, WaveStatus

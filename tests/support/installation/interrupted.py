@@ -9,7 +9,8 @@ from tests.support.installation.applications import deployment, docker_build, pu
 from tests.support.installation.installation import Installation, until
 
 from upwell.api.apps import Deployment, Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

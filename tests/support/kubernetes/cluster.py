@@ -15,7 +15,8 @@ from typing import Literal
 import pytest
 from tests.support.paths import SHARED
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline

@@ -12,7 +12,7 @@ from tests.support.rollouts.memory_machine import MemoryClock
 from tests.support.store.mortal_store import KilledError, MortalStore
 
 from upwell.api.apps import Deployment, RevisionRecord
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, TagEvent

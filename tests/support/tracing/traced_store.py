@@ -13,9 +13,8 @@ from upwell.api.apps import (
     RevisionRecord,
     WorkloadStatus,
 )
-from upwell.api.build import (
+from upwell.api.builds.build import (
     Build,
-    BuildOutput,
     BuildOutputStatus,
     BuildOutputTo,
     BuildPhase,
@@ -24,6 +23,7 @@ from upwell.api.build import (
     BuildTriggerCause,
     ImageChangeCause,
 )
+from upwell.api.builds.inputs import BuildOutput
 from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.image import (
     ImageStream,

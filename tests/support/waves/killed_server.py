@@ -11,7 +11,8 @@ from upwell.actions.builds import BuildActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Quarantine

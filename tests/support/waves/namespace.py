@@ -9,7 +9,7 @@ from tests.support.builds.build_namespace import (
     pull_spec,
 )
 
-from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase, ResolvedImage
+from upwell.api.builds.build import BuildOutputStatus, BuildOutputTo, BuildPhase, ResolvedImage
 from upwell.api.image import ImageStream, ImportedChange, ImportState, TagEvent
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import Wave

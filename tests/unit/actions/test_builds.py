@@ -8,7 +8,7 @@ from tests.support.builds.build_namespace import (
     BuildNamespace,
 )
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BuildRequest,
     BuildTriggerCause,
     SourceStrategyOptions,

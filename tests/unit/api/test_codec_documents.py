@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import (
     RESOURCES,
     InvalidObjectError,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.build import Build, SourceRevision
+from upwell.api.builds.build import Build
+from upwell.api.builds.inputs import SourceRevision
 from upwell.api.codec import InvalidObjectError, decode_as, encode
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.values.author import with_author, with_content_authors

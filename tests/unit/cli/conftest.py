@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from tests.support.waves.plans import answered_plan
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import UnknownKindError, decode, encode
 from upwell.api.conditions import set_condition
 from upwell.api.defaults import apply_defaults

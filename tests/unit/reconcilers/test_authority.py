@@ -19,11 +19,10 @@ from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, imag
 from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
 from upwell.api.apps import Deployment, DeploymentConfig, Job
-from upwell.api.build import (
-    BuildConfig,
-    BuildConfigSpec,
+from upwell.api.builds.build import BuildPhase
+from upwell.api.builds.config import BuildConfig, BuildConfigSpec
+from upwell.api.builds.inputs import (
     BuildOutput,
-    BuildPhase,
     BuildSource,
     BuildStrategy,
     DockerBuildStrategy,

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Namespace
 from upwell.api.meta import Kind, ObjectKey
 from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError, WorkloadChangedError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as, encode
 from upwell.api.meta import ObjectMeta
 from upwell.store.interface import EVERYTHING, AlreadyExistsError, RejectedError

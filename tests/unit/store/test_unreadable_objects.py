@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import encode
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline

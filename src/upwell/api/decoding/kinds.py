@@ -125,9 +125,14 @@ KINDS = (
         earlier=("v1alpha1",),
     ),
     KindNames(
-        "build", "BuildConfig", "build.openshift.io/v1", "buildconfigs", ("bc",), legacy=True
+        "builds.config",
+        "BuildConfig",
+        "build.openshift.io/v1",
+        "buildconfigs",
+        ("bc",),
+        legacy=True,
     ),
-    KindNames("build", "Build", "build.openshift.io/v1", "builds", legacy=True),
+    KindNames("builds.build", "Build", "build.openshift.io/v1", "builds", legacy=True),
     KindNames(
         "apps",
         "DeploymentConfig",

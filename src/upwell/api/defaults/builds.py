@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from upwell.api.build import (
-    BinaryBuildSource,
-    Build,
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import (
     BuildConfig,
     BuildConfigSpec,
+    BuildTriggerPolicy,
+    ImageChangeTrigger,
+)
+from upwell.api.builds.inputs import (
+    BinaryBuildSource,
     BuildSource,
     BuildStrategy,
-    BuildTriggerPolicy,
     CommonSpec,
     DockerBuildStrategy,
-    ImageChangeTrigger,
 )
 from upwell.api.codec import encode
 from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind, with_tag

@@ -16,7 +16,8 @@ from upwell.api.apps import (
     StatefulSetSpec,
     VolumeClaimTemplate,
 )
-from upwell.api.build import Build, BuildConfig, BuildTriggerPolicy
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy
 from upwell.api.core import (
     Container,
     Namespace,

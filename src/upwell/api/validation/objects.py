@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.clusters.validation import validate_cluster
 from upwell.api.codec import unknown_fields

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import click
 
-from upwell.api.build import Build, BuildConfig, BuildPhase, GitSourceRevision, SourceRevision
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.codec import decode_as
 from upwell.cli.builds.logs import builds_of, ended_build, follow_build, write_log
 from upwell.cli.builds.requests import RequestChoice, request_choice, request_options

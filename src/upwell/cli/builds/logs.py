@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import Resource
 from upwell.cli.core.terminal import LogFilter, echo
 from upwell.cli.core.waiting import reconnected, until

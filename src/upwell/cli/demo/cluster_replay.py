@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.core.errors import CommandError, Exit

@@ -6,7 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline

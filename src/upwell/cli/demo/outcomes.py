@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
 from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, DEV, GATE, PRODUCTION, SHOP, STAGES
 from upwell.cli.demo.progress import FixProgress

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import (

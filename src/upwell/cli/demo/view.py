@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Promotion
 from upwell.cli.core.terminal import echo

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from upwell.api.apps import Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import ResourceQuota, Service

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from upwell.api.apps import Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream

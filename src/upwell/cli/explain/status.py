@@ -7,7 +7,8 @@ from typing import Any, override
 
 import click
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Service
 from upwell.api.image import ImageStream

@@ -2,7 +2,7 @@
 
 import click
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 from typing import Any
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import encode
 from upwell.api.core import Secret
 from upwell.api.defaults import DOCKER_IMAGE

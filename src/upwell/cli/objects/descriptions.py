@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import encode
 from upwell.api.core import GRANTS_ANNOTATION, Event, ResourceQuota, Secret, ServiceAccount
 from upwell.api.image import ImageStream, NamedTagEventList

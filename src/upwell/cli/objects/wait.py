@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.api.promotion import Promotion, Release

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as, encode
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.builds.logs import ended_build

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
 from upwell.api.promotion import Component, Promotion, Release
 from upwell.api.values.commits import short_commit
 from upwell.cli.core.output import MISSING, aligned, format_age, full_name

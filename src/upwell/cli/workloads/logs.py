@@ -3,7 +3,8 @@
 import click
 
 from upwell.api.apps import DeploymentConfig, Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.cli.builds.logs import builds_of, follow_build, write_log

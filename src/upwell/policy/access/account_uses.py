@@ -12,7 +12,8 @@ account may do: so they need the right to ask for one, and each of its grants
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import BUILD_ACCOUNT, DEFAULT_ACCOUNT, PodTemplate
 from upwell.api.meta import Resource
 from upwell.policy.access.declared import run_beside, says_the_same

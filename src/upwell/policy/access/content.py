@@ -8,7 +8,8 @@ built has them in it, whoever decides the rest.
 
 from collections.abc import Iterator
 
-from upwell.api.build import Build, BuildConfig, BuildRequest
+from upwell.api.builds.build import Build, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import Resource
 from upwell.policy.access.host_rights import host_needs
 from upwell.policy.access.namespaces import namespace_needs

@@ -5,7 +5,7 @@ changes it changes the object, and is asked as for its spec.
 """
 
 from upwell.api.apps import TRIGGERS_ANNOTATION
-from upwell.api.build import HOST_NETWORK_ANNOTATION
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION
 from upwell.api.core import GRANTS_ANNOTATION
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline

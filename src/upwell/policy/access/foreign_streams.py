@@ -5,7 +5,9 @@ The server follows them by its own right: `authority` asks whoever writes the ob
 
 from collections.abc import Iterator
 
-from upwell.api.build import Build, BuildConfig, CommonSpec
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import CommonSpec
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource

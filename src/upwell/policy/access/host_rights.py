@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION, BuildConfig
 from upwell.api.meta import Resource
 from upwell.policy.access.declared import run_beside
 from upwell.policy.access.needs import Need

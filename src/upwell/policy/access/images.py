@@ -6,7 +6,8 @@ The server pulls them with a login of its own, so whoever names one must be able
 from collections.abc import Iterable, Iterator
 
 from upwell.api.apps import DeploymentConfig, Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImageStreamMapping

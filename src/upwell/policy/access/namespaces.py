@@ -7,7 +7,8 @@ there. Whoever changes the spec is asked, each time: the spec says what is done 
 from collections.abc import Iterator
 
 from upwell.api.apps import DeploymentConfig
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline, Stage

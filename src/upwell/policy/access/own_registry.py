@@ -7,7 +7,8 @@ whoever writes the object and again when it acts.
 
 from collections.abc import Iterator
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from upwell.api.apps import DeploymentConfig, Job
-from upwell.api.build import Build, BuildConfig, BuildRequest
+from upwell.api.builds.build import Build, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource

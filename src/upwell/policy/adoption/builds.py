@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import EnvVar
 from upwell.api.meta import Resource
 from upwell.formats.compose.model import ComposeService

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush, nlargest
 from statistics import median
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase, RunPolicy
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig, RunPolicy
 from upwell.api.meta import ObjectKey
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.fairness import FairQueue, QueuedBuild

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, CommonSpec
+from upwell.api.builds.build import Build, BuildPhase, BuildTriggerCause
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import CommonSpec
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.oci import InvalidReferenceError, Reference

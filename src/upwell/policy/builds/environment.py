@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.core import EnvVar, EnvVarSource, KeySelector
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName, expand
 

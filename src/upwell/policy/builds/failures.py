@@ -8,7 +8,7 @@ import errno
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,

@@ -12,17 +12,14 @@ from email.message import Message
 from enum import StrEnum
 from typing import Any
 
-from upwell.api.build import (
-    BuildConfig,
+from upwell.api.builds.build import (
     BuildRequest,
     BuildTriggerCause,
     DockerStrategyOptions,
-    GitSourceRevision,
-    SourceControlUser,
-    SourceRevision,
     WebHookCause,
-    WebHookTrigger,
 )
+from upwell.api.builds.config import BuildConfig, WebHookTrigger
+from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
 from upwell.api.core import EnvVar
 from upwell.api.manifests import parse_manifests
 

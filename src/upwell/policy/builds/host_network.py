@@ -1,6 +1,7 @@
 """The machine's own network, as builds ask for it; pure."""
 
-from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION, BuildConfig
 
 
 def asks_for_host_network(build: Build | BuildConfig) -> bool:

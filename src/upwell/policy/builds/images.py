@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from upwell.api.build import Build, ResolvedImage
+from upwell.api.builds.build import Build, ResolvedImage
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, TagReference
 from upwell.api.meta import LocalReference, ObjectReference

@@ -3,7 +3,8 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
 from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference

@@ -5,24 +5,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
-    HOST_NETWORK_ANNOTATION,
     RUN_POLICY_LABEL,
-    BinaryBuildSource,
-    BinaryInput,
     Build,
-    BuildConfig,
     BuildPhase,
     BuildRequest,
-    BuildSource,
     BuildSpec,
     BuildStatus,
-    BuildStrategy,
     BuildTriggerCause,
-    CommonSpec,
 )
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION, BinaryInput, BuildConfig
+from upwell.api.builds.inputs import BinaryBuildSource, BuildSource, BuildStrategy, CommonSpec
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference

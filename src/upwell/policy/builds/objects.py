@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import ConfigMap, Secret
 from upwell.policy.builds.environment import sources_of
 from upwell.policy.builds.volumes import source_mounts

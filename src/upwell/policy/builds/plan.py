@@ -3,13 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from upwell.api.build import (
-    Build,
-    BuildConfig,
-    GitSourceRevision,
-    SourceControlUser,
-    SourceRevision,
-)
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
 from upwell.api.codec import encode_json
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG

@@ -7,7 +7,7 @@ that tries whether pushes are taken again.
 
 from dataclasses import dataclass
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.meta import ObjectKey
 from upwell.oci import InvalidReferenceError, Reference

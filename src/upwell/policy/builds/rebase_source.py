@@ -7,7 +7,7 @@ the new one, this build is that one.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from upwell.api.build import Build, BuildPhase, ResolvedImage
+from upwell.api.builds.build import Build, BuildPhase, ResolvedImage
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import parse
 from upwell.oci import Digest, InvalidDigestError, Reference

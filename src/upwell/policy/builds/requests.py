@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
-    Build,
-    BuildConfig,
-    BuildPhase,
-    BuildRequest,
-    BuildTriggerCause,
-)
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest, BuildTriggerCause
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
 from upwell.policy.builds.commits.following import look_of
 from upwell.policy.builds.new_build import (
     BuildStart,

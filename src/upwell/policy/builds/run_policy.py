@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from upwell.api.build import BUILD_NUMBER_ANNOTATION, RUN_POLICY_LABEL, Build, BuildPhase, RunPolicy
+from upwell.api.builds.build import BUILD_NUMBER_ANNOTATION, RUN_POLICY_LABEL, Build, BuildPhase
+from upwell.api.builds.config import RunPolicy
 from upwell.policy.builds.failures import waits_for_retry
 
 _BUILD_BYTES = 2 * 1024**3

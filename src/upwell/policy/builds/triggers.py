@@ -8,18 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
+from upwell.api.builds.build import (
     RUN_POLICY_LABEL,
     Build,
-    BuildConfig,
     BuildPhase,
     BuildStatus,
     BuildTriggerCause,
     ImageChangeCause,
     ImageInput,
-    RunPolicy,
 )
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig, RunPolicy
 from upwell.api.conditions import find
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build, ResolvedImage
+from upwell.api.builds.build import Build, ResolvedImage
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import Image, ImageStream
 from upwell.api.requests.base_search import FoundBase

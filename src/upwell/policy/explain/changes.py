@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
+from upwell.api.builds.build import Build, BuildPhase, BuildTriggerCause, ImageChangeCause
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import Image, ImageStream, ImageStreamTag, NamedTagEventList

@@ -8,12 +8,8 @@ from functools import cached_property
 from itertools import chain
 
 from upwell.api import conditions
-from upwell.api.build import (
-    BUILD_CONFIG_LABEL,
-    Build,
-    BuildConfig,
-    BuildPhase,
-)
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource

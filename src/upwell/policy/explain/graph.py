@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
-from upwell.api.build import BuildConfig, BuildTriggerPolicy
+from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource

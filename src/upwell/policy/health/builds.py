@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition
 from upwell.builder.interface import DISK_PRESSURE

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from upwell.api.apps import Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.conditions import NEARLY_USED, find

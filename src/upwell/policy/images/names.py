@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream

@@ -6,19 +6,21 @@ base from then on.
 
 from collections.abc import Iterator
 
-from upwell.api.build import (
-    BinaryBuildSource,
+from upwell.api.builds.config import (
     BuildConfig,
     BuildConfigSpec,
+    BuildTriggerPolicy,
+    ImageChangeTrigger,
+    WebHookTrigger,
+)
+from upwell.api.builds.inputs import (
+    BinaryBuildSource,
     BuildOutput,
     BuildSource,
     BuildStrategy,
-    BuildTriggerPolicy,
     DockerBuildStrategy,
     GitBuildSource,
-    ImageChangeTrigger,
     SourceBuildStrategy,
-    WebHookTrigger,
 )
 from upwell.api.core import Secret
 from upwell.api.defaults import IMAGE_STREAM_TAG

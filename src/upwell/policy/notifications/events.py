@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from upwell.api.apps import Job, RevisionRecord
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.clusters.cluster import REACHABLE, Cluster
 from upwell.api.conditions import DEGRADED, find

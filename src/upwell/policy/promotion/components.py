@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.promotion import BaseImage, Component
 from upwell.policy.builds.triggers import digest_of
 

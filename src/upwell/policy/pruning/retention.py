@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
 from upwell.api.requests.prune import PruneSpec

@@ -10,7 +10,8 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import (
     CLAIM,
     CONTAINER,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
 from upwell.api.meta import Model, format_time
 from upwell.api.values.base_changes import BuildRebase
 from upwell.api.write_only.fields import without_credentials

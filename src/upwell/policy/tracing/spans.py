@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from upwell.api.build import Build, BuildPhase, BuildTriggerCause
+from upwell.api.builds.build import Build, BuildPhase, BuildTriggerCause
 from upwell.api.values.author import people_in
 from upwell.api.waves.wave import (
     ENDED_WAVES,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush, nlargest
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.waves.wave import Wave

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.build import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine

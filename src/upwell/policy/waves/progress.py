@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import (
     ENDED_WAVES,

@@ -8,7 +8,8 @@ from enum import StrEnum
 from functools import partial
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.api.waves.wave import HeldObject, Wave, WaveStop

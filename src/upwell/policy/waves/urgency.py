@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import ENDED_WAVES, SEVERITY, Wave

@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from upwell.api.build import (
-    Build,
-    BuildConfig,
-    BuildTriggerCause,
-    ImageChangeTriggerStatus,
-)
+from upwell.api.builds.build import Build, BuildTriggerCause
+from upwell.api.builds.config import BuildConfig, ImageChangeTriggerStatus
 from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from random import random
 from typing import Any
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase, RunPolicy
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig, RunPolicy
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upwell.api.build import Build, BuildConfig, FollowedCommit
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig, FollowedCommit
 from upwell.api.conditions import find, set_condition, without
 from upwell.api.meta import Condition, ObjectKey
 from upwell.builder.interface import BuildError

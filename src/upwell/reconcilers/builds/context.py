@@ -4,7 +4,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import ObjectKey
 from upwell.api.values.base_changes import OnBaseChange
 from upwell.policy.builds.base_changes import with_notified_base

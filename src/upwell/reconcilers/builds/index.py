@@ -12,7 +12,8 @@ from functools import partial
 from itertools import islice
 from types import MappingProxyType
 
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine

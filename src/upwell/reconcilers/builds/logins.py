@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import BUILD_ACCOUNT, Secret
 from upwell.api.meta import LocalReference
 from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from contextlib import suppress
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.builds.input_analysis import MissingInput, missing_input, streams_named

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.builder.interface import BuildError

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from upwell.api.build import Build, BuildConfig, ResolvedImage
+from upwell.api.builds.build import Build, ResolvedImage
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.meta import ObjectReference

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.builder.interface import BuildError
 from upwell.oci import Digest, Reference
 from upwell.oci.rebase.placing import PlacedImage, RebaseTarget, WrittenBlobs

@@ -6,7 +6,7 @@ In place of the builder, and with the same outcome: an image under the tag of th
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.values.base_changes import BuildRebase, OnBaseChange
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan

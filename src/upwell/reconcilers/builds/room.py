@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from decimal import Decimal
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.core import BUILD_STORAGE
 from upwell.api.values.quantities import InvalidQuantityError, format_bytes, parse_quantity
 from upwell.builder.interface import STORAGE_EXCEEDED, Builder, BuildError

@@ -13,15 +13,15 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     Build,
     BuildOutputStatus,
     BuildOutputTo,
     BuildPhase,
     BuildStage,
     BuildStatus,
-    SourceRevision,
 )
+from upwell.api.builds.inputs import SourceRevision
 from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import (
     Builder,

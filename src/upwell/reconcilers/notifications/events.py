@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import Event, ResourceQuota, Service

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.apps import Job
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy

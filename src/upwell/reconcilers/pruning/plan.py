@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Event, Secret
 from upwell.api.meta import Resource

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.builder.interface import BuildError
 from upwell.controller import Controller, ObjectCache, Result, Watch

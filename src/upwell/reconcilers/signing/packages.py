@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.builder.interface import BuildError

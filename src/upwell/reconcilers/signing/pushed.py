@@ -1,6 +1,6 @@
 """Images that builds have pushed: where they lie, and how something is added to them."""
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.builder.interface import BuildError
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.policy.builds.plan import push_reference

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition
 from upwell.api.promotion import Promotion

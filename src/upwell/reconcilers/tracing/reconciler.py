@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, ObjectCache, Result, Watch

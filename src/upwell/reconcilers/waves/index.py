@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource

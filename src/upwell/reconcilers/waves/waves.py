@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Quarantine

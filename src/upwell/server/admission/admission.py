@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import InvalidObjectError, decode, resource_for, with_further_faults
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import with_defaults, with_kept_form

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.actions.catalog import Actions
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.api.core import ServiceAccount
 from upwell.builder.interface import BuildLogs

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import resource_of_kind
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

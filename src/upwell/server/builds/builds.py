@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.builds import BuildActions, BuildClient
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import InvalidObjectError, check_part, unknown_fields
 from upwell.api.validation.openshift.builds import build_request_faults
 from upwell.api.values.faults import Fault

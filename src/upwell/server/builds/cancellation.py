@@ -1,7 +1,7 @@
 """`status.cancelled` in a write of a Build: a request to end it, as in OpenShift's API."""
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import InvalidObjectError, encode
 from upwell.api.values.faults import Fault
 from upwell.audit.changes import changed_fields

@@ -8,13 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import (
-    BinaryInput,
-    BuildConfig,
-    GitSourceRevision,
-    SourceControlUser,
-    SourceRevision,
-)
+from upwell.api.builds.config import BinaryInput, BuildConfig
+from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
 from upwell.oci import Digest
 from upwell.server.builds.builds import build_client
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained

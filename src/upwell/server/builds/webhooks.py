@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Secret
 from upwell.policy.access.secrets import secrets_requested
 from upwell.policy.builds.git_webhooks import (

@@ -14,7 +14,7 @@ from operator import itemgetter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Namespace, ResourceQuota, Secret
 from upwell.api.meta import Resource

@@ -1,6 +1,7 @@
 """LimitRanges at admission: defaults for new templates and builds, and their bounds."""
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.core import CLAIM, CONTAINER, IMAGE_STREAM, POD, LimitRange
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

@@ -60,5 +60,5 @@ def test_a_command_loads_the_kinds_alone_that_it_is_about() -> None:
 
     loaded = set(done.stdout.split())
     assert "upwell.api.pod" in loaded
-    assert loaded.isdisjoint({f"upwell.api.{one}" for one in ("build", "kept", "pipeline")})
+    assert loaded.isdisjoint({f"upwell.api.{one}" for one in ("builds.build", "kept", "pipeline")})
     assert loaded.isdisjoint({"yaml", "aiohttp"})

@@ -1,6 +1,6 @@
 """Names of Images on a cluster, whose names of custom resources have no colons."""
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.image import Image
 from upwell.api.schemas.custom_names import custom_name, own_name
 from upwell.api.validation.formats import subdomain_problem

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from tests.unit.cli.conftest import BUILD_CONFIG, NEW, SHOP_NEW, FakeClient, build
 
-from upwell.api.build import BuildConfig, BuildTriggerPolicy, WebHookTrigger
+from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy, WebHookTrigger
 
 type Upwell = Callable[..., Result]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.cli.demo_progress import base, build
 from tests.unit.cli.conftest import FakeClient
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.demo.observed import Observed
 from upwell.cli.demo.preflight import preflight

@@ -9,7 +9,7 @@ import pytest
 from tests.support.promotion.pipeline_objects import put_promoted
 from tests.unit.cli.conftest import SHOP_NEW, deployment
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.store.kubernetes_errors import StoreForbiddenError
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

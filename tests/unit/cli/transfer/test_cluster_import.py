@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, override
 
 import pytest
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.core import Namespace, Secret
 from upwell.api.meta import ObjectMeta, Resource

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.cli.conftest import NEW, NOW, OLD
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.plan import ImpactPlanSpec

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.cli.conftest import FakeClient
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.meta import Resource
 from upwell.cli.builds.logs import write_log

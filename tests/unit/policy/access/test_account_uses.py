@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from upwell.api.apps import Deployment, DeploymentConfig, Job
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline

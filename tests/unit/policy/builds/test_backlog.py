@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     RUN_POLICY_LABEL,
     Build,
     BuildPhase,
     BuildStatus,
-    RunPolicy,
 )
+from upwell.api.builds.config import RunPolicy
 from upwell.api.meta import ObjectMeta
 from upwell.policy.builds.backlog import Backlog, backlog_of, turns_of
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,

@@ -1,7 +1,7 @@
-from upwell.api.build import (
+from upwell.api.builds.build import BuildSpec
+from upwell.api.builds.inputs import (
     BuildOutput,
     BuildSource,
-    BuildSpec,
     BuildStrategy,
     DockerBuildStrategy,
     GitBuildSource,

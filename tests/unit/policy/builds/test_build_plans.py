@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.builds.memory_builds import docker_build
 
-from upwell.api.build import Build, BuildStrategy, ResolvedImage
+from upwell.api.builds.build import Build, ResolvedImage
+from upwell.api.builds.inputs import BuildStrategy
 from upwell.api.meta import ObjectReference, OwnerReference
 from upwell.api.values.author import with_made_of_uid
 from upwell.builder.interface import BuildError, BuildLimits, Checkout

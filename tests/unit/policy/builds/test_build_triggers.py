@@ -3,20 +3,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
+from upwell.api.builds.build import (
     Build,
-    BuildConfig,
-    BuildConfigSpec,
     BuildPhase,
     BuildSpec,
     BuildStatus,
-    BuildStrategy,
-    BuildTriggerPolicy,
-    DockerBuildStrategy,
     ImageInput,
     ResolvedImage,
 )
+from upwell.api.builds.config import (
+    PAUSED_ANNOTATION,
+    BuildConfig,
+    BuildConfigSpec,
+    BuildTriggerPolicy,
+)
+from upwell.api.builds.inputs import BuildStrategy, DockerBuildStrategy
 from upwell.api.image import (
     ImageStream,
     ImageStreamSpec,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from upwell.api.build import BuildStrategy
+from upwell.api.builds.inputs import BuildStrategy
 from upwell.policy.builds.volumes import MissingKeyError, source_mounts
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 

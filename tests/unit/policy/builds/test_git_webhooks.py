@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.openshift import WEBHOOKS, needs_corpus
 
-from upwell.api.build import (
+from upwell.api.builds.build import WebHookCause
+from upwell.api.builds.config import (
     BuildConfig,
     BuildConfigSpec,
-    BuildSource,
     BuildTriggerPolicy,
-    GitBuildSource,
-    WebHookCause,
     WebHookTrigger,
 )
+from upwell.api.builds.inputs import BuildSource, GitBuildSource
 from upwell.api.meta import LocalReference, ObjectMeta
 from upwell.policy.builds.git_webhooks import (
     BadHookError,

@@ -2,18 +2,9 @@ from typing import Any
 
 import pytest
 
-from upwell.api.build import (
-    HOST_NETWORK_ANNOTATION,
-    Build,
-    BuildConfig,
-    BuildConfigStatus,
-    BuildPhase,
-    BuildRequest,
-    BuildStatus,
-    BuildTriggerCause,
-    GitSourceRevision,
-    SourceRevision,
-)
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest, BuildStatus, BuildTriggerCause
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION, BuildConfig, BuildConfigStatus
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream

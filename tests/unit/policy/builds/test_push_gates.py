@@ -2,7 +2,8 @@
 
 import pytest
 
-from upwell.api.build import Build, BuildOutput, BuildSource, BuildSpec, BuildStrategy
+from upwell.api.builds.build import Build, BuildSpec
+from upwell.api.builds.inputs import BuildOutput, BuildSource, BuildStrategy
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.policy.builds.push_gates import (
     FIRST_PAUSE,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_NUMBER_ANNOTATION,
     RUN_POLICY_LABEL,
     Build,
@@ -12,9 +12,9 @@ from upwell.api.build import (
     BuildStatus,
     BuildTriggerCause,
     ImageChangeCause,
-    RunPolicy,
     WebHookCause,
 )
+from upwell.api.builds.config import RunPolicy
 from upwell.api.meta import ObjectMeta
 from upwell.policy.builds.run_policy import (
     beyond_history,

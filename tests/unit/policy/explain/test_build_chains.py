@@ -1,14 +1,12 @@
 from tests.support.openshift import CHAINS, needs_corpus
 
-from upwell.api.build import (
+from upwell.api.builds.config import (
     BuildConfig,
     BuildConfigSpec,
-    BuildOutput,
-    BuildStrategy,
     BuildTriggerPolicy,
-    DockerBuildStrategy,
     ImageChangeTrigger,
 )
+from upwell.api.builds.inputs import BuildOutput, BuildStrategy, DockerBuildStrategy
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import parse_manifests

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build, BuildTriggerCause
+from upwell.api.builds.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource

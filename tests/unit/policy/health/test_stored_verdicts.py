@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from upwell.api.apps import Deployment
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.meta import Condition
 from upwell.api.promotion import Promotion, Release

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode, decode_as, encode
 from upwell.api.core import Secret
 from upwell.api.defaults import apply_defaults

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from upwell.api.build import Build, BuildStatus
+from upwell.api.builds.build import Build, BuildStatus
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta, Resource

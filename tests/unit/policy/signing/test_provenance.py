@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from upwell.api.build import Build, GitBuildSource
+from upwell.api.builds.build import Build
+from upwell.api.builds.inputs import GitBuildSource
 from upwell.api.codec import decode
 from upwell.formats.sigstore import Subject
 from upwell.oci import Digest

@@ -8,7 +8,7 @@ import pytest
 from tests.support.openshift import needs_corpus
 from tests.support.openshift_objects import documents, stored
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode, encode
 from upwell.api.legacy import to_group_form
 from upwell.api.template import Template

@@ -20,9 +20,7 @@ from tests.support.tracing.traced_store import (
 from upwell.api.apps import (
     HookResult,
 )
-from upwell.api.build import (
-    BuildPhase,
-)
+from upwell.api.builds.build import BuildPhase
 from upwell.api.image import (
     ImageStreamSpec,
     TagReference,

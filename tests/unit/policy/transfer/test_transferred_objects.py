@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from upwell.api.apps import Job
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as, encode
 from upwell.api.core import ConfigMap, Namespace, Secret, ServiceAccount
 from upwell.api.kept import KEPT

@@ -4,14 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
-    Build,
-    BuildConfig,
-    BuildOutput,
-    BuildPhase,
-    BuildPostCommitSpec,
-)
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.builds.inputs import BuildOutput, BuildPostCommitSpec
 from upwell.api.codec import decode, encode
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Quarantine

@@ -12,19 +12,17 @@ from tests.support.builds.build_namespace import (
     pull_spec,
 )
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
-    PAUSED_ANNOTATION,
     Build,
-    BuildConfig,
     BuildOutputStatus,
     BuildPhase,
     BuildRequest,
     BuildStatus,
-    GitSourceRevision,
     ResolvedImage,
-    SourceRevision,
 )
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta

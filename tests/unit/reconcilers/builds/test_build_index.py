@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.authors import FixedAuthors
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.values.author import with_author

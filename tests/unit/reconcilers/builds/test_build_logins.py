@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.rollouts.memory_machine import MemoryClock
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.core import Secret, ServiceAccount
 from upwell.api.meta import ObjectMeta

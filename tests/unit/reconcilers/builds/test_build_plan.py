@@ -21,13 +21,8 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import (
-    Build,
-    BuildPhase,
-    GitSourceRevision,
-    SecretBuildSource,
-    SourceRevision,
-)
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import GitSourceRevision, SecretBuildSource, SourceRevision
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import LocalReference, ObjectMeta, Resource
 from upwell.builder.interface import BuilderStrategy, BuildPlan, RegistryLogin

@@ -13,7 +13,7 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.core import ResourceRequirements
 
 MEBIBYTE = 1024**2

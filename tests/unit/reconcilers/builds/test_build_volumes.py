@@ -13,7 +13,8 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase, BuildStrategy
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import BuildStrategy
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectMeta
 

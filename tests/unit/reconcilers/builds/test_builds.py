@@ -15,13 +15,9 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import (
-    HOST_NETWORK_ANNOTATION,
-    Build,
-    BuildPhase,
-    BuildStrategy,
-    DockerBuildStrategy,
-)
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import HOST_NETWORK_ANNOTATION
+from upwell.api.builds.inputs import BuildStrategy, DockerBuildStrategy
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
     BUILDER_KILLED,

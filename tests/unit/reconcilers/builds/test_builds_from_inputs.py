@@ -19,7 +19,9 @@ from tests.support.inventory.layer_archives import archive
 from tests.support.openshift import TESTDATA, needs_corpus
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import BinaryInput, Build, BuildConfig, BuildPhase, BuildRequest, BuildSource
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest
+from upwell.api.builds.config import BinaryInput, BuildConfig
+from upwell.api.builds.inputs import BuildSource
 from upwell.api.codec import decode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.defaults import apply_defaults

@@ -6,15 +6,9 @@ import pytest
 from tests.support.builds.build_namespace import NAMESPACE, BuildNamespace
 from tests.support.builds.remote_commits import FakeCommits
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
-    Build,
-    BuildRequest,
-    BuildTriggerCause,
-    GitSourceRevision,
-    SourceRevision,
-    WebHookCause,
-)
+from upwell.api.builds.build import Build, BuildRequest, BuildTriggerCause, WebHookCause
+from upwell.api.builds.config import PAUSED_ANNOTATION
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.conditions import find
 from upwell.api.core import Secret
 from upwell.api.meta import Condition, LocalReference, ObjectKey, ObjectMeta

@@ -23,7 +23,8 @@ from tests.support.builds.memory_builds import (
 from tests.support.openshift import TESTDATA, needs_corpus
 
 from upwell.actions.builds import BuildActions
-from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode, encode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream

@@ -16,7 +16,9 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildOutput, BuildPhase
+from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import BuildOutput
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import LimitedPushError

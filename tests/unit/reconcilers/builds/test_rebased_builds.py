@@ -28,10 +28,9 @@ from tests.support.builds.rebased_builds import (
 )
 from tests.support.registry.made_images import made_image, tar_of
 
-from upwell.api.build import (
-    Build,
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import (
     BuildOutput,
-    BuildPhase,
     BuildPostCommitSpec,
     BuildSource,
     BuildStrategy,

@@ -14,7 +14,8 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import BuildPhase, BuildStrategy, DockerBuildStrategy, ImageInput
+from upwell.api.builds.build import BuildPhase, ImageInput
+from upwell.api.builds.inputs import BuildStrategy, DockerBuildStrategy
 from upwell.api.meta import ObjectReference
 from upwell.api.waves.wave import APPROVAL_ANNOTATION
 from upwell.oci import Digest

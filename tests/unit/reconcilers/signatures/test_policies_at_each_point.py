@@ -38,7 +38,7 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
 )
 
 from upwell.actions.promotion import PromotionActions
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.api.image_policies.policy import ClusterImagePolicy, PolicyPoint
 from upwell.formats.attachment_tags import signature_tag
 from upwell.oci import Digest, Reference

@@ -8,7 +8,7 @@ from typing import Any, override
 import pytest
 from tests.support.registry.hosted_images import push
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.builder.interface import BuildError

@@ -14,9 +14,7 @@ from tests.support.tracing.traced_store import (
     with_revisions,
 )
 
-from upwell.api.build import (
-    BuildPhase,
-)
+from upwell.api.builds.build import BuildPhase
 from upwell.api.image import (
     ImageStream,
 )

@@ -9,7 +9,7 @@ from tests.support.waves.namespace import IMAGE, WavesNamespace
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
-from upwell.api.build import BuildRequest
+from upwell.api.builds.build import BuildRequest
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImportState, TagReference
 from upwell.api.meta import ObjectKey

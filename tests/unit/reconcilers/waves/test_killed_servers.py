@@ -9,7 +9,7 @@ from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.fleet import IMAGE, debian
 from tests.support.waves.killed_server import MortalFleet
 
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.api.waves.wave import CanaryState, Wave, WaveCancellation, WaveDecision, WavePhase
 from upwell.policy.waves.approval import ApprovalRules
 from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget

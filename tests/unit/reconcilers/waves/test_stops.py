@@ -4,7 +4,8 @@ import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.fleet import Fleet, debian
 
-from upwell.api.build import Build, BuildPhase, GitSourceRevision, SourceRevision
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.image import ImageStream
 from upwell.api.pipeline import Quarantine
 from upwell.api.values.author import with_author

@@ -18,7 +18,7 @@ from tests.unit.reconcilers.waves.test_kept_changes import (
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
 from upwell.api.apps import DeploymentConfig
-from upwell.api.build import BuildRequest
+from upwell.api.builds.build import BuildRequest
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, ImageStreamStatus, LookupPolicy, TagEvent

@@ -3,7 +3,8 @@
 from tests.support.builds.build_namespace import NAMESPACE
 from tests.support.waves.namespace import WavesNamespace
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.waves.wave import SEVERITY, Wave
 from upwell.policy.explain.freshness import Snapshot

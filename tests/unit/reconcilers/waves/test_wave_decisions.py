@@ -11,7 +11,8 @@ from tests.support.waves.namespace import WavesNamespace
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
-from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPhase, BuildRequest
+from upwell.api.builds.build import Build, BuildPhase, BuildRequest
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import (

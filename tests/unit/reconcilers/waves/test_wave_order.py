@@ -4,7 +4,8 @@ import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.namespace import WavesNamespace
 
-from upwell.api.build import BuildConfig, BuildPhase
+from upwell.api.builds.build import BuildPhase
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream, ImportState
 from upwell.api.waves.wave import WavePhase
 from upwell.oci import Digest

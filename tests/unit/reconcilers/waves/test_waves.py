@@ -8,7 +8,8 @@ from tests.support.waves.namespace import IMAGE, WavesNamespace
 
 from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig, BuildPhase, BuildRequest
+from upwell.api.builds.build import BuildPhase, BuildRequest
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.plan import ImpactPlanSpec

@@ -5,7 +5,7 @@ from datetime import timedelta
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.fleet import Fleet, debian
 
-from upwell.api.build import BuildPhase
+from upwell.api.builds.build import BuildPhase
 from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.api.waves.wave import Wave, WavePhase
 from upwell.policy.waves.canary import CanaryRules

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, Router
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, config_map, serving
 from tests.support.server.audit_logs import audit_log
 
-from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.server.api_server import Api, serving
 
-from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.files import FileInputs
 

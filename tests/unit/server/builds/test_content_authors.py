@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.support.server.granted_api import REGISTRY, GrantedApi, open_granted_api, path_of
 
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.values.author import MADE_OF_ANNOTATION, author_of, content_authors_of
 from upwell.uploads.files import FileInputs
 

@@ -5,14 +5,9 @@ from collections.abc import Sequence
 import pytest
 from tests.support.server.api_server import Api, ApiAnswer
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
-    Build,
-    BuildConfig,
-    BuildPhase,
-    BuildStrategy,
-    DockerBuildStrategy,
-)
+from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.builds.inputs import BuildStrategy, DockerBuildStrategy
 from upwell.policy.builds.commits.following import COMMITS_ANNOTATION, NEW_COMMIT
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from tests.support.server.api_server import Api, serving
 
-from upwell.api.build import BinaryInput, Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BinaryInput, BuildConfig
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.files import FileInputs

@@ -8,7 +8,7 @@ import pytest
 from tests.support.cluster.images import build, described, digest, stream
 from tests.support.server.granted_api import GrantedApi, open_granted_api
 
-from upwell.api.build import ResolvedImage
+from upwell.api.builds.build import ResolvedImage
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamSpec, TagReference
 from upwell.api.meta import ObjectReference

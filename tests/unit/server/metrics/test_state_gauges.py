@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from upwell.api.build import (
+from upwell.api.builds.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     Build,

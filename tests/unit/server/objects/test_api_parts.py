@@ -6,7 +6,7 @@ from aiohttp import ClientPayloadError
 from tests.support.server.api_server import START, Api, ApiAnswer, deployment
 
 from upwell.api.apps import Deployment, RevisionRecord
-from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.api.codec import decode
 from upwell.inventory.interface import Package
 from upwell.oci import Digest

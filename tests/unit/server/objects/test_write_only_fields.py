@@ -12,7 +12,7 @@ import pytest
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_lines, audit_log
 
-from upwell.api.build import BuildConfig
+from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.route import Route
 from upwell.api.write_only.hidden import LAST_APPLIED, hidden

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.support.workload.waiting import eventually
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.controller import ObjectCache

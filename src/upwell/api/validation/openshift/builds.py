@@ -3,14 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from upwell.api.build import (
-    Build,
-    BuildConfig,
-    BuildOutput,
-    BuildRequest,
-    CommonSpec,
-    ImageLabel,
-)
+from upwell.api.builds.build import Build, BuildRequest
+from upwell.api.builds.config import BuildConfig
+from upwell.api.builds.inputs import BuildOutput, CommonSpec, ImageLabel
 from upwell.api.validation.formats import label_value_problem, qualified_name_problem
 from upwell.api.validation.openshift.references import output_faults, secret_faults
 from upwell.api.validation.openshift.sources import SourceRules

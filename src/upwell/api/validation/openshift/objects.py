@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from upwell.api.apps import DeploymentConfig
-from upwell.api.build import Build, BuildConfig
+from upwell.api.builds.build import Build
+from upwell.api.builds.config import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.route import Route

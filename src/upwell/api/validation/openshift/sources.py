@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from upwell.api.build import (
+from upwell.api.builds.inputs import (
     BuildSource,
     BuildStrategy,
     ConfigMapBuildSource,

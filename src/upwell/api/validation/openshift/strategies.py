@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from upwell.api.build import (
+from upwell.api.builds.inputs import (
     BuildStrategy,
     BuildVolume,
     CustomSecret,

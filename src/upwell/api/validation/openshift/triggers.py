@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from upwell.api.build import BuildConfig, BuildTriggerPolicy, WebHookTrigger
+from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy, WebHookTrigger
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
 from upwell.api.validation.openshift.references import image_faults

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from upwell.api.build import Build
+from upwell.api.builds.build import Build
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.api.route import Route

@@ -5,16 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from upwell.api.build import (
-    PAUSED_ANNOTATION,
-    Build,
-    BuildConfig,
-    BuildRequest,
-    BuildTriggerCause,
-    FollowedCommit,
-    GitSourceRevision,
-    SourceRevision,
-)
+from upwell.api.builds.build import Build, BuildRequest, BuildTriggerCause
+from upwell.api.builds.config import PAUSED_ANNOTATION, BuildConfig, FollowedCommit
+from upwell.api.builds.inputs import GitSourceRevision, SourceRevision
 from upwell.api.meta import Condition
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.run_policy import newest
