@@ -53,6 +53,8 @@ class MemoryWorkloads:
     writes: int = 0
     fault: ClusterError | None = None
     """Raised by the next writes."""
+    mute: ClusterError | None = None
+    """Raised by the next Events."""
     admission: str = ""
     """Image that admission puts in the place of each that is set."""
 
@@ -93,6 +95,8 @@ class MemoryWorkloads:
             raise WorkloadChangedError(str(error)) from error
 
     async def tell(self, event: WorkloadEvent) -> None:
+        if self.mute is not None:
+            raise self.mute
         same = (event.workload.key, event.reason, event.message)
         if same not in {(one.workload.key, one.reason, one.message) for one in self.told}:
             self.told.append(event)

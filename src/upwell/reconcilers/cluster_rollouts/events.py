@@ -3,7 +3,7 @@
 import logging
 
 from upwell.api.meta import ObjectKey, Resource
-from upwell.cluster.errors import ClusterError
+from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class WorkloadEvents:
             await self._cluster.tell(WorkloadEvent(workload, reason, message, warns))
         except ClusterError as error:
             log.warning("Event not written", extra={"key": str(workload.key), "why": str(error)})
-            if error.retryable:
-                return
+            if error.retryable or isinstance(error, AccessDeniedError):
+                return  # it is told once that is possible
         self._shown[workload.key] = (reason, message)
 
     async def show_refusal(self, workload: Resource, error: ClusterError, pending: str) -> None:

@@ -495,6 +495,20 @@ async def test_a_refusal_is_told_and_tried_again_later(
     assert image("good") in setup.cluster.told[0].message
 
 
+async def test_a_refusal_is_told_once_events_may_be_written(setup: ClusterSetup) -> None:
+    setup.cluster.fault = WriteRefusedError("unsigned")
+    setup.cluster.mute = AccessDeniedError('cannot create resource "events"')
+    stored = await setup.store.create(workload(Deployment))
+    await move_tag(setup.store, "good")
+    await setup.reconcile(stored.key)
+    assert setup.reasons == []
+
+    setup.cluster.mute = None
+    for _ in range(2):
+        await setup.reconcile(stored.key)
+    assert setup.reasons == ["Refused"]
+
+
 async def test_a_busy_cluster_is_asked_again_when_it_says(setup: ClusterSetup) -> None:
     setup.cluster.fault = ClusterUnavailableError("too many requests", retry_after=7)
     stored = await setup.store.create(workload(Deployment))
