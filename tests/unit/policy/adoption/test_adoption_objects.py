@@ -179,6 +179,13 @@ services:
         ({"wud.watch": "true"}, (True, False)),
         ({"wud.watch": "false"}, (False, False)),
         ({"wud.watch": "true", "wud.trigger.include": "docker.local"}, (True, True)),
+        ({"wud.trigger.include": "smtp.mail,dockercompose.shop:minor"}, (True, True)),
+        ({"wud.watch": "true", "wud.trigger.include": "smtp.mail"}, (True, False)),
+        (
+            {"wud.trigger.include": "docker.local", "wud.trigger.exclude": "docker.local"},
+            (True, False),
+        ),
+        ({"wud.display.name": "Shop"}, (True, False)),
         ({"io.containers.autoupdate": "registry"}, (True, True)),
         ({"io.containers.autoupdate": "local"}, (True, False)),
     ],
@@ -191,6 +198,13 @@ def test_labels_of_other_updaters_are_understood(
 
 
 def test_a_pattern_of_tags_is_followed() -> None:
+    labels = {
+        "wud.watch.digest": "false",
+        "wud.display.icon": "x",
+        "wud.link.template": "https://x",
+        "wud.trigger.include": "smtp.mail",
+    }
+    assert [note.partition(" ")[0] for note in follow_rule(labels).notes] == ["its", *labels]
     assert follow_rule({"wud.tag.include": r"^1\.\d+$"}).selection == r"pattern:^1\.\d+$"
 
 
