@@ -127,6 +127,8 @@ class Replica:
     """Each of its containers says by a probe when it is ready."""
     losses: int = 0
     """Times in a row that the machine has lost it."""
+    of_earlier_process: bool = False
+    """This process has not started it: where it has ended, its back-off is over."""
     restarts: int = 0
     message: str = ""
     drained: bool = False
@@ -141,7 +143,12 @@ class Replica:
 
     @property
     def restart_at(self) -> datetime:
-        """Time of the restart of an ended replica: 10 s after its start, doubling to 300 s."""
+        """Time of the restart of an ended replica: 10 s after its start, doubling to 300 s.
+
+        After a power cut all are started at once.
+        """
+        if self.of_earlier_process:
+            return self.started_at
         if self.interrupted:
             return restart_after_loss(self.started_at, self.losses)
         # The exponent is bounded because a timedelta overflows; 1 << 5 is past the longest already.

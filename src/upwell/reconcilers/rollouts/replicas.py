@@ -19,6 +19,7 @@ class ReplicaReader:
         self._router = machine.router
         self._traffic = machine.traffic
         self._clock = clock
+        self._begun = clock()
 
     async def read(
         self, instances: Iterable[Instance], execution: StepExecutor, drain: timedelta
@@ -35,6 +36,7 @@ class ReplicaReader:
                     drained=await self._is_drained(one.name, drain),
                 ),
                 stopping=one.name in stopping,
+                of_earlier_process=one.started_at < self._begun,
             )
             for one in instances
         ]

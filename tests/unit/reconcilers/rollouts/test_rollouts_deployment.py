@@ -455,6 +455,27 @@ async def test_a_crashed_instance_is_started_again_after_its_backoff(setup: Roll
     assert (instance.state, instance.ready, instance.restarts) == (State.RUNNING, True, 1)
 
 
+async def test_after_a_power_cut_no_backoff_of_before_it_is_left(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    (name,) = setup.runtime.names()
+    for _ in range(6):
+        setup.clock.advance(400)
+        setup.runtime.end(name)
+        await setup.reconcile(KEY)
+    setup.clock.advance(1)
+    setup.runtime.end(name)
+    await setup.reconcile(KEY)
+    assert setup.runtime.running[name][1].state is State.EXITED
+
+    setup.restart()
+    await setup.reconcile(KEY)
+    assert setup.runtime.running[name][1].state is State.RUNNING
+    setup.clock.advance(1)
+    setup.runtime.end(name)
+    await setup.reconcile(KEY)
+    assert setup.runtime.running[name][1].state is State.EXITED, "what ends again waits again"
+
+
 async def test_scaling_up_and_down(setup: RolloutSetup) -> None:
     await rolled_out(setup)
 
