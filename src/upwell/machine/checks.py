@@ -22,8 +22,6 @@ from upwell.machine.host import Cgroups, Host
 from upwell.machine.process import run_command
 
 _PYTHON = (3, 12)
-_ENOUGH_BYTES = 10 * 1024**3
-_LITTLE_BYTES = 2 * 1024**3
 _RUN_SECONDS = 60.0
 _REMOVALS = 20
 _REMOVAL_PAUSE_SECONDS = 0.1
@@ -108,7 +106,6 @@ async def check_machine(subject: HostPaths) -> Sequence[HostCheck]:
         await check_build_isolation(subject.host),
         *([] if subject.host.root else [check_rootless_network()]),
         check_overlay(subject.conf),
-        check_disk(subject.data_dir),
         check_path_length(subject.data_dir),
         *(check_port(address, port) for address, port in subject.ports),
         *(check_routes(place, subject.data_dir) for place in subject.routes),
@@ -271,18 +268,6 @@ def check_overlay(conf: ContainersConf) -> HostCheck:
         return HostCheck("storage", HostCheckStatus.OK, conf.storage_reason)
     remedy = "put the data directory on ext4 or xfs (an overlay cannot lie on another overlay)"
     return HostCheck("storage", HostCheckStatus.WARN, conf.storage_reason, remedy)
-
-
-def check_disk(data_dir: Path) -> HostCheck:
-    """There is room for images."""
-    place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    detail = f"{free / 1024**3:.1f} GiB free below {data_dir}"
-    if free >= _ENOUGH_BYTES:
-        return HostCheck("disk", HostCheckStatus.OK, detail)
-    status = HostCheckStatus.WARN if free >= _LITTLE_BYTES else HostCheckStatus.FAIL
-    remedy = "free some space (podman system prune), or choose another data directory"
-    return HostCheck("disk", status, detail, remedy)
 
 
 def check_path_length(data_dir: Path) -> HostCheck:

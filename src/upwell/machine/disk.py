@@ -24,7 +24,7 @@ _INODE_SHARE = 100
 _MACHINE_FAULTS = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 })  # fmt: skip
-_WARNED_SHARE = 0.8
+WARNED_SHARE = 0.8
 """Of a file system in use: told long before the floor."""
 _RELIEF = 1.1
 """The pressure ends at so many times the floor, so that it does not come and go."""
@@ -162,15 +162,15 @@ class DiskSpace:
         return found.values()
 
     def _filling(self, folder: Path, facts: os.statvfs_result) -> str:
-        least = _WARNED_SHARE / (_RELIEF if folder in self._warned else 1.0)
+        least = WARNED_SHARE / (_RELIEF if folder in self._warned else 1.0)
         if _used(facts) < least:
             return ""
         size = facts.f_blocks * facts.f_frsize
         floor = default_floor(size) if self._floor is None else self._floor
         return (
-            f"{folder} is about {_WARNED_SHARE:.0%} full, or more, of {_mib(size)}; when less than"
-            f" {_mib(floor)} are free, builds, imports of content, uploads and pulls wait: free"
-            " space, or enlarge the disk"
+            f"{folder} is about {WARNED_SHARE:.0%} full, or more, of {_mib(size)}; when less than"
+            f" {_mib(floor)} are free, builds, imports of content, uploads and pulls wait: `upwell"
+            " doctor` on the machine says what takes the room, and how to free some"
         )
 
     def _judge(self, folder: Path, facts: os.statvfs_result) -> DiskPressure | None:

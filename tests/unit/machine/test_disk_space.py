@@ -187,6 +187,7 @@ def test_a_disk_that_fills_up_is_told_long_before_it_is_full(
         f"{tmp_path} is about 80% full, or more, of 100.0 GiB; when less than 1.0 GiB"
         in found.message
     )
+    assert "`upwell doctor` on the machine says what takes the room" in found.message
     assert disk.pressure() == ""  # nothing waits for it
 
     system.free = 25 * GIB

@@ -12,7 +12,6 @@ from upwell.machine.checks import (
     Tool,
     check_build_isolation,
     check_cgroups,
-    check_disk,
     check_firewall,
     check_oci_runtime,
     check_overlay,
@@ -167,12 +166,6 @@ def test_without_root_only_systemd_hands_out_limits(
 def test_storage_without_overlay_is_slow_not_broken() -> None:
     without = decide(replace(HOST, overlay=False), private_storage=True)
     assert check_overlay(without).status is HostCheckStatus.WARN
-
-
-def test_the_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
-    check = check_disk(tmp_path / "not" / "yet")
-    assert "GiB free below" in check.detail
-    assert not (tmp_path / "not").exists()
 
 
 def test_a_data_directory_leaves_room_for_the_names_of_sockets() -> None:

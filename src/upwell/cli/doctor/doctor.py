@@ -1,6 +1,7 @@
 """`upwell doctor`: checks of this machine or a cluster, with a remedy for each failure."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
+from upwell.cli.doctor.containers_conf import check_containers_conf
+from upwell.cli.doctor.room import check_disk
 from upwell.cli.install.installation import ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.options import cluster_options
@@ -90,7 +93,10 @@ async def _check(
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
-        found = await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
+        found = [*await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))]
+        found.append(await check_disk(data_dir))
+        if given := os.environ.get("CONTAINERS_CONF"):
+            found.append(await asyncio.to_thread(check_containers_conf, given))
         found = [*found, await check_instance_isolation(data_dir), await check_workers()]
         return [*found, *await check_components(data_dir)]
     finally:
