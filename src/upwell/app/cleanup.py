@@ -12,8 +12,9 @@ from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
 from upwell.policy.promotion.verification.verdicts import evidence_of
+from upwell.registry.bucket.registry import LOOKS, BucketRegistry
 from upwell.registry.errors import RegistryError
-from upwell.registry.hosting import ServedRegistry
+from upwell.registry.hosting import ServedRegistry, StorageError
 from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.errors import WorkloadError
@@ -66,6 +67,21 @@ async def watch_registry(registry: ServedRegistry, components: Components) -> No
         else:
             component.recover()
         await asyncio.sleep(_DAMAGE_SECONDS)
+
+
+async def follow_bucket(
+    bucket: BucketRegistry, components: Components, pause: float = LOOKS
+) -> None:
+    """Have pushes to other replicas told here; report as `registry-bucket` how the bucket is."""
+    component = components.add("registry-bucket", required=False)
+
+    def report(failure: StorageError | None) -> None:
+        if failure is None:
+            component.recover()
+        else:
+            component.fail(failure.reason, str(failure))
+
+    await bucket.follow(report, pause)
 
 
 async def scrub_registry(registry: ServedRegistry) -> None:

@@ -1,7 +1,9 @@
 """A bucket that is away, refuses, lies, or is not fit: what is said, and that nothing is harmed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from tests.support.s3.strict_server import (
     strict_s3,
 )
 
+from upwell.app.cleanup import follow_bucket
+from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
@@ -259,6 +263,28 @@ async def test_a_bucket_that_is_deleted_is_named_and_no_upload_is_begun(
     ):
         with pytest.raises(BucketRefusedError, match="NoSuchBucket"):
             await ask
+
+
+async def test_a_bucket_that_fails_is_told_as_a_component_until_it_is_back(
+    faulty: FaultyBucket,
+) -> None:
+    components = Components(lambda: datetime.now(UTC))
+    faulty.answer(lambda: error(403, "AccessDenied"))
+
+    async def until_it(fails: bool) -> str:  # noqa: FBT001 - what is waited for
+        async with asyncio.timeout(10):
+            while True:
+                for state in components.states():
+                    if state.reported and state.faulty == fails:
+                        return state.message
+                await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follow_bucket(faulty.registry, components, pause=0.01))
+        assert "s3:ListBucket" in await until_it(fails=True)
+        faulty.s3.fault = None
+        await until_it(fails=False)
+        following.cancel()
 
 
 async def test_what_fails_in_mid_push_is_an_error_of_the_port(faulty: FaultyBucket) -> None:

@@ -313,7 +313,7 @@ async def test_a_push_to_another_replica_is_told_by_who_follows(replicas: Shared
     told: asyncio.Queue[PushEvent] = asyncio.Queue()
     other.subscribe(told.put_nowait)
     async with asyncio.TaskGroup() as group:
-        following = group.create_task(other.follow())
+        following = group.create_task(other.follow(pause=0.05))
         async with asyncio.timeout(20):
             while not any("repositories" in one for one in replicas.s3.requests[-3:]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

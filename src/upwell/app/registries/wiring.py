@@ -7,7 +7,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from upwell.app.adapters import Adapters
-from upwell.app.cleanup import clean_registry, scrub_registry, watch_registry
+from upwell.app.cleanup import clean_registry, follow_bucket, scrub_registry, watch_registry
 from upwell.machine.clock import PROCESS_CLOCK, now
 from upwell.machine.platform import machine_platform
 from upwell.reconcilers.builds.mirror import ImageMirror
@@ -48,5 +48,9 @@ def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, A
         partial(clean_registry, adapters.embedded, PROCESS_CLOCK),
         partial(watch_registry, adapters.embedded, adapters.components),
         partial(scrub_registry, adapters.embedded),
-        *([] if adapters.bucket is None else [adapters.bucket.follow]),
+        *(
+            []
+            if adapters.bucket is None
+            else [partial(follow_bucket, adapters.bucket, adapters.components)]
+        ),
     )

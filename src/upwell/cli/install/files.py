@@ -62,7 +62,9 @@ features:
 # HOST[:PORT] by which nodes, builds and clients reach the server's registry; empty: the Service's
 # name, which Pods alone can look up.
 registryAddress: ""
-# HOST[:PORT][/PATH] of a registry elsewhere that takes its place; needed for several replicas. The
+# HOST[:PORT][/PATH] of a registry elsewhere that takes its place; several replicas need one, or a
+# bucket ([embedded-registry.bucket] of the settings, its credentials in Secret
+# `upwell-registry-bucket`). The
 # Secret `upwell-registry-logins` (kubernetes.io/dockerconfigjson) has the server's login there.
 externalRegistry: ""
 # Further tables of the configuration file (docs/configuration.md), besides [kubernetes],

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -165,10 +166,12 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
             " in one registry",
             Exit.USAGE,
         )
-    if replicas > 1 and not external_registry:
+    more_settings = {} if settings is None else read_settings(settings)
+    if replicas > 1 and not (external_registry or _has_bucket(more_settings)):
         echo(
             "Each replica has a registry of its own, and a push reaches one of them: with more than"
-            " one replica, name an --external-registry",
+            " one replica, name an --external-registry, or a bucket in the --settings"
+            " (`upwell help registry-storage`)",
             err=True,
         )
     kubectl = KubectlRunner(kubeconfig, context)
@@ -185,7 +188,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         namespaces=namespaces,
         external_registry=external_registry,
         registry_address=registry_address,
-        settings={} if settings is None else read_settings(settings),
+        settings=more_settings,
         data_volume=volume if data_claim else None,
         tls_secret=tls_secret,
         budget_version=_served_budgets(kubectl) if asks else _budgets_of(kube_version),
@@ -202,6 +205,11 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         refuse_foreign_system_namespace(kubectl, is_installed=is_installed)
     applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
     applying.apply(parts)
+
+
+def _has_bucket(settings: Mapping[str, Any]) -> bool:
+    table = settings.get("embedded-registry")
+    return isinstance(table, dict) and "bucket" in table
 
 
 def _served_budgets(kubectl: KubectlRunner) -> str:

@@ -13,6 +13,7 @@ ADMISSION_PORT = 7443
 
 
 REGISTRY_LOGINS = f"{NAME}-registry-logins"
+REGISTRY_BUCKET = f"{NAME}-registry-bucket"
 """Secret (kubernetes.io/dockerconfigjson) with the server's own logins at registries, if any."""
 
 

@@ -12,6 +12,7 @@ from upwell.cli.install.installation import (
     NAME,
     PART_OF,
     PORT,
+    REGISTRY_BUCKET,
     REGISTRY_LOGINS,
     ClusterInstallation,
     Feature,
@@ -34,6 +35,7 @@ _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
 _LOGINS = "/etc/upwell-registry-logins"
+_BUCKET = "/etc/upwell-registry-bucket"
 _RBAC = "rbac.authorization.k8s.io"
 _SETTINGS = "upwell.dev/settings"
 _USER = 10001
@@ -291,6 +293,7 @@ def _container(installation: ClusterInstallation) -> Manifest:
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
         {"name": "config", "mountPath": _CONFIG, "readOnly": True},
         {"name": "registry-logins", "mountPath": _LOGINS, "readOnly": True},
+        {"name": "registry-bucket", "mountPath": _BUCKET, "readOnly": True},
     ]
     if installation.tls_secret:
         tls = [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]
@@ -338,6 +341,7 @@ def _volumes(installation: ClusterInstallation) -> Iterator[object]:
     yield {"name": "tmp", "emptyDir": {}}
     yield {"name": "config", "configMap": {"name": NAME}}
     yield {"name": "registry-logins", "secret": {"secretName": REGISTRY_LOGINS, "optional": True}}
+    yield {"name": "registry-bucket", "secret": {"secretName": REGISTRY_BUCKET, "optional": True}}
     if installation.tls_secret:
         yield {"name": "tls", "secret": {"secretName": installation.tls_secret}}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -45,15 +44,17 @@ from upwell.registry.interface import (
 )
 from upwell.registry.s3.client import S3Bucket
 
-log = logging.getLogger(__name__)
-
 _ACTOR = "upwell"
 _USE_NOTED = 600.0
 """Seconds for which content counts as used: each note is a write of an index."""
 _UNNAMED_USE_NOTED = 30.0
 """The same of a blob that no manifest names, which an hour may end."""
-_LOOKS = 2.0
+LOOKS = 2.0
 """Seconds between two looks at what other replicas have pushed."""
+
+
+def _ignore(_: StorageError | None) -> None:
+    """Report to nobody."""
 
 
 class BucketRegistry(HostedReads):
@@ -103,8 +104,13 @@ class BucketRegistry(HostedReads):
         """Check that the bucket can be used; raises StorageError."""
         await require_fit(self._bucket)
 
-    async def follow(self) -> None:
-        """Tell listeners of the tags that other replicas set, until it is cancelled."""
+    async def follow(
+        self, report: Callable[[StorageError | None], None] = _ignore, pause: float = LOOKS
+    ) -> None:
+        """Tell listeners of the tags that other replicas set, until it is cancelled.
+
+        `report` is called after each look, with what it failed for; `pause` is in seconds.
+        """
         seen: dict[str, str] = {}
         tags: dict[str, dict[str, Digest]] = {}
         is_first = True
@@ -118,9 +124,10 @@ class BucketRegistry(HostedReads):
                             self._announce_changes(name, tags.get(name, {}), now, index)
                         seen[name], tags[name] = etag, now
                 is_first = False
+                report(None)
             except StorageError as error:
-                log.warning("registry not followed", extra={"why": str(error)})
-            await asyncio.sleep(_LOOKS)
+                report(error)
+            await asyncio.sleep(pause)
 
     def damage(self) -> Mapping[str, Sequence[str]]:
         """Return the contents that were met and are not what they were, by repository."""

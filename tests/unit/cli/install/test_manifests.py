@@ -234,6 +234,24 @@ def test_the_registry_has_a_name_that_others_reach(choices: dict[str, str], addr
     assert settings["embedded-registry"] == {"address": address}
 
 
+def test_replicas_share_a_bucket_by_the_settings_and_a_secret() -> None:
+    bucket = {
+        "endpoint": "https://s3.example",
+        "bucket": "images",
+        "credentials-file": "/etc/upwell-registry-bucket",
+    }
+    objects = applied(replicas=2, settings={"embedded-registry": {"bucket": bucket}})
+    settings = tomllib.loads(only("ConfigMap", objects)[0]["data"]["upwell.toml"])
+    address = "upwell.upwell.svc"
+    assert settings["embedded-registry"] == {"address": address, "bucket": bucket}
+    pod = only("Deployment", objects)[0]["spec"]["template"]["spec"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "registry-bucket"]
+    assert volume["secret"] == {"secretName": "upwell-registry-bucket", "optional": True}
+    mounts = pod["containers"][0]["volumeMounts"]
+    (mount,) = [one for one in mounts if one["name"] == "registry-bucket"]
+    assert (mount["mountPath"], mount["readOnly"]) == (bucket["credentials-file"], True)
+
+
 def test_another_registry_takes_the_place_of_the_embedded_one() -> None:
     objects = applied(external_registry="registry.example/upwell")
     settings = tomllib.loads(only("ConfigMap", objects)[0]["data"]["upwell.toml"])
