@@ -1,6 +1,7 @@
 """Test servers on one cluster, with a registry of their own, and with one that they share."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,14 +10,18 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry, push_image
+from tests.support.s3.strict_server import BUCKET, credentials_file, strict_s3
 
 from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
+from upwell.oci import Digest
+from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "registries"
@@ -110,6 +115,69 @@ async def test_a_push_makes_its_stream(cluster: KitCluster, tmp_path: Path) -> N
 
         assert await until(now, bool, 30) == str(pushed.digest)
         await store.delete(ImageStream, NAMESPACE, "pushed")
+
+
+@on_demand(
+    "tests/integration/registry/test_bucket_replicas.py"
+    "::test_a_push_to_another_replica_is_told_by_who_follows"
+)
+@pytest.mark.timeout(240)
+async def test_replicas_share_a_bucket_whoever_leads_and_whoever_is_pushed_to(
+    cluster: KitCluster, tmp_path: Path
+) -> None:
+    async with strict_s3() as s3, cluster.store(NAMESPACE) as store:
+        registry = (
+            '[embedded-registry]\naddress = "images.example"\n[embedded-registry.bucket]\n'
+            f'endpoint = "{s3.url}"\nbucket = "{BUCKET}"\n'
+            f'credentials-file = "{credentials_file(tmp_path)}"'
+        )
+        async with replicas(tmp_path, cluster, registry) as (one, two):
+            one.launch()
+            await one.until_it_leads()
+            two.launch()
+            await until(two.role, bool, 60)
+
+            pushed = await pushed_to(two, "v1")  # which does not lead
+            assert await until_tagged(store, "shared", "v1") == pushed
+            assert await pulled_from(one, "v1") == pushed
+
+            await asyncio.to_thread(one.kill)
+            await two.until_it_leads()
+            again = await pushed_to(two, "v2")
+            assert await until_tagged(store, "shared", "v2") == again
+            assert await image_of(store, "shared", "v1") == pushed
+            assert await pulled_from(two, "v1") == pushed
+        await store.delete(ImageStream, NAMESPACE, "shared")
+
+
+async def pushed_to(replica: ServerReplica, tag: str) -> str:
+    login = replica.login()["Authorization"]
+    host, config = f"127.0.0.1:{replica.port}", f'{{"os":"linux","author":"{tag}"}}'.encode()
+    pushed = await push_image(host, f"{NAMESPACE}/shared", tag, login=login, config=config)
+    return str(pushed.digest)
+
+
+async def pulled_from(replica: ServerReplica, tag: str) -> str:
+    """Return the digest of a manifest that a replica serves, whose blobs it serves as well."""
+    url = f"http://127.0.0.1:{replica.port}/v2/{NAMESPACE}/shared"
+    async with aiohttp.ClientSession(headers=replica.login()) as session:
+        async with session.get(f"{url}/manifests/{tag}") as answer:
+            answer.raise_for_status()
+            raw = await answer.read()
+        for blob in (json.loads(raw)["config"], *json.loads(raw)["layers"]):
+            async with session.get(f"{url}/blobs/{blob['digest']}") as answer:
+                assert Digest.parse(blob["digest"]).matches(await answer.read())
+    return str(Digest.of(raw))
+
+
+async def until_tagged(store: KubernetesStore, name: str, tag: str) -> str:
+    async def now() -> str:
+        try:
+            return await image_of(store, name, tag)
+        except NotFoundError:
+            return ""
+
+    return await until(now, bool, 30)
 
 
 @pytest.mark.timeout(240)

@@ -221,6 +221,25 @@ async def everything_old(replicas: SharedBucket, registry: BucketRegistry) -> No
     await registry.collect(datetime.now(UTC) + timedelta(days=1))
 
 
+async def test_a_write_whose_answer_is_lost_is_known_to_be_done(replicas: SharedBucket) -> None:
+    """Lose the first answer to each request of a push: all are repeated, and nothing is wrong."""
+    seen = set[str]()
+
+    def is_first(request: web.BaseRequest) -> bool:
+        name = f"{request.method} {request.path_qs} {request.headers.get('If-Match')}"
+        is_new = name not in seen
+        seen.add(name)
+        return is_new and "_index" in request.path
+
+    await push(await replicas.another(), APP, "v0", "before")
+    replicas.s3.drops_answers = is_first
+    registry = await replicas.another()
+    digest = await push(registry, APP)
+    await registry.untag(APP, "v0")
+    assert len([one for one in seen if one.startswith("PUT") and "_index" in one]) >= 3
+    assert dict(await (await replicas.another()).pushed_tags(APP)) == {"v1": digest}
+
+
 async def test_content_that_is_let_go_of_is_removed_and_nothing_else(
     replicas: SharedBucket,
 ) -> None:
@@ -258,6 +277,8 @@ async def test_a_blob_that_is_mounted_while_it_is_collected_is_there_or_was_refu
         blob = await push_blob(long_ago, "team/source", b"wanted")
         for one in replicas.s3.objects.values():
             one.changed -= timedelta(hours=2)
+        # What it knows of the source lets it believe in the blob after that has let go of it.
+        await other.blob_size("team/source", blob, verified=True)
         at, mounted = steps, list[bool]()
 
         async def between(request: web.BaseRequest) -> None:

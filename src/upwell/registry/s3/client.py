@@ -148,7 +148,8 @@ class S3Bucket:
             if response.status == HTTPStatus.NOT_FOUND:
                 return None
             await self._require(response, f"read {key}")
-            return response.content_length
+            # The answer to a HEAD for an empty object may leave its length out (RFC 9110, 8.6).
+            return response.content_length or 0
 
     @asynccontextmanager
     async def stream(self, key: str, span: range) -> AsyncIterator[AsyncIterator[bytes] | None]:
