@@ -33,7 +33,9 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
-    "builders": Entry("new_app.builders:builders", "List and create builder images for languages."),
+    "builders": Entry(
+        "new_app.builders:builders", "List, create and update builder images for languages."
+    ),
     "add": Entry("adoption.add:add", "Follow an image for a service, in one line."),
     "adopt": Entry("adoption.adopt:adopt", "Take over the containers that run on this machine."),
     "new-build": Entry("new_app.new_build:new_build", "Create a build and the streams it needs."),

@@ -91,12 +91,12 @@ def start_build(
         elif output == Format.NAME or not wait:
             write_objects([build], output, single=True)
         if follow:
-            _require_success(await follow_build(client, build))
+            require_success(await follow_build(client, build))
         elif wait:
             ended = await ended_build(client, build)
             if output not in {Format.TABLE, Format.NAME}:
                 write_objects([ended], output, single=True)
-            _require_success(ended)
+            require_success(ended)
 
     session.run(work)
 
@@ -139,10 +139,17 @@ async def _start(
                 content.params | asked,
             )
         return decode_as(Build, answer)
+    return await request_build(client, namespace, target, request, upload.commit)
+
+
+async def request_build(
+    client: ApiClient, namespace: str, target: Named, request: RequestChoice, commit: str = ""
+) -> Build:
+    """Start a build of a BuildConfig, or one like a Build, and return it."""
     part = "clone" if target.resource is Build else "instantiate"
     document = request.document(target.name, namespace)
-    if upload.commit:
-        revision = SourceRevision.of_git(GitSourceRevision(commit=upload.commit))
+    if commit:
+        revision = SourceRevision.of_git(GitSourceRevision(commit=commit))
         document["revision"] = revision.model_dump(exclude_unset=True)
     answer = await client.call("POST", target.resource, namespace, target.name, part, document)
     return decode_as(Build, answer)
@@ -243,7 +250,8 @@ async def _cancel(client: ApiClient, build: Build, states: Sequence[str], *, qui
     return True
 
 
-def _require_success(build: Build) -> None:
+def require_success(build: Build) -> None:
+    """Raise CommandError unless the build, which has ended, has made an image."""
     status = build.status
     if status.phase is BuildPhase.COMPLETE:
         return

@@ -376,7 +376,7 @@ def test_a_package_json_for_assets_does_not_make_it_node(
 
 def test_a_builder_that_is_there_is_taken(upwell: Upwell, clone: Path) -> None:
     assert upwell("builders", "create", "python").exit_code == 0
-    assert "yes" in upwell("builders", "list").stdout
+    assert "python-builder:latest   not yet" in upwell("builders", "list").stdout
     (clone / "web" / "Dockerfile").unlink()
     (clone / "web" / "requirements.txt").touch()
 
