@@ -202,7 +202,12 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         origins,
         disk,
         quota,
-        lambda: open_bucket(settings.embedded_registry.bucket, dialers.storage, stack),
+        lambda: open_bucket(
+            settings.embedded_registry.bucket,
+            dialers.storage,
+            _owner(settings, paths.instance_id),
+            stack,
+        ),
     )
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
     outbox = await open_outbox(data, keyring, stack)
@@ -260,6 +265,13 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters
+
+
+def _owner(settings: ServerSettings, instance_id: str) -> str:
+    """Return what all replicas of the server, and no other server, are named."""
+    if settings.on == ServerPlatform.MACHINE:
+        return f"server {instance_id}"
+    return f"cluster, namespace {settings.kubernetes.lease_namespace}"
 
 
 def _registry_hosts(settings: ServerSettings, authority: Path | None) -> RegistryHosts:

@@ -99,6 +99,14 @@ async def test_storage_without_conditional_writes_is_refused(faulty: FaultyBucke
     assert faulty.s3.objects == {}
 
 
+async def test_another_server_is_refused_and_replicas_are_not(faulty: FaultyBucket) -> None:
+    for _ in range(2):
+        await BucketRegistry(faulty.bucket, HOST, owner="server one").recover()
+    with pytest.raises(UnfitBucketError, match=r"another server \('server one'"):
+        await BucketRegistry(faulty.bucket, HOST, owner="server two").recover()
+    await BucketRegistry(faulty.bucket, HOST, owner="server one").recover()
+
+
 async def test_a_probe_leaves_nothing(faulty: FaultyBucket) -> None:
     await faulty.registry.recover()
     assert (faulty.s3.objects, faulty.s3.uploads) == ({}, {})

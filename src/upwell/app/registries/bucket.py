@@ -1,6 +1,7 @@
 """Opens the bucket of the embedded registry, as the settings name it."""
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.machine.clock import seconds
@@ -23,9 +24,19 @@ def bucket_location(settings: BucketSettings) -> BucketLocation:
     )
 
 
-def open_bucket(settings: BucketSettings, dialer: Dialer, stack: AsyncExitStack) -> S3Bucket:
-    """Return a client of the bucket; the stack closes it."""
+@dataclass(frozen=True, slots=True)
+class OwnedBucket:
+    """Bucket, and the name of the server whose images it has."""
+
+    bucket: S3Bucket
+    owner: str
+
+
+def open_bucket(
+    settings: BucketSettings, dialer: Dialer, owner: str, stack: AsyncExitStack
+) -> OwnedBucket:
+    """Return the bucket of the server `owner`, with a client that the stack closes."""
     credentials = CredentialsFile(settings.credentials_file or Path())
     bucket = S3Bucket(bucket_location(settings), credentials, dialer, clock=seconds)
     stack.push_async_callback(bucket.aclose)
-    return bucket
+    return OwnedBucket(bucket, owner)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from upwell.app.registries.bucket import OwnedBucket
 from upwell.machine.clock import seconds
 from upwell.machine.disk import DiskSpace
 from upwell.reconcilers.images.origins import StreamOrigins
@@ -15,7 +16,6 @@ from upwell.registry.hosting import FindQuota
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
-from upwell.registry.s3.client import S3Bucket
 from upwell.settings import ServerSettings
 from upwell.store.fence import require_fence
 
@@ -39,7 +39,7 @@ async def open_registries(
     origins: StreamOrigins,
     disk: DiskSpace,
     quota: FindQuota,
-    open_storage: Callable[[], S3Bucket],
+    open_storage: Callable[[], OwnedBucket],
 ) -> OpenedRegistries:
     """Open the registry that the settings name; `client` reaches all others, and so does `remote`.
 
@@ -55,8 +55,15 @@ async def open_registries(
     limits = StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes)
     bucket: BucketRegistry | None = None
     if settings.has_shared_registry:
+        owned = open_storage()
         bucket = BucketRegistry(
-            open_storage(), host, limits=limits, clock=seconds, quota=quota, fence=require_fence
+            owned.bucket,
+            host,
+            limits=limits,
+            clock=seconds,
+            quota=quota,
+            fence=require_fence,
+            owner=owned.owner,
         )
     storage = bucket or EmbeddedRegistry(
         settings.data_dir / "registry",

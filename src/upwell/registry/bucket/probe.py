@@ -7,6 +7,9 @@ from contextlib import suppress
 from upwell.registry.s3.client import IfMatch, S3Bucket
 from upwell.registry.s3.errors import PreconditionError, UnfitBucketError
 
+OWNER = "owner"
+"""Key of the note whose images the bucket has."""
+_MAX_OWNER_BYTES = 1024
 _WRITERS = 8
 
 
@@ -35,6 +38,24 @@ async def require_fit(bucket: S3Bucket) -> None:
             await bucket.abort_upload(key, upload)
     finally:
         await bucket.delete(key)
+
+
+async def claim(bucket: S3Bucket, owner: str) -> None:
+    """Note that the bucket has the images of the server `owner`, all of whose replicas use it.
+
+    Raises UnfitBucketError where another one has noted the same: each would remove what its own
+    objects do not name.
+    """
+    with suppress(PreconditionError):
+        await bucket.put(OWNER, owner.encode(), IfMatch(None))
+    found = await bucket.get(OWNER, _MAX_OWNER_BYTES)
+    if found is None or found.raw != owner.encode():
+        named = "" if found is None else found.raw.decode(errors="replace")
+        raise UnfitBucketError(
+            f"{bucket.name} has the images of another server ({named!r}; this one is {owner!r}):"
+            " name another `prefix`, as each prunes what its own objects do not name; if that"
+            f" server is gone for good, delete the object {bucket.location.prefix}{OWNER}"
+        )
 
 
 async def _require_one_winner(bucket: S3Bucket, key: str, etag: str) -> None:

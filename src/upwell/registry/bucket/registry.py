@@ -13,7 +13,7 @@ from upwell.registry.bucket.contents import CONDEMNED, BucketContents, key_of
 from upwell.registry.bucket.garbage import BucketGarbage
 from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
 from upwell.registry.bucket.indexes import FRESH, RepositoryIndexes
-from upwell.registry.bucket.probe import require_fit
+from upwell.registry.bucket.probe import claim, require_fit
 from upwell.registry.bucket.uploads import BucketUploads
 from upwell.registry.bucket.usage import BucketUsage
 from upwell.registry.embedded.registry import DEFAULT_STORAGE_LIMITS, StorageLimits
@@ -62,7 +62,7 @@ class BucketRegistry(HostedReads):
 
     `host` is what references to its images carry; `clock` gives seconds since the epoch; content
     that is more than `quota` allows is refused. `fence` raises where a leader that was deposed
-    would write.
+    would write. `owner` names the server whose replicas alone may use the bucket.
     Implements ServedRegistry; call `recover` before the first use.
     """
 
@@ -70,18 +70,19 @@ class BucketRegistry(HostedReads):
         self,
         bucket: S3Bucket,
         host: str,
-        listeners: Sequence[PushListener] = (),
         limits: StorageLimits = DEFAULT_STORAGE_LIMITS,
         clock: Callable[[], float] = time.time,
         quota: FindQuota = no_quota,
         fence: Callable[[], None] = lambda: None,
+        owner: str = "",
     ) -> None:
         self._bucket = bucket
         self._host = host
-        self._listeners = list(listeners)
+        self._listeners: list[PushListener] = []
         self._limits = limits
         self._clock = clock
         self._quota = quota
+        self._owner = owner
         self._indexes = RepositoryIndexes(bucket, fence)
         self._contents = BucketContents(bucket)
         self._usage = BucketUsage(self._indexes)
@@ -103,6 +104,8 @@ class BucketRegistry(HostedReads):
     async def recover(self) -> None:
         """Check that the bucket can be used; raises StorageError."""
         await require_fit(self._bucket)
+        if self._owner:
+            await claim(self._bucket, self._owner)
 
     async def follow(
         self, report: Callable[[StorageError | None], None] = _ignore, pause: float = LOOKS
