@@ -40,6 +40,7 @@ _PORT = re.compile(
     r"(?:/(?P<protocol>tcp|udp))?"
 )
 _DAILY = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
+_INSTEAD = "or change them with the same options: `upwell add … -o yaml | upwell apply -f -`"
 _MAX_PORT = 65535
 _HTTP_PORTS = frozenset({80, 3000, 5000, 8000, 8080, 8888, 9090})
 """Ports of containers at which most images speak HTTP."""
@@ -261,7 +262,7 @@ def add(ctx: click.Context, image: str, output: str) -> None:
         return
 
     async def work(client: ApiClient) -> None:
-        await refuse_existing(client, manifests)
+        await refuse_existing(client, manifests, instead=_INSTEAD)
         if not options.dry_run:
             await try_all(client, manifests)
         await apply_all(client, manifests, dry_run=options.dry_run)

@@ -11,9 +11,15 @@ from upwell.store.interface import ApiClient, NotFoundError
 
 
 async def refuse_existing(
-    client: ApiClient, manifests: Sequence[LoadedManifest], shared_streams: Collection[str] = ()
+    client: ApiClient,
+    manifests: Sequence[LoadedManifest],
+    shared_streams: Collection[str] = (),
+    instead: str = "or delete them first",
 ) -> None:
-    """Raise CommandError if an object exists that is no stream which is shared."""
+    """Raise CommandError if an object exists that is no stream which is shared.
+
+    `instead` ends the message: what to do unless it is another name.
+    """
     existing = []
     for manifest in manifests:
         wanted = manifest.resource
@@ -27,7 +33,7 @@ async def refuse_existing(
     if existing:
         raise CommandError(
             f"nothing was created: these objects exist: {', '.join(existing)}; choose another"
-            " --name, or delete them first",
+            f" --name, {instead}",
             Exit.USAGE,
         )
 

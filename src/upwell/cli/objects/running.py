@@ -1,5 +1,6 @@
 """Wait until new workloads run, and the addresses of their Routes."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -7,8 +8,7 @@ from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.conditions import find
 from upwell.api.route import Route
 from upwell.cli.core.documents import LoadedManifest
-from upwell.cli.core.durations import within
-from upwell.cli.core.errors import CommandError
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
@@ -42,18 +42,29 @@ async def wait_until_running(
         name = full_name(one)
         hint = f"`upwell explain {one.KIND.singular}/{one.name}` says why"
         with ProgressLine() as line:
+            texts = [""]
 
-            def changed(state: _Running, name: str = name, line: ProgressLine = line) -> None:
-                line.show(f"{name}: {rollout_of(state).text}")
+            def changed(
+                state: _Running,
+                name: str = name,
+                line: ProgressLine = line,
+                texts: list[str] = texts,
+            ) -> None:
+                texts[:] = [rollout_of(state).text]
+                line.show(f"{name}: {texts[0]}")
 
             def tell(fault: str, line: ProgressLine = line) -> None:
                 line.clear()
                 echo(f"waits: {fault}", err=True)
 
-            async with within(seconds, f"{name} does not run yet; {hint}"), side_by_side() as group:
-                telling = group.create_task(tell_obstacles(client, found, tell))
-                last = await until(client, one, _has_ended, changed=changed)
-                telling.cancel()
+            try:
+                async with asyncio.timeout(seconds or None), side_by_side() as group:
+                    telling = group.create_task(tell_obstacles(client, found, tell))
+                    last = await until(client, one, _has_ended, changed=changed)
+                    telling.cancel()
+            except TimeoutError:
+                state = f"{name} does not run yet, after {seconds:g} s: {texts[0]}; {hint}"
+                raise CommandError(state, Exit.TIMEOUT) from None
         if not _is_available(last):
             raise CommandError(f"{name} does not run: {rollout_of(last).text}; {hint}")
         echo(f"{name} runs", err=True)

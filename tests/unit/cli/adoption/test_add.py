@@ -46,6 +46,7 @@ def test_one_line_makes_all_objects_and_says_what_is_next(upwell: Upwell) -> Non
     again = upwell("add", NGINX)
     assert again.exit_code == 2
     assert "these objects exist" in again.stderr
+    assert "`upwell add … -o yaml | upwell apply -f -`" in again.stderr
 
 
 @pytest.mark.parametrize("source", ["./db", "../db", "~/db", "srv/db"])

@@ -47,4 +47,7 @@ def test_it_waits_until_it_runs(upwell: Callable[..., "Result"]) -> None:
 def test_it_says_what_to_look_at_when_it_does_not_run(upwell: Callable[..., "Result"]) -> None:
     done = upwell(*NEW, "--wait", "--timeout", "1s")
     assert done.exit_code == 5
-    assert "deployment.apps/shop does not run yet; `upwell explain deployment/shop`" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "error: deployment.apps/shop does not run yet, after 1 s: the server has not seen the last"
+        " change yet; `upwell explain deployment/shop` says why"
+    )
