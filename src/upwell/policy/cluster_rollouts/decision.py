@@ -139,7 +139,7 @@ def set_images(
     before = declared_images(workload, images)
     good = note.good
     if not note.images or observed.state is RolloutState.COMPLETE:
-        good = {slot[0]: image for slot, image in before.items()}
+        good = {slot[0]: image for slot, image in before.items() if image.strip()}
     replaced = {slot[0] for slot in wanted}
     after = RolloutNote(
         {slot[0]: image for slot, image in images.items()},

@@ -12,6 +12,7 @@ from typing import Any
 from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob
 from upwell.api.meta import Resource
 from upwell.cluster.interface import FIELD_MANAGER
+from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.triggers import Slot
 
 GITOPS_MANAGERS = (
@@ -53,8 +54,10 @@ def ownership(
     """Return who owns the images of these containers.
 
     With `set_before`, Upwell has set them once: who took one back, and is no person that applied
-    the whole manifest again, keeps it. With `staged`, a stage of a Pipeline sets them.
+    the whole manifest again, keeps it. With `staged`, a stage of a Pipeline sets them. A blank
+    image is none: whoever writes that asks for one (OpenShift's image triggers).
     """
+    declared = declared_images(workload, slots := tuple(slots))
     taken: dict[Slot, str] = {}
     given: set[Slot] = set()
     updated: set[Slot] = set()
@@ -66,7 +69,8 @@ def ownership(
                 updated.add(slot)
                 continue
             may_declare = not set_before or manager in _DECLARERS
-            if manager in authors and may_declare and not is_gitops(manager):
+            asks = not declared.get(slot, "").strip() or (manager in authors and may_declare)
+            if asks and not is_gitops(manager):
                 given.add(slot)
             else:
                 taken[slot] = manager

@@ -40,7 +40,12 @@ from upwell.policy.cluster_rollouts.field_owners import TRIGGERS_PATH, image_pat
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
 from upwell.policy.rollouts.image_ownership import declared_images
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Reason
+from upwell.policy.rollouts.triggers import (
+    HOLD_ANNOTATION,
+    HOLD_UNTIL_ANNOTATION,
+    Reason,
+    with_images,
+)
 from upwell.policy.waves.stop import WAVE_LABEL
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.builds.index import BuildIndex
@@ -411,6 +416,25 @@ async def test_a_namespace_without_a_pod_yet_is_kept_current(setup: ClusterSetup
     stored = await setup.store.create(workload(Deployment))
     await move_tag(setup.store, "good")
     assert declared_images(await setup.roll(stored), [SLOT]) == {SLOT: image("good")}
+
+
+async def test_a_blank_image_is_none_whoever_has_set_it(setup: ClusterSetup) -> None:
+    blank = workload(Deployment, "kubectl-patch")
+    stored = await setup.store.create(with_images(blank, {SLOT: " "}))
+    await move_tag(setup.store, "good")
+
+    rolled = await setup.roll(stored)
+
+    assert image_of(rolled) == image("good")
+    assert RolloutNote.of(rolled).good == {}, "nothing ran before that could be put back"
+
+
+async def test_a_manager_that_serves_git_keeps_a_blank_image(setup: ClusterSetup) -> None:
+    blank = workload(Deployment, "argocd-controller")
+    stored = await setup.store.create(with_images(blank, {SLOT: " "}))
+    await move_tag(setup.store, "good")
+
+    assert image_of(await setup.roll(stored)) == " "
 
 
 async def test_a_person_who_set_the_image_by_hand_keeps_it(setup: ClusterSetup) -> None:

@@ -105,7 +105,7 @@ def granted(cluster: KitCluster) -> Iterator[KitCluster]:
 
 
 @on_demand(
-    "tests/contract/kubernetes/test_served_cluster.py"
+    "tests/contract/kubernetes/served/test_served_cluster.py"
     "::test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not"
 )
 def test_each_right_to_write_is_named_where_it_lacks_and_used_when_it_is_given(
