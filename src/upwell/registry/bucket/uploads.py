@@ -105,7 +105,7 @@ class BucketUploads:
         try:
             await self._usage.grow(repository, key, 0, quota)
             state = UploadState(algorithm)
-            etag = await self._bucket.put(key, _encode(state), IfMatch(None))
+            etag = await _written(self._bucket, key, state, IfMatch(None))
         except BaseException:
             self._usage.end(key)
             raise
@@ -254,8 +254,14 @@ class BucketUploads:
         if state.rest:
             raw = await self._contents.read_exactly(state.rest, state.rest_size)
             parts.append(await self._bucket.put_part(key, state.multipart, len(parts) + 1, raw))
-        await self._bucket.complete_upload(key, state.multipart, parts)
+        gone: UploadGoneError | None = None
+        try:
+            await self._bucket.complete_upload(key, state.multipart, parts)
+        except UploadGoneError as error:
+            gone = error  # unless the answer to the first try was lost
         if await self._bucket.size(key) != state.offset:
+            if gone is not None:
+                raise gone
             raise BucketAnswerError(self._bucket.name, "an object is not as long as its parts")
         return state.content
 
@@ -419,10 +425,22 @@ class _Writing:
     async def _write(self, state: UploadState) -> None:
         before = self.session.state
         condition = IfMatch(self.session.etag)
-        self.session.etag = await self._bucket.put(self.session.key, _encode(state), condition)
+        self.session.etag = await _written(self._bucket, self.session.key, state, condition)
         self.session.state = state
         if before.rest and before.rest != state.rest:
             await self._bucket.delete(key_of(before.rest))
+
+
+async def _written(bucket: S3Bucket, key: str, state: UploadState, condition: IfMatch) -> str:
+    """Write the state of an upload, and return its ETag; raises PreconditionError."""
+    raw = _encode(state)
+    try:
+        return await bucket.put(key, raw, condition)
+    except PreconditionError:
+        found = await bucket.get(key, _MAX_SESSION_BYTES)
+        if found is None or found.raw != raw:  # else the answer to the first try was lost
+            raise
+        return found.etag
 
 
 def _key(repository: str, upload: str) -> str:
