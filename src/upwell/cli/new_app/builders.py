@@ -53,16 +53,19 @@ def builders() -> None:
     """
 
 
-@builders.command("list", epilog=examples("upwell builders list", "upwell builders list -o json"))
-@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@builders.command("list", epilog=examples("upwell builders list", "upwell builders list -o wide"))
+@output_option(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def list_builders(session: Session, output: str) -> None:
-    """List the builder images that there are, or can be, and how old they and their bases are."""
+    """List the builder images that there are, or can be, and how old they and their bases are.
+
+    `-o wide` adds the packages of each.
+    """
 
     async def work(client: ApiClient) -> None:
         found = await _built(client, session.namespace)
-        if output != Format.TABLE:
+        if output not in {Format.TABLE, Format.WIDE}:
             write_report("BuilderList", [found[name].data() for name in BUILDERS], output)
             return
         now = clock.now()
@@ -70,7 +73,8 @@ def list_builders(session: Session, output: str) -> None:
             ("LANGUAGE", "IMAGE", "BUILT", "BASE", "BASE MADE", "PACKAGES")
         ]
         rows += [found[name].row(now) for name in BUILDERS]
-        echo_table(rows)
+        is_wide = output == Format.WIDE
+        echo_table(rows if is_wide else [row[:-1] for row in rows], is_wide=is_wide)
 
     session.run(work)
 
