@@ -123,7 +123,7 @@ async def test_a_disk_that_fills_in_the_loop_stops_no_server(leave: int) -> None
             return anew and await answer(made.router_port, "web.test") == "1.0"
 
         async def build_started() -> bool:
-            return "build started" in made.log()
+            return "build created" in made.log()
 
         async def refused() -> bool:
             code, text = await record(made)

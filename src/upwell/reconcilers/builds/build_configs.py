@@ -137,7 +137,7 @@ class BuildConfigs:
                 )
             raise ConflictError(config.key) from error
         self._started[config.key] = started
-        log.info("build started", extra={"key": str(started.key), "causes": len(decision.causes)})
+        log.info("build created", extra={"key": str(started.key), "causes": len(decision.causes)})
         return UpToDate("BuildStarted", f"build {started.name} was started")
 
     async def _renew(self, config: BuildConfig, queued: Build, new: Build) -> Decision:

@@ -321,7 +321,8 @@ def _refused(
 
 
 def _failure(tag: TagReference, state: ImportState, reason: str, message: str) -> TagOutcome:
-    log.warning("import failed", extra={"tag": tag.name, "source": state.source, "reason": reason})
+    # The Event of it is a line of the log, with its object and the whole message.
+    log.debug("import failed", extra={"tag": tag.name, "source": state.source, "reason": reason})
     return TagOutcome(tag.name, state, failure(reason, message, tag.generation))
 
 
