@@ -6,17 +6,24 @@ looks after cannot be put back so: whoever has the former package installs that.
 
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.app.setup.setup import is_service_active, restart_service, stop_service
 from upwell.machine.folder import remove_deep
 from upwell.machine.process import run_command
-from upwell.policy.setup.upgrade import Installer, installer_of, upgrade_command
+from upwell.policy.setup.upgrade import (
+    RECEIPTS,
+    Installer,
+    installer_of,
+    source_of,
+    upgrade_command,
+)
 
 _INSTALL_SECONDS = 1800.0
 _CHECK_SECONDS = 60.0
+_MAX_RECEIPT_BYTES = 1024 * 1024
 _DATABASE = "upwell.db"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Version of the interpreter that this runs with, which a new environment gets too."""
@@ -32,12 +39,25 @@ class InstalledEnvironment:
 
     prefix: Path
     installer: Installer
+    source: str = ""
+    """File or address that it was installed from; empty: by its name."""
 
     @classmethod
     def find(cls, prefix: Path = Path(sys.prefix)) -> "InstalledEnvironment":
         """Return the present one; raises UnknownInstallerError."""
         files = {one.name for one in prefix.iterdir()}
-        return cls(prefix, installer_of(str(prefix), files))
+        installer = installer_of(str(prefix), files)
+        if installer not in RECEIPTS:
+            return cls(prefix, installer)
+        with (prefix / RECEIPTS[installer]).open("rb") as file:
+            receipt = file.read(_MAX_RECEIPT_BYTES).decode(errors="replace")
+        return cls(prefix, installer, source_of(installer, receipt))
+
+    def command(self, file: str) -> Sequence[str]:
+        """Return the command that installs another version; raises UnknownInstallerError."""
+        return upgrade_command(
+            self.installer, file, PYTHON, prefix=str(self.prefix), source=self.source
+        )
 
     @property
     def program(self) -> Path:
@@ -56,15 +76,20 @@ async def upgrade(
 ) -> str:
     """Install another version, restart the service if it runs, and return the new version.
 
-    Raises UpgradeFailedError; then, and where it is cancelled, the version before is in place again
-    where that can be.
+    Raises UnknownInstallerError, with nothing changed, or UpgradeFailedError; then, and where it is
+    cancelled, the version before is in place again where that can be.
     """
+    command = found.command(file)
     is_active = await is_service_active()
     copies = _schema_copies(data_dir)
     if found.installer is not Installer.APT:
         _keep(found)
     try:
-        return await _upgrade(found, file, tell, is_active=is_active)
+        version = await _upgrade(found, command, tell, is_active=is_active)
+        if file and not found.source and found.installer in RECEIPTS:
+            # pipx would keep a file as what was asked for, and install it again for ever.
+            receipt = RECEIPTS[found.installer]
+            shutil.copy2(found.kept / receipt, found.prefix / receipt)
     except BaseException as error:
         # An interruption too: it may have come while half of the new version was there.
         if is_active:
@@ -76,6 +101,8 @@ async def upgrade(
             raise UpgradeFailedError(f"{error}; {_what_is_there(found)}") from error
         tell(_what_is_there(found))
         raise
+    else:
+        return version
     finally:
         remove_deep(found.kept)
 
@@ -95,9 +122,12 @@ def _keep(found: InstalledEnvironment) -> None:
 
 
 async def _upgrade(
-    found: InstalledEnvironment, file: str, tell: Callable[[str], None], *, is_active: bool
+    found: InstalledEnvironment,
+    command: Sequence[str],
+    tell: Callable[[str], None],
+    *,
+    is_active: bool,
 ) -> str:
-    command = upgrade_command(found.installer, file, PYTHON)
     tell(" ".join(command))
     done = await run_command(*command, seconds=_INSTALL_SECONDS)
     if done.code:

@@ -7,7 +7,7 @@ import click
 
 from upwell import __version__
 from upwell.app.backup.making import make_backup
-from upwell.app.setup.upgrading import PYTHON, InstalledEnvironment, UpgradeFailedError
+from upwell.app.setup.upgrading import InstalledEnvironment, UpgradeFailedError
 from upwell.app.setup.upgrading import upgrade as upgrade_installation
 from upwell.backup.interface import BackupError, BackupLimits, BackupPart
 from upwell.cli.core.connection import cancel_at_end, run_awaited
@@ -16,7 +16,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.options import data_dir_option
 from upwell.machine import clock
-from upwell.policy.setup.upgrade import UnknownInstallerError, upgrade_command
+from upwell.policy.setup.upgrade import UnknownInstallerError
 
 
 @click.command(
@@ -47,11 +47,12 @@ def upgrade(file: Path | None, data_dir: Path, backup_file: Path | None, *, dry_
     """
     try:
         found = InstalledEnvironment.find()
+        source = "" if file is None else str(file.absolute())
+        command = found.command(source)
     except UnknownInstallerError as error:
         raise CommandError(str(error)) from error
-    source = "" if file is None else str(file.absolute())
     if dry_run:
-        echo(" ".join(upgrade_command(found.installer, source, PYTHON)))
+        echo(" ".join(command))
         return
     if os.geteuid() != 0:
         raise CommandError("the upgrade takes root's rights: call it with sudo")
@@ -67,7 +68,10 @@ def upgrade(file: Path | None, data_dir: Path, backup_file: Path | None, *, dry_
         version = run_awaited(work())
     except UpgradeFailedError as error:
         raise CommandError(str(error)) from error
-    echo(f"{version} in place of {__version__}")
+    if version.rpartition(" ")[2] == __version__:
+        echo(f"{version} is in place, as before: {found.installer} has found no other version")
+    else:
+        echo(f"{version} in place of {__version__}")
 
 
 def _back_up(data_dir: Path, path: Path) -> None:

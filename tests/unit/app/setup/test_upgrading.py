@@ -17,6 +17,7 @@ echo "uv $@" >> {log}
 [ ! -p {folder}/endless ] || {{ rm {prefix}/bin/upwell; cat {folder}/endless; }}
 cp {folder}/new-program {prefix}/bin/upwell
 touch {prefix}/new
+echo '# changed' > {prefix}/uv-receipt.toml
 """
 SYSTEMCTL = """\
 #!/bin/sh
@@ -52,9 +53,9 @@ class PlayedMachine:
         path.write_text(text)
         path.chmod(0o755)
 
-    async def upgrade(self) -> str:
+    async def upgrade(self, file: str = "") -> str:
         found = InstalledEnvironment.find(self.prefix)
-        return await upgrade(found, "", self.data, lambda _: None)
+        return await upgrade(found, file, self.data, lambda _: None)
 
     def calls(self) -> list[str]:
         return self.log.read_text().splitlines()
@@ -80,6 +81,13 @@ async def test_the_new_version_serves_and_nothing_of_the_old_one_is_left(
         "uv tool upgrade upwell",
         "systemctl restart upwell.service",
     ]
+
+
+async def test_after_the_version_of_a_file_the_newest_is_found(machine: PlayedMachine) -> None:
+    assert await machine.upgrade("/root/upwell-1.1.whl") == "upwell 1.1"
+    into = f"uv pip install --python {machine.prefix}/bin/python /root/upwell-1.1.whl"
+    assert machine.calls()[1] == into
+    assert (machine.prefix / "uv-receipt.toml").read_text() == ""
 
 
 @pytest.mark.parametrize(
