@@ -18,15 +18,15 @@ _LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "python": ("requirements.txt", "setup.py", "pyproject.toml"),
     "php": ("composer.json", "index.php"),
     "ruby": ("Gemfile", "config.ru"),
-    "nodejs": ("package.json",),
-    "java": ("pom.xml", "build.gradle"),
+    "java": ("pom.xml", "gradlew", "build.gradle", "build.gradle.kts"),
     "golang": ("go.mod", "main.go"),
+    "nodejs": ("package.json",),
     "perl": ("cpanfile", "index.pl"),
     "static": ("index.html", "public/index.html", "site/index.html"),
 }
 """Builders, as OpenShift calls their streams, and the files that ask for each.
 
-Node comes after PHP and Ruby, whose applications have a package.json for their assets.
+Node comes after those whose applications may have a package.json for their assets.
 """
 
 

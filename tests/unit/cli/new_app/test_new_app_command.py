@@ -360,7 +360,17 @@ def test_a_language_with_a_builder_image_gets_it(upwell: Upwell, clone: Path) ->
     assert "Deployment/python-builder" not in made
 
 
-@pytest.mark.parametrize(("file", "language"), [("composer.json", "php"), ("Gemfile", "ruby")])
+@pytest.mark.parametrize(
+    ("file", "language"),
+    [
+        ("composer.json", "php"),
+        ("Gemfile", "ruby"),
+        ("pom.xml", "java"),
+        ("gradlew", "java"),
+        ("build.gradle.kts", "java"),
+        ("go.mod", "golang"),
+    ],
+)
 def test_a_package_json_for_assets_does_not_make_it_node(
     upwell: Upwell, clone: Path, file: str, language: str
 ) -> None:
