@@ -23,7 +23,7 @@ from upwell.store.kubernetes import KubernetesStore
 pytestmark = pytest.mark.benchmark
 
 NAMESPACE = "failover"
-ROUNDS = 5
+ROUNDS = 10
 SETTINGS = """\
 on = "kubernetes"
 [kubernetes]
