@@ -77,10 +77,7 @@ async def hosting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             prefix = f"{tmp_path.name}/"
             bucket = await stack.enter_async_context(bucket_at(url, tmp_path, prefix=prefix))
             registry = BucketRegistry(bucket, HOST)
-        if request.param != "bucket of moto":
-            # moto decides on several threads at once: now and then two of the writers of the probe
-            # win, and it is refused, as it should be.
-            await registry.recover()
+        await registry.recover()
         yield registry
 
 
