@@ -1,6 +1,6 @@
-"""Clients that push blobs of 1 MiB, and as many that pull them, in a process of their own.
+"""Clients that push blobs, and as many that pull them, in a process of their own.
 
-python -m tests.support.benchmarks.registry_load HOST:PORT TOKEN SECONDS CLIENTS_OF_EACH_SORT
+python -m tests.support.benchmarks.registry_load HOST:PORT TOKEN SECONDS CLIENTS_OF_EACH_SORT MIB
 
 prints the MiB that were pushed and pulled in a second.
 """
@@ -18,12 +18,17 @@ from yarl import URL
 from upwell.oci import Digest
 
 _MIB = 1024 * 1024
-_CONTENTS = 64
+_CONTENTS_MIB = 64
 
 
-async def load(host: str, token: str, seconds: float, clients: int) -> tuple[float, float]:
-    """Push and pull as so many clients each; return the MiB of both in a second."""
-    contents = [os.urandom(_MIB) for _ in range(_CONTENTS)]
+async def load(
+    host: str, token: str, seconds: float, clients: int, mib: int
+) -> tuple[float, float]:
+    """Push and pull blobs of `mib` MiB as so many clients each; return the MiB of both in a second.
+
+    What is pushed cannot be compressed.
+    """
+    contents = [os.urandom(mib * _MIB) for _ in range(max(_CONTENTS_MIB // mib, 1))]
     named = [(content, str(Digest.of(content))) for content in contents]
     run, numbers = os.urandom(4).hex(), count()
     there: list[str] = []
@@ -31,7 +36,7 @@ async def load(host: str, token: str, seconds: float, clients: int) -> tuple[flo
 
     async def push() -> None:
         number = next(numbers)
-        content, digest = named[number % _CONTENTS]
+        content, digest = named[number % len(named)]
         blobs = f"http://{host}/v2/bench/load{run}{number}/blobs"
         async with session.post(f"{blobs}/uploads/") as answer:
             place = str(answer.url.join(URL(answer.headers["Location"])))
@@ -39,12 +44,12 @@ async def load(host: str, token: str, seconds: float, clients: int) -> tuple[flo
         async with session.put(url, data=content) as answer:
             assert answer.status == 201, answer.status
         there.append(f"{blobs}/{digest}")
-        moved["pushed"] += 1
+        moved["pushed"] += mib
 
     async def pull() -> None:
         async with session.get(there[next(numbers) % len(there)]) as answer:
-            assert len(await answer.read()) == _MIB
-        moved["pulled"] += 1
+            assert len(await answer.read()) == mib * _MIB
+        moved["pulled"] += mib
 
     async def client(work: Callable[[], Awaitable[None]]) -> None:
         while time.perf_counter() < began + seconds:
@@ -62,6 +67,6 @@ async def load(host: str, token: str, seconds: float, clients: int) -> tuple[flo
 
 
 if __name__ == "__main__":
-    found = load(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
-    pushed, pulled = asyncio.run(found)
+    place, login, during, *counts = sys.argv[1:]
+    pushed, pulled = asyncio.run(load(place, login, float(during), *map(int, counts)))
     sys.stdout.write(f"{pushed:.1f} {pulled:.1f}\n")

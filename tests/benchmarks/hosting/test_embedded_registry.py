@@ -1,6 +1,6 @@
 """The registry of a running `upwell serve` beside docker-registry and distribution 3, in turns.
 
-pytest -m benchmark -s tests/benchmarks/test_embedded_registry.py
+pytest -m benchmark -s tests/benchmarks/hosting/test_embedded_registry.py
 """
 
 import asyncio
@@ -9,15 +9,14 @@ import os
 import statistics
 import sys
 import time
-from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.support.benchmarks.processor_time import listener, process_seconds
 from tests.support.benchmarks.ratios import Ratios
+from tests.support.benchmarks.registry_clients import RegistryRates, load, served, spread
 from tests.support.benchmarks.registry_peers import registry_peers
 from tests.support.installation.installation import Installation, installation
 from tests.support.registry.docker_registry import push_image
@@ -126,12 +125,6 @@ async def test_against_other_registries(
         ratios.note_speed(f"embedded registry, {unit} of {name}", statistics.median(by_turn))
 
 
-def spread(values: Iterable[float], digits: int = 0) -> str:
-    """Return the median with its quartiles."""
-    low, middle, high = statistics.quantiles(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
 @dataclass(frozen=True)
 class ApiMeter:
     """Asks the API for a list, one time after the other."""
@@ -152,64 +145,27 @@ class ApiMeter:
         return found
 
 
-@dataclass(frozen=True)
-class Served:
-    """Pushes and pulls that a server served for a while."""
-
-    pushed: float
-    """MiB a second, as `pulled`."""
-    pulled: float
-    cpu: float
-    """Processor seconds for a GiB of both."""
-
-    @property
-    def moved(self) -> float:
-        """MiB a second of both."""
-        return self.pushed + self.pulled
-
-
-async def load(host: str, token: str, each: int) -> tuple[float, float]:
-    """Push and pull as so many clients each, in another process; return MiB a second of both."""
-    clients = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.benchmarks.registry_load", host, token),
-        *(str(LOAD_SECONDS), str(each)),
-        stdout=PIPE,
-    )
-    pushed, pulled = map(float, (await clients.communicate())[0].split())
-    assert clients.returncode == 0
-    return pushed, pulled
-
-
 async def busy(server: Installation, each: int) -> None:
     """Let so many clients of each sort push and pull, or none."""
     if each:
-        await load(f"127.0.0.1:{server.port}", server.token, each)
+        await load(f"127.0.0.1:{server.port}", server.token, LOAD_SECONDS, each)
     else:
         await asyncio.sleep(LOAD_SECONDS)
-
-
-async def served(host: str, token: str) -> Served:
-    """Have a server pushed to and pulled from by `MANY` clients each."""
-    pid = listener(int(host.rpartition(":")[2]))
-    used = process_seconds(pid)
-    pushed, pulled = await load(host, token, MANY)
-    used = process_seconds(pid) - used
-    return Served(pushed, pulled, used / ((pushed + pulled) * LOAD_SECONDS / 1024))
 
 
 async def test_sixteen_push_while_sixteen_pull(tmp_path: Path, ratios: Ratios) -> None:
     async with installation() as made, registry_peers(tmp_path) as peers:
         host = f"127.0.0.1:{made.port}"
         hosts = {OURS: host, **peers}
-        moved: dict[str, list[Served]] = {name: [] for name in hosts}
+        moved: dict[str, list[RegistryRates]] = {name: [] for name in hosts}
         for _ in range(MANY_ROUNDS):
             for name, one in hosts.items():
-                moved[name].append(await served(one, made.token))
+                moved[name].append(await served(one, made.token, LOAD_SECONDS, MANY))
     for name, found in moved.items():
         pushed, pulled, cpu = (
-            spread([served.pushed for served in found]),
-            spread([served.pulled for served in found]),
-            spread([served.cpu for served in found], 2),
+            spread([one.pushed for one in found]),
+            spread([one.pulled for one in found]),
+            spread([one.cpu for one in found], 2),
         )
         write(f"{name}: {pushed} MiB/s pushed, {pulled} pulled, {cpu} s of processor a GiB")
     ours = moved.pop(OURS)
