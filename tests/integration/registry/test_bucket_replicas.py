@@ -212,6 +212,55 @@ async def test_a_replica_that_dies_at_any_request_leaves_nothing_half(
     assert steps > 10
 
 
+async def linked_and_not_ended(replicas: SharedBucket) -> str:
+    """Let a replica die between the link of a blob and the end of its upload."""
+    registry = await replicas.another()
+    upload = await registry.start_upload(APP)
+    await registry.append(APP, upload, body(b"layer"))
+
+    async def dead(request: web.BaseRequest) -> web.StreamResponse | None:
+        return web.Response(status=500) if request.method == "DELETE" else None
+
+    replicas.s3.fault = dead
+    with pytest.raises(RegistryError):
+        await registry.finish_upload(APP, upload, Digest.of(b"layer"))
+    replicas.s3.fault = None
+    return upload
+
+
+async def test_a_blob_stays_whose_upload_a_dead_replica_has_not_forgotten(
+    replicas: SharedBucket,
+) -> None:
+    other = await replicas.another()
+    await push_blob(other, APP, CONFIG)
+    await linked_and_not_ended(replicas)
+    raw = of_layer(b"layer")
+    await other.put_manifest(ManifestPush(APP, raw, MediaType.OCI_MANIFEST, "v1"))
+
+    await everything_old(replicas, other)
+
+    assert not [key for key in replicas.s3.objects if key.startswith("ours/uploads/")]
+    assert await read(await replicas.another(), Digest.of(b"layer")) == b"layer"
+
+
+@pytest.mark.parametrize("then", ["cancel", "append", "finish otherwise"])
+async def test_a_blob_stays_whatever_its_client_does_with_the_upload_it_was(
+    replicas: SharedBucket, then: str
+) -> None:
+    other = await replicas.another()
+    upload = await linked_and_not_ended(replicas)
+    if then == "cancel":
+        await other.cancel_upload(APP, upload)
+    elif then == "append":
+        with pytest.raises(UploadUnknownError):
+            await other.append(APP, upload, body(b" and more"))
+    else:
+        with pytest.raises(RegistryError):
+            await other.finish_upload(APP, upload, Digest.of(b"another"))
+
+    assert await read(await replicas.another(), Digest.of(b"layer")) == b"layer"
+
+
 async def everything_old(replicas: SharedBucket, registry: BucketRegistry) -> None:
     """Let everything be days old, and collect garbage."""
     for one in (*replicas.s3.objects.values(),):

@@ -66,6 +66,11 @@ class UploadState:
     rest_size: int = 0
 
     @property
+    def is_whole(self) -> bool:
+        """True if all bytes are one content, which is or will be linked: none may follow."""
+        return bool(self.content) and not self.multipart
+
+    @property
     def contents(self) -> set[str]:
         """IDs that must stay while the upload goes on."""
         return {self.content, self.rest} - {""}
@@ -157,6 +162,7 @@ class BucketUploads:
         failure: Exception | None = None
         try:
             async for piece in body:
+                _require_open(session, piece)
                 received += len(piece)
                 self._require_room(session.repository, received)
                 await self._usage.grow(session.repository, session.key, received, quota)
@@ -176,7 +182,8 @@ class BucketUploads:
     async def finish(self, repository: str, upload: str, digest: Digest) -> tuple[str, int]:
         """Make an upload content; return its ID and size. `end` it when it is linked.
 
-        Raises DigestMismatchError, dropping the upload.
+        Raises DigestMismatchError, dropping the upload, and UploadBusyError where another replica
+        has gone on with it.
         """
         with self._exclusive(repository, upload):
             session = await self._session(repository, upload, fresh=True)
@@ -193,7 +200,20 @@ class BucketUploads:
             if actual != digest:
                 await self._drop(session)
                 raise DigestMismatchError(repository, digest, actual)
+            if not state.multipart and not state.is_whole:
+                await self._make_whole(session, content, upload)
             return content, state.offset
+
+    async def _make_whole(self, session: _Session, content: str, upload: str) -> None:
+        """Tell the bucket that the last bytes are all there are: whoever finds them keeps them."""
+        state = replace(session.state, content=content, rest="", rest_size=0)
+        try:
+            condition = IfMatch(session.etag)
+            session.etag = await _written(self._bucket, session.key, state, condition)
+        except PreconditionError:
+            self._known.pop(session.key, None)
+            raise UploadBusyError(session.repository, upload) from None
+        session.state = state
 
     async def end(self, repository: str, upload: str) -> None:
         """Forget an upload that is linked; its content stays."""
@@ -246,7 +266,7 @@ class BucketUploads:
         """Return the ID of the content that all bytes are, complete in the bucket."""
         state = session.state
         if not state.multipart:
-            return state.rest or await self._contents.write(b"")
+            return state.content or state.rest or await self._contents.write(b"")
         key = key_of(state.content)
         if await self._bucket.size(key) == state.offset:  # completed before a crash
             return state.content
@@ -274,8 +294,9 @@ class BucketUploads:
             state = session.state
             if state.multipart:
                 await self._bucket.abort_upload(key_of(state.content), state.multipart)
-            if state.rest:
-                await self._bucket.delete(key_of(state.rest))
+                if state.rest:
+                    await self._bucket.delete(key_of(state.rest))
+            # Else the last bytes may be a blob by now, of another replica: they are collected.
 
     async def _session(self, repository: str, upload: str, *, fresh: bool = False) -> _Session:
         key = _key(repository, upload)
@@ -429,6 +450,11 @@ class _Writing:
         self.session.state = state
         if before.rest and before.rest != state.rest:
             await self._bucket.delete(key_of(before.rest))
+
+
+def _require_open(session: _Session, piece: bytes) -> None:
+    if piece and session.state.is_whole:
+        raise UploadUnknownError(session.repository, session.key.rpartition("/")[2])
 
 
 async def _written(bucket: S3Bucket, key: str, state: UploadState, condition: IfMatch) -> str:
