@@ -273,6 +273,8 @@ class _Applying:
             chosen = objects
             if unchecked:
                 chosen = [one for one in objects if "namespace" not in one["metadata"]]
+            if not chosen:
+                continue
             # Definitions are ours alone, whatever they were created by.
             force = self.force or is_definition
             for line in self.kubectl.apply(yaml_of(chosen), dry_run=self.dry_run, force=force):

@@ -17,6 +17,7 @@ while [ "${1#-}" != "$1" ]; do shift; done
 [ ! -e "$ANSWERS/$1-$2" ] || exec cat "$ANSWERS/$1-$2"
 [ ! -e "$ANSWERS/$1-fails" ] || { cat "$ANSWERS/$1-fails" >&2; exit 1; }
 [ "$1" != get ] || echo '{"items": []}'
+[ "$1" != apply ] || grep -q ^kind: || { echo "error: no objects passed to apply" >&2; exit 1; }
 """
 
 
@@ -112,6 +113,12 @@ def test_the_rights_of_an_installation_elsewhere_are_left_alone(
     assert "--namespace platform" in done.output
     assert " apply " not in calls(answers)
     assert " delete " not in calls(answers)
+
+
+def test_a_cluster_without_the_namespace_checks_what_belongs_to_none(answers: Path) -> None:
+    done = upwell("install", "kubernetes", "--dry-run=server")
+    assert done.exit_code == 0, done.output
+    assert "not checked: what is in namespace upwell" in done.output
 
 
 def test_a_refusal_is_told_once(answers: Path) -> None:
