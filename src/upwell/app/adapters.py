@@ -15,7 +15,7 @@ from upwell.app.clusters.opening import open_remote_clusters
 from upwell.app.configuration import write_configuration
 from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
-from upwell.app.kubernetes.cluster import OpenedCluster, open_cluster
+from upwell.app.kubernetes.cluster import OpenedCluster, open_cluster, server_name
 from upwell.app.machine.adapters import (
     MachineAdapters,
     MachineParts,
@@ -195,6 +195,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     remote = CachingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
     quota = image_quotas(store, settings.quota.of_namespaces)
+    has_bucket = bool(settings.embedded_registry.bucket.bucket)
+    owner = await _owner(cluster, paths.instance_id) if has_bucket else ""
     registries = await open_registries(
         settings,
         client,
@@ -202,12 +204,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         origins,
         disk,
         quota,
-        lambda: open_bucket(
-            settings.embedded_registry.bucket,
-            dialers.storage,
-            _owner(settings, paths.instance_id),
-            stack,
-        ),
+        lambda: open_bucket(settings.embedded_registry.bucket, dialers.storage, owner, stack),
     )
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
     outbox = await open_outbox(data, keyring, stack)
@@ -267,11 +264,11 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     return adapters
 
 
-def _owner(settings: ServerSettings, instance_id: str) -> str:
+async def _owner(cluster: OpenedCluster | None, instance_id: str) -> str:
     """Return what all replicas of the server, and no other server, are named."""
-    if settings.on == ServerPlatform.MACHINE:
+    if cluster is None:
         return f"server {instance_id}"
-    return f"cluster, namespace {settings.kubernetes.lease_namespace}"
+    return await server_name(cluster.client, cluster.lease)
 
 
 def _registry_hosts(settings: ServerSettings, authority: Path | None) -> RegistryHosts:

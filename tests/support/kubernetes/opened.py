@@ -24,7 +24,7 @@ def opened_cluster(
 ) -> OpenedCluster:
     """Return what a server has of a cluster; nobody stands for election."""
     seen = ClusterStore(client, frozenset(namespaces))
-    election = LeaderElection(client, Election("upwell", "upwell", "test"), wall=now)
-    leader = LeaderThread(election, client.close)
+    lease = Election("upwell", "upwell", "test")
+    leader = LeaderThread(LeaderElection(client, lease, wall=now), client.close)
     rights = ClusterRights(KubernetesAccessReviews(client.connection))
-    return OpenedCluster(seen, client, leader, namespaces, UnreadableObjects(), rights)
+    return OpenedCluster(seen, client, leader, namespaces, UnreadableObjects(), rights, lease)

@@ -7,6 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 from socket import gethostname
 
+from upwell.api.core import Namespace
 from upwell.app.kubernetes.admission import ClusterWebhook
 from upwell.cluster.errors import ClusterError
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
@@ -52,6 +53,8 @@ class OpenedCluster:
     """Objects that somebody has edited into nonsense."""
     rights: ClusterRights
     """Rights of the cluster's users, by its RBAC."""
+    lease: Election
+    """Lease that `leader` stands for."""
     webhook: ClusterWebhook | None = None
     """Webhook by which the cluster asks about writes; None: it has no port."""
 
@@ -98,8 +101,18 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         settings.kubernetes.namespaces,
         unreadable,
         ClusterRights(KubernetesAccessReviews(client.connection)),
+        election,
         await _webhook(settings, election.namespace, client),
     )
+
+
+async def server_name(store: Store, election: Election) -> str:
+    """Return what all replicas of a server, and no other server, are named; raises a StoreError.
+
+    `store` has all namespaces of the cluster: the uid of one that each has tells clusters apart.
+    """
+    cluster = (await store.get(Namespace, "", "kube-system")).metadata.uid
+    return f"cluster {cluster}, namespace {election.namespace}, lease {election.name}"
 
 
 async def _webhook(
