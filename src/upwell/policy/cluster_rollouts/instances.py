@@ -23,11 +23,12 @@ _STATES: Mapping[str, State] = {
 def instance_of(pod: Pod, owner: Owner) -> Instance:
     """Return a Pod as an instance of `owner`; its name is `NAMESPACE/NAME`."""
     status = pod.status
+    images = {one.name: one.image for one in (*pod.spec.init_containers, *pod.spec.containers)}
     ready = find(status.conditions, "Ready")
     started = status.start_time or pod.metadata.creation_timestamp or _LONG_AGO
     containers = (
-        *(_container(one, init=True) for one in status.init_container_statuses),
-        *(_container(one, init=False) for one in status.container_statuses),
+        *(_container(one, images, init=True) for one in status.init_container_statuses),
+        *(_container(one, images, init=False) for one in status.container_statuses),
     )
     is_ready = ready is not None and ready.is_true
     return Instance(
@@ -65,13 +66,16 @@ def pod_of(name: str) -> ObjectKey:
     return ObjectKey(Pod.KIND.kind, namespace, pod)
 
 
-def _container(status: ContainerStatus, *, init: bool) -> ObservedContainer:
+def _container(
+    status: ContainerStatus, images: Mapping[str, str], *, init: bool
+) -> ObservedContainer:
+    """Return a container; of its image, a status may have another name of the node's."""
     running, ended = status.state.running, status.state.terminated
     began = running if running is not None else ended
     return ObservedContainer(
         status.name,
         status.container_id,
-        status.image,
+        images.get(status.name, status.image),
         None,
         started_at=None if began is None else began.started_at,
         ended_at=None if ended is None else ended.finished_at,

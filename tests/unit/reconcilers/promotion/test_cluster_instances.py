@@ -137,13 +137,16 @@ class ClusterCheck:
         items = (await self.store.list(Job)).items
         return items[0] if items else None
 
-    async def ends(self, code: int) -> None:
-        """Let the cluster run the Job's Pod to its end."""
+    async def ends(self, code: int, image: str = IMAGE) -> None:
+        """Let the cluster run the Job's Pod, of an image, to its end."""
         job = await self.job()
         assert job is not None
         labels = {"job-name": job.name}
         phase = "Failed" if code else "Succeeded"
         found = pod(labels=labels, phase=phase, containerStatuses=[ended(code)])
+        containers = tuple(one.model_copy(update={"image": image}) for one in found.spec.containers)
+        spec = found.spec.model_copy(update={"containers": containers})
+        found = found.model_copy(update={"spec": spec})
         self.pods.shown = [OwnedPod(found, Owner("Job", "shop", job.name))]
         self.pods.written["test-x", "test"] = b"all is well\n"
 
@@ -184,6 +187,26 @@ async def test_a_job_whose_pods_the_cluster_refuses_says_by_whose_words(tmp_path
     late = await check.advance()
     assert late.phase is CheckPhase.INCONCLUSIVE
     assert words in late.message
+
+
+@pytest.mark.parametrize("code", [0, 1])
+async def test_a_test_by_another_image_than_the_releases_says_nothing_about_it(
+    tmp_path: Path, code: int
+) -> None:
+    check = ClusterCheck(tmp_path)
+    await check.advance()
+    other = f"registry.test/approved@{Digest.of(b'approved')}"
+    await check.ends(code, other)
+    found = await check.advance()
+    assert found.phase is CheckPhase.INCONCLUSIVE
+    assert found.message == f"the cluster ran container test by {other}, not by {IMAGE}"
+
+
+async def test_a_test_by_a_mirror_of_the_image_counts(tmp_path: Path) -> None:
+    check = ClusterCheck(tmp_path)
+    await check.advance()
+    await check.ends(0, f"mirror.test/app@{Digest.of(b'app')}")
+    assert (await check.advance()).phase is CheckPhase.PASSED
 
 
 async def test_pods_on_their_way_out_are_beside_nothing(tmp_path: Path) -> None:

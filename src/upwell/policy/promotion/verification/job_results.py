@@ -42,6 +42,18 @@ def killed_by_others(test: ObservedContainer | None) -> str:
     return "its process was killed (SIGKILL), and not for the memory that it used,"
 
 
+def of_another_image(wanted: str, test: ObservedContainer | None) -> str:
+    """Say that a test ran by another image than `wanted`, a pull spec; empty: not that is known.
+
+    A webhook of the cluster may have put it there. The same digest by another name, that of a
+    mirror, is the same image.
+    """
+    digest = wanted.partition("@")[2]
+    if test is None or not digest or test.image.partition("@")[2] == digest:
+        return ""
+    return f"the cluster ran container {test.name} by {test.image or 'no image'}, not by {wanted}"
+
+
 def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:
     """Say how the test went; `findings` is None where no report was asked for.
 

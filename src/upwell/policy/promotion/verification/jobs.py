@@ -107,12 +107,20 @@ def container_of_test(job: Job) -> str:
     return job.spec.template.spec.containers[0].name
 
 
+def image_of_test(subject: VerifiedRelease, test: JobCheck) -> str:
+    """Return the pull spec of the container that is the test; raises NoTestError."""
+    template = test.template or PodTemplate()
+    declared = template.spec.containers[0].image if template.spec.containers else ""
+    image = _image(subject, test) or declared
+    if not image:
+        raise NoTestError("no image: set component, image, or that of the template's container")
+    return image
+
+
 def _template(subject: VerifiedRelease, test: JobCheck) -> PodTemplate:
     template = test.template or PodTemplate()
     first, *others = template.spec.containers or (Container(name=_CONTAINER),)
-    image = _image(subject, test) or first.image
-    if not image:
-        raise NoTestError("no image: set component, image, or that of the template's container")
+    image = image_of_test(subject, test)
     changes = {
         "image": image,
         "command": test.command or first.command,

@@ -16,12 +16,14 @@ from upwell.policy.promotion.verification.job_results import (
     ObservedEnd,
     judge,
     killed_by_others,
+    of_another_image,
 )
 from upwell.policy.promotion.verification.jobs import (
     NoTestError,
     VerifiedRelease,
     build_job,
     container_of_test,
+    image_of_test,
     is_over,
     job_name,
     promotion_of,
@@ -92,6 +94,8 @@ class JobChecks:
             why = f"Job {name}{self._place}: {await self._state(job, instance)}"
             return attempt.goes_on(why, self._runtime.look_again)
         found = await self._judge(test, attempt, job, instance)
+        if other := _another_image(subject, test, job, instance):
+            found = replace(found, phase=CheckPhase.INCONCLUSIVE, message=other)
         verdict = replace(found, message=f"{found.message}{self._place}")
         began = instance.started_at if instance is not None else attempt.now
         step = attempt.ended(verdict)
@@ -138,7 +142,7 @@ class JobChecks:
         try:
             await self._jobs.create(job)
         except (StoreError, WorkloadError) as error:
-            if error.retryable or not may_be_lifted(error):
+            if not may_be_lifted(error):
                 raise
             why = f"Job {job.name}{self._place} is refused: {error}"
             return attempt.goes_on(why, _REFUSED_SECONDS)
@@ -192,6 +196,17 @@ def _test(job: Job, instance: Instance | None) -> Test:
         return Test("", name, job.namespace)
     times = [one.started_at for one in instance.containers if one.name == name]
     return Test(instance.name, name, job.namespace, next(iter(times), None))
+
+
+def _another_image(
+    subject: VerifiedRelease, test: JobCheck, job: Job, instance: Instance | None
+) -> str:
+    """Say that something else was tested than the Release; empty: nothing else that is known."""
+    try:
+        wanted = image_of_test(subject, test)
+    except NoTestError:
+        return ""  # the check was changed since
+    return of_another_image(wanted, _container(job, instance))
 
 
 def _container(job: Job, instance: Instance | None) -> ObservedContainer | None:
