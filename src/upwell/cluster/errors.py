@@ -2,8 +2,9 @@
 
 from upwell.workload.errors import WorkloadError
 
-WEBHOOK_WORDS, QUOTA_WORDS = "admission webhook", "exceeded quota"
-"""In messages of API servers, by which alone their refusals are told from others."""
+_WEBHOOK_WORDS = ("admission webhook", "failed calling webhook")
+"""In messages of API servers: a webhook has denied a write, with any code; it was not reached."""
+_QUOTA_WORDS = "exceeded quota"
 
 
 class ClusterError(WorkloadError):
@@ -61,11 +62,20 @@ class ListExpiredError(ClusterError):
     retryable = True
 
 
+def is_of_admission(error: Exception) -> bool:
+    """Return True if a webhook or a quota stands against a write, whatever the answer's code is.
+
+    A webhook may deny with 409 or 500, as if the API server were busy, and one that is away is a
+    fault of the server (500): neither is over soon, and both are told.
+    """
+    text = str(error)
+    return any(words in text for words in (*_WEBHOOK_WORDS, _QUOTA_WORDS))
+
+
 def may_be_lifted(error: Exception) -> bool:
     """Return True if a refusal may go by itself: a right, a quota or an admission webhook changes.
 
     What the API server finds invalid stays so until the object is another one.
     """
-    text = str(error)
     is_denied = getattr(error, "reason", "") == AccessDeniedError.reason
-    return is_denied or WEBHOOK_WORDS in text or QUOTA_WORDS in text
+    return is_denied or is_of_admission(error)

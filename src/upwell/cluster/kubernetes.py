@@ -12,8 +12,6 @@ from upwell.api.core import Event
 from upwell.api.meta import Kind, ObjectKey, Resource, format_time
 from upwell.api.patches.content_types import APPLY, MERGE_PATCH
 from upwell.cluster.errors import (
-    QUOTA_WORDS,
-    WEBHOOK_WORDS,
     AccessDeniedError,
     ClusterError,
     ClusterUnavailableError,
@@ -21,6 +19,7 @@ from upwell.cluster.errors import (
     ListExpiredError,
     WorkloadChangedError,
     WriteRefusedError,
+    is_of_admission,
 )
 from upwell.cluster.interface import FIELD_MANAGER, ImageWrite, WorkloadEvent
 from upwell.store.interface import (
@@ -138,6 +137,10 @@ def _applied(write: ImageWrite, kind: Kind) -> dict[str, Any]:
 
 def cluster_error(error: StoreError) -> ClusterError:
     """Return the error of this port for one of the API's client."""
+    return WriteRefusedError(str(error)) if is_of_admission(error) else _of_server(error)
+
+
+def _of_server(error: StoreError) -> ClusterError:
     text, found = str(error), type(error)
     # A token that has expired is issued anew.
     if isinstance(error, UnavailableError | StoreUnauthenticatedError):
@@ -148,7 +151,6 @@ def cluster_error(error: StoreError) -> ClusterError:
         return FieldOwnedError(text)
     if isinstance(error, ConflictError | NotFoundError | NamespaceTerminatingError):
         return WorkloadChangedError(text)
-    # Of webhooks and quotas, whose refusals have the same status, the message alone tells.
-    if found is StoreForbiddenError and WEBHOOK_WORDS not in text and QUOTA_WORDS not in text:
+    if found is StoreForbiddenError:
         return AccessDeniedError(text)
     return WriteRefusedError(text)

@@ -127,6 +127,8 @@ class ApiStatus:
         return error
 
     def _not_found(self, kind: Kind, key: ObjectKey) -> StoreError:
+        if self.message.startswith(_DENIED):
+            return RejectedError(f"{key}: {self.message}")
         subject, name = self.about.get("kind"), self.about.get("name")
         if subject == "namespaces" and isinstance(name, str) and kind.plural != subject:
             return NotFoundError(ObjectKey("Namespace", "", name))
@@ -157,3 +159,5 @@ class ApiStatus:
 
 
 _MAX_TEXT = 500
+_DENIED = 'admission webhook "'
+"""Beginning of a denial, whose code is whatever the webhook says (admission/v1 `status.code`)."""

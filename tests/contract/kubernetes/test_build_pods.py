@@ -1,12 +1,16 @@
 """Test what builders of Pods need of a cluster against a real API; its Pods find no node."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.quotas import no_more_of
+from tests.support.kubernetes.webhooks import REFUSES, denied, unreachable_webhook, webhook
+from tests.support.workload.waiting import eventually
 
 from upwell.app.builds.cluster import ClusterBuildPods
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
@@ -67,6 +71,67 @@ async def test_what_the_cluster_says_against_a_pod_is_told(pods: ClusterBuildPod
     with pytest.raises(BuildError, match="quantities") as caught:
         await pods.create(NAMESPACE, wrong)
     assert caught.value.reason == "CannotCreateBuildPod"
+
+
+PODS = {"operations": ["CREATE"], "apiGroups": [""], "resources": ["pods"]}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        ("denial", 'admission webhook "images.policy.example" denied the request: unsigned'),
+        ("nobody to ask", 'failed calling webhook "images.policy.example"'),
+        ("quota", "exceeded quota: few"),
+        ("account", 'serviceaccount "nobody" not found'),
+    ],
+)
+async def test_what_is_refused_for_now_is_told_in_the_clusters_words_and_made_later(
+    pods: ClusterBuildPods, cluster: KitCluster, tmp_path: Path, refusal: str, words: str
+) -> None:
+    account = "nobody" if refusal == "account" else "maker"
+    settings = PodSettings("upwell.test/upwell:1", service_account=account)
+    wanted = pod_manifest(PLAN, settings, name="app-4-build", plan_hash="hash")
+    wanted["metadata"]["ownerReferences"] = []
+
+    async def outcome() -> str:
+        try:
+            await pods.create(NAMESPACE, wanted)
+        except PodExistsError:
+            return "is there"
+        except BuildError as error:
+            return f"{error.reason}, to be tried again: {error.retryable}: {error}"
+        return "made"
+
+    async def refused() -> str:
+        told = await outcome()
+        if told == "made":  # the cluster did not know of it yet
+            for pod in await pods.find({}):
+                await pods.delete(pod)
+        return told
+
+    with refusing(refusal, cluster, tmp_path):
+        told = await eventually(refused, lambda told: told not in {"made", "is there"})
+    assert told.startswith("CannotCreateBuildPod, to be tried again: True: ")
+    assert words in told
+    await eventually(outcome, lambda told: told == "made")
+
+
+@contextmanager
+def refusing(refusal: str, cluster: KitCluster, folder: Path) -> Iterator[None]:
+    """Have Pods refused within the block; that of a missing account is until it is made."""
+    match refusal:
+        case "denial":
+            with webhook(cluster, folder, REFUSES, PODS, lambda _: denied("unsigned", 409)):
+                yield
+        case "nobody to ask":
+            with unreachable_webhook(cluster, PODS):
+                yield
+        case "quota":
+            with no_more_of(cluster, NAMESPACE, "pods"):
+                yield
+        case _:
+            yield
+            cluster.kubectl("-n", NAMESPACE, "create", "serviceaccount", "nobody")
 
 
 async def test_a_pod_without_a_container_takes_no_input(pods: ClusterBuildPods) -> None:

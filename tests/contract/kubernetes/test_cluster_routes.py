@@ -17,7 +17,9 @@ from tests.support.cluster.routes import (
     route,
     service,
 )
+from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.quotas import no_more_of
 from tests.support.workload.waiting import eventually
 
 from upwell.api.conditions import find
@@ -142,3 +144,22 @@ async def test_a_route_is_an_ingress_and_moves_to_a_gateway(
     said = find(entry.conditions, "Admitted")
     assert said is not None
     assert "the server does not serve tlsroutes.gateway.networking.k8s.io" in said.message
+
+
+@on_demand(
+    "tests/unit/reconcilers/cluster_routing/test_cluster_routes.py"
+    "::test_what_the_cluster_refuses_is_told_and_tried_again"
+)
+async def test_a_quota_on_ingresses_is_told_and_the_route_served_once_it_is_gone(
+    store: KubernetesStore, cluster: KitCluster
+) -> None:
+    await store.create(ingress_class(controller="example/any"))
+    with no_more_of(cluster, NAMESPACE, "count/ingresses.networking.k8s.io"):
+        unstored = ObjectMeta(name="web", namespace=NAMESPACE)
+        await store.create(route().model_copy(update={"metadata": unstored}))
+        await eventually(lambda: admitted(store), lambda found: found == "False Forbidden")
+        [entry] = (await store.get(Route, NAMESPACE, "web")).status.ingress
+        said = find(entry.conditions, "Admitted")
+        assert said is not None
+        assert "exceeded quota: few" in said.message
+    await eventually(lambda: admitted(store), lambda found: found == "True Admitted")

@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.ports import free_port
 
 from upwell.server.asgi.tls import generated, server_context
 
 REFUSES, CHANGES = "Validating", "Mutating"
 _IMAGE = "/spec/template/spec/containers/0/image"
+
+
+type Answer = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns the `response` to the `request` of a review (admission.k8s.io/v1), but for its uid."""
+_RULE = {"apiVersions": ["*"], "scope": "Namespaced"}
+DEPLOYMENTS = {"operations": ["UPDATE"], "apiGroups": ["apps"], "resources": ["deployments"]}
 
 
 @contextmanager
@@ -24,10 +31,37 @@ def image_webhook(
 ) -> Iterator[None]:
     """Have the cluster ask about Deployments: `image` is refused, or replaced by `instead`."""
 
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        found = request["object"]["spec"]["template"]["spec"]["containers"][0]["image"]
+        if found != image:
+            return {"allowed": True}
+        if not instead:
+            return denied("images need the approval of the security team")
+        patch = [{"op": "replace", "path": _IMAGE, "value": instead}]
+        text = base64.b64encode(json.dumps(patch).encode()).decode()
+        return {"allowed": True, "patchType": "JSONPatch", "patch": text}
+
+    with webhook(cluster, folder, kind, DEPLOYMENTS, answer):
+        yield
+
+
+def denied(message: str, code: int = 403) -> dict[str, Any]:
+    """Return a denial with a code of the webhook's choice."""
+    return {"allowed": False, "status": {"message": message, "code": code}}
+
+
+@contextmanager
+def webhook(
+    cluster: KitCluster, folder: Path, kind: str, rule: dict[str, Any], answer: Answer
+) -> Iterator[None]:
+    """Have the cluster ask about what a rule (admissionregistration/v1) is about."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body = json.dumps(_answer(review, image, instead)).encode()
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
+            response = {"uid": request["uid"], **answer(request)}
+            version = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+            body = json.dumps({**version, "response": response}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -43,50 +77,43 @@ def image_webhook(
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     authority = base64.b64encode((folder / "tls" / "ca.pem").read_bytes()).decode()
-    made = _configuration(kind, f"https://127.0.0.1:{server.server_port}/", authority)
-    cluster.kubectl("apply", "-f", "-", given=json.dumps(made))
+    client = {"url": f"https://127.0.0.1:{server.server_port}/", "caBundle": authority}
     try:
-        yield
+        with _configured(cluster, kind, rule, client):
+            yield
     finally:
-        cluster.kubectl("delete", "-f", "-", given=json.dumps(made))
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _configuration(kind: str, url: str, authority: str) -> dict[str, Any]:
-    webhook = {
-        "name": "images.policy.example",
-        "clientConfig": {"url": url, "caBundle": authority},
-        "rules": [
-            {
-                "operations": ["UPDATE"],
-                "apiGroups": ["apps"],
-                "apiVersions": ["v1"],
-                "resources": ["deployments"],
-            }
-        ],
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-    }
-    return {
+@contextmanager
+def unreachable_webhook(cluster: KitCluster, rule: dict[str, Any]) -> Iterator[None]:
+    """Have the cluster ask somebody who is not there, without whom nothing is written."""
+    with _configured(cluster, REFUSES, rule, {"url": f"https://127.0.0.1:{free_port()}/"}):
+        yield
+
+
+@contextmanager
+def _configured(
+    cluster: KitCluster, kind: str, rule: dict[str, Any], client: dict[str, Any]
+) -> Iterator[None]:
+    made = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": f"{kind}WebhookConfiguration",
         "metadata": {"name": "images-policy"},
-        "webhooks": [webhook],
+        "webhooks": [
+            {
+                "name": "images.policy.example",
+                "clientConfig": client,
+                "rules": [{**_RULE, **rule}],
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+            }
+        ],
     }
-
-
-def _answer(review: dict[str, Any], image: str, instead: str) -> dict[str, Any]:
-    asked = review["request"]
-    found = asked["object"]["spec"]["template"]["spec"]["containers"][0]["image"]
-    response: dict[str, Any] = {"uid": asked["uid"], "allowed": found != image or bool(instead)}
-    if found == image and instead:
-        patch = [{"op": "replace", "path": _IMAGE, "value": instead}]
-        response |= {
-            "patchType": "JSONPatch",
-            "patch": base64.b64encode(json.dumps(patch).encode()).decode(),
-        }
-    elif found == image:
-        response["status"] = {"message": "images need the approval of the security team"}
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(made))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "-f", "-", given=json.dumps(made))

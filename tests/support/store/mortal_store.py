@@ -29,7 +29,7 @@ class MortalStore(MemoryStore):
         """The next write that changes anything is made, and is the last of this life."""
         self.deaths = 0
         self.before_write: Callable[[], None] | None = None
-        """Called before each write that is counted."""
+        """Called before each write that is counted; what it raises refuses the write."""
         self._counted = counted
         """Tells whether a status is one of those that are counted, and die."""
 
@@ -55,7 +55,11 @@ class MortalStore(MemoryStore):
             write.close()
             self._die(f"before write {self.writes + 1}")
         if self.before_write is not None:
-            self.before_write()
+            try:
+                self.before_write()
+            except BaseException:
+                write.close()
+                raise
         self.writes += 1
         if self.lives is not None:
             self.lives -= 1

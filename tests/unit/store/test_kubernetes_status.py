@@ -6,7 +6,12 @@ import pytest
 from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Namespace
 from upwell.api.meta import Kind, ObjectKey
-from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError, WorkloadChangedError
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    ClusterUnavailableError,
+    WorkloadChangedError,
+    WriteRefusedError,
+)
 from upwell.cluster.kubernetes import cluster_error
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -178,6 +183,28 @@ def test_a_token_that_is_not_known_is_no_right_that_is_missing() -> None:
     assert isinstance(unknown, ClusterUnavailableError), "it is issued anew, perhaps at once"
     assert unknown.retryable
     assert isinstance(denied, AccessDeniedError)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        *(
+            (code, 'admission webhook "images" denied the request: unsigned')
+            for code in (400, 403, 404, 409, 429, 500, 503)
+        ),
+        (
+            500,
+            'Internal error occurred: failed calling webhook "images": Post "https://x": refused',
+        ),
+        (403, 'pods "a" is forbidden: exceeded quota: few, requested: pods=1'),
+    ],
+)
+def test_what_admission_refuses_is_told_whatever_code_it_has(code: int, message: str) -> None:
+    raised = cluster_error(error(code, message=message))
+
+    assert type(raised) is WriteRefusedError
+    assert not raised.retryable
+    assert message in str(raised)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from upwell.builder.kubernetes.builder import KubernetesBuilder
 from upwell.builder.kubernetes.manifests import PodSettings
 from upwell.builder.kubernetes.pods import HandoverError, LogInterruptedError, PodExistsError
 from upwell.builder.sources import BuildSources
+from upwell.cluster.errors import is_of_admission
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
 from upwell.git.interface import GitLimits
@@ -68,9 +69,9 @@ class ClusterBuildPods:
             document, _ = await self._store.write("POST", named, manifest, WriteRequest())
         except AlreadyExistsError as error:
             raise PodExistsError(str(error)) from error
-        except UnavailableError:
-            raise  # of the API server alone: nothing is wrong with the build
         except StoreError as error:
+            if isinstance(error, UnavailableError) and not is_of_admission(error):
+                raise  # of the API server alone: nothing is wrong with the build
             # A quota, a right or a webhook: somebody may change it, and the build says what it is.
             raise BuildError(POD_REFUSED, str(error), retryable=True) from error
         return decode_as(Pod, document)

@@ -12,6 +12,7 @@ from datetime import datetime
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.meta import ObjectKey
 from upwell.api.revisions import ReplicationController
+from upwell.cluster.errors import WriteRefusedError, is_of_admission
 from upwell.cluster.interface import ClusterInstances
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.cluster_rollouts.deployment_configs import (
@@ -159,10 +160,11 @@ class ClusterDeploymentConfigs:
                 # A cluster's schema lets through what no admission of ours was asked about.
                 snapshot = replace(snapshot, obstacle=Obstacle(error.reason, str(error), "False"))
             except StoreError as error:
-                if error.reason not in _REFUSALS:
+                if error.reason not in _REFUSALS and not is_of_admission(error):
                     raise
                 refused = error
-                snapshot = replace(snapshot, obstacle=Obstacle(error.reason, str(error), "True"))
+                reason = error.reason if error.reason in _REFUSALS else WriteRefusedError.reason
+                snapshot = replace(snapshot, obstacle=Obstacle(reason, str(error), "True"))
         await self._write(config, snapshot)
         waits = [one.until for one in steps if isinstance(one, Wait)]
         now = self._clock()

@@ -13,6 +13,7 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass, TlsRoute
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
+from upwell.cluster.errors import WriteRefusedError, is_of_admission
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.controller.refusals import Refusals
 from upwell.policy.cluster_routing.expression import (
@@ -129,6 +130,8 @@ class ClusterRoutes:
         except StoreError as error:
             if error.reason in _REFUSALS:
                 told = refused(error.reason, str(error))
+            elif is_of_admission(error):
+                told = refused(WriteRefusedError.reason, str(error))
             elif error.reason == _NOT_SERVED and not isinstance(error, NotFoundError):
                 told = refused("NotExpressible", f"{error} {_TO_SERVE}")
             else:

@@ -24,6 +24,7 @@ from upwell.reconcilers.cluster_rollouts.deployment_configs import ClusterDeploy
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import Selector
+from upwell.store.kubernetes_errors import ServerFaultError
 from upwell.workload.interface import Owner
 
 NAMESPACE = "shop"
@@ -365,6 +366,24 @@ async def test_a_controller_of_somebody_else_is_left_alone(setup: ConfigSetup) -
 
     assert await setup.sizes() == {"web-1": 0}
     assert reason(found) == "AlreadyExists"
+
+
+async def test_a_webhook_that_is_away_is_told(setup: ConfigSetup) -> None:
+    await setup.store.create(config())
+    await setup.reconcile()
+    faults = [ServerFaultError('failed calling webhook "images": connection refused')]
+
+    def refuse_once() -> None:
+        if faults:
+            raise faults.pop()
+
+    setup.store.before_write = refuse_once
+    await setup.reconcile()
+
+    condition = find((await setup.read()).status.conditions, "Progressing")
+    assert condition is not None
+    assert 'failed calling webhook "images": connection refused' in condition.message
+    assert reason(await setup.roll()) == "NewReplicationControllerAvailable"
 
 
 @pytest.mark.parametrize("kind", ["Custom", "Rolling"])  # of any type, the command steers it

@@ -30,8 +30,13 @@ from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.controller import ObjectCache, Result
 from upwell.reconcilers.cluster_routing.reconciler import ClusterRoutes
-from upwell.store.interface import Selector
-from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
+from upwell.store.interface import Selector, StoreError
+from upwell.store.kubernetes_errors import (
+    BusyError,
+    KindNotServedError,
+    ServerFaultError,
+    StoreForbiddenError,
+)
 from upwell.store.memory import MemoryStore
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -41,7 +46,7 @@ KINDS = (Route, Service, IngressClass, Gateway, Ingress, HttpRoute, TlsRoute)
 class GuardedStore(MemoryStore):
     """A store in memory, which may refuse new objects."""
 
-    fault: StoreForbiddenError | None = None
+    fault: StoreError | None = None
     has_tls_routes = True
 
     async def create[R: Resource](self, resource: R) -> R:
@@ -275,16 +280,26 @@ async def test_without_a_router_that_is_said(cluster: RoutedCluster) -> None:
     assert (admitted.status, admitted.reason) == ("False", "NoRouter")
 
 
-async def test_a_right_that_lacks_is_named(cluster: RoutedCluster) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (StoreForbiddenError("may not create ingresses"), "Forbidden"),
+        (ServerFaultError('failed calling webhook "routes"'), "Refused"),
+        (BusyError('admission webhook "routes" denied the request', 1), "Refused"),
+    ],
+)
+async def test_what_the_cluster_refuses_is_told_and_tried_again(
+    cluster: RoutedCluster, fault: StoreError, reason: str
+) -> None:
     await cluster.store.create(ingress_class())
-    cluster.store.fault = StoreForbiddenError("may not create ingresses")
+    cluster.store.fault = fault
     declared = await cluster.store.create(route())
 
     result = await cluster.reconcile(declared)
 
     admitted = find(await cluster.conditions(declared), "Admitted")
     assert admitted is not None
-    assert (admitted.reason, admitted.message) == ("Forbidden", "may not create ingresses")
+    assert (admitted.reason, admitted.message) == (reason, str(fault))
     assert result.requeue_after is not None
     assert result.requeue_after <= 10
 

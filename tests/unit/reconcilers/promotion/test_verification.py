@@ -20,8 +20,8 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.reconcilers.promotion.soaks import SoakWatch
-from upwell.store.interface import RejectedError
-from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.interface import RejectedError, StoreError
+from upwell.store.kubernetes_errors import ServerFaultError, StoreForbiddenError
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import ContainerFile
@@ -80,11 +80,17 @@ class TestJobs:
         assert killed == again
         assert again.outcome is VerificationOutcome.PASSED
 
+    @pytest.mark.parametrize(
+        ("words", "kind"),
+        [
+            ('jobs.batch "e2e" is forbidden: exceeded quota: few', StoreForbiddenError),
+            ('failed calling webhook "images"', ServerFaultError),
+        ],
+    )
     async def test_one_that_is_refused_is_tried_again_and_says_why(
-        self, verified: VerifiedPromotion
+        self, verified: VerifiedPromotion, words: str, kind: type[StoreError]
     ) -> None:
-        words = 'jobs.batch "e2e" is forbidden: exceeded quota: few, requested: count/jobs.batch=1'
-        verified.store.fault = StoreForbiddenError(words)
+        verified.store.fault = kind(words)
         await verified.begin(TEST)
         await verified.look()
         refused = await verified.look()
