@@ -12,7 +12,8 @@ from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
 from upwell.policy.promotion.verification.verdicts import evidence_of
-from upwell.registry.bucket.registry import LOOKS, BucketRegistry
+from upwell.registry.bucket.announcements import LOOKS
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ServedRegistry, StorageError
 from upwell.store.interface import Store, StoreError

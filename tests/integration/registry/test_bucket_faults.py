@@ -25,7 +25,7 @@ from upwell.oci import Digest
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import StorageError
-from upwell.registry.s3.client import S3Bucket, S3Timeouts
+from upwell.registry.s3.client import S3Bucket
 from upwell.registry.s3.errors import (
     BucketAnswerError,
     BucketCredentialsError,
@@ -33,6 +33,7 @@ from upwell.registry.s3.errors import (
     BucketUnavailableError,
     UnfitBucketError,
 )
+from upwell.registry.s3.requests import S3Timeouts
 
 HOST, APP = "registry.internal:5000", "team/app"
 IMPATIENT = S3Timeouts(connect=0.5, request=0.5, idle=0.3, body=5, backoff=0.001)

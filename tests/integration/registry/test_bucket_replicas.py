@@ -18,7 +18,7 @@ from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType
 from upwell.registry.bucket.registry import BucketRegistry
-from upwell.registry.bucket.uploads import PART_BYTES
+from upwell.registry.bucket.upload_writing import PART_BYTES
 from upwell.registry.errors import BlobUnknownError, RegistryError
 from upwell.registry.hosting import ManifestPush, UploadUnknownError
 from upwell.registry.interface import PushEvent  # noqa: TC001 - of a queue

@@ -20,8 +20,9 @@ from aiohttp import web
 
 from upwell.outbound.dialing import unrestricted
 from upwell.outbound.http.urls import HttpUrl
-from upwell.registry.s3.client import BucketLocation, S3Bucket, S3Timeouts
+from upwell.registry.s3.client import S3Bucket
 from upwell.registry.s3.credentials import CredentialsFile
+from upwell.registry.s3.requests import BucketLocation, S3Timeouts
 
 LEAST_PART, MOST_PART = 5 * 1024**2, 5 * 1024**3
 KEY, SECRET, BUCKET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "images"

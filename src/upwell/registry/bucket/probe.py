@@ -5,7 +5,7 @@ import uuid
 from contextlib import suppress
 
 from upwell.registry.s3.client import IfMatch, S3Bucket
-from upwell.registry.s3.errors import PreconditionError, UnfitBucketError
+from upwell.registry.s3.errors import BucketError, PreconditionError, UnfitBucketError
 
 OWNER = "owner"
 """Key of the note whose images the bucket has."""
@@ -20,24 +20,31 @@ async def require_fit(bucket: S3Bucket) -> None:
     """
     key = f"probe/{uuid.uuid4().hex}"
     try:
-        first = await bucket.put(key, b"1", IfMatch(None))
-        _require(await _loses(bucket, key, IfMatch(None)), bucket, "If-None-Match")
-        second = await bucket.put(key, b"2", IfMatch(first))
-        _require(await _loses(bucket, key, IfMatch(first)), bucket, "If-Match")
-        found = await bucket.get(key, 1)
-        if found is None or found.raw != b"2" or found.etag != second:
-            raise _unfit(bucket, "give what was written last")
-        await _require_one_winner(bucket, key, second)
-        if key not in {one.key async for one in bucket.objects(key)}:
-            raise _unfit(bucket, "list what was written")
-        upload = await bucket.begin_upload(key)
-        try:
-            if upload not in {one.upload async for one in bucket.uploads(key)}:
-                raise _unfit(bucket, "list multipart uploads")
-        finally:
-            await bucket.abort_upload(key, upload)
+        await _try(bucket, key)
+    except BucketError:
+        with suppress(BucketError):  # what failed first is what is told
+            await bucket.delete(key)
+        raise
+    await bucket.delete(key)
+
+
+async def _try(bucket: S3Bucket, key: str) -> None:
+    first = await bucket.put(key, b"1", IfMatch(None))
+    _require(await _loses(bucket, key, IfMatch(None)), bucket, "If-None-Match")
+    second = await bucket.put(key, b"2", IfMatch(first))
+    _require(await _loses(bucket, key, IfMatch(first)), bucket, "If-Match")
+    found = await bucket.get(key, 1)
+    if found is None or found.raw != b"2" or found.etag != second:
+        raise _unfit(bucket, "give what was written last")
+    await _require_one_winner(bucket, key, second)
+    if key not in {one.key async for one in bucket.objects(key)}:
+        raise _unfit(bucket, "list what was written")
+    upload = await bucket.begin_upload(key)
+    try:
+        if upload not in {one.upload async for one in bucket.uploads(key)}:
+            raise _unfit(bucket, "list multipart uploads")
     finally:
-        await bucket.delete(key)
+        await bucket.abort_upload(key, upload)
 
 
 async def claim(bucket: S3Bucket, owner: str) -> None:
@@ -48,14 +55,19 @@ async def claim(bucket: S3Bucket, owner: str) -> None:
     """
     with suppress(PreconditionError):
         await bucket.put(OWNER, owner.encode(), IfMatch(None))
-    found = await bucket.get(OWNER, _MAX_OWNER_BYTES)
-    if found is None or found.raw != owner.encode():
-        named = "" if found is None else found.raw.decode(errors="replace")
+    if (found := await owner_of(bucket)) != owner:
         raise UnfitBucketError(
-            f"{bucket.name} has the images of another server ({named!r}; this one is {owner!r}):"
-            " name another `prefix`, as each prunes what its own objects do not name; if that"
-            f" server is gone for good, delete the object {bucket.location.prefix}{OWNER}"
+            f"{bucket.name} has the images of another server ({found!r}; this one is {owner!r}),"
+            " and each prunes what its own objects do not name",
+            "name another `prefix`; if that server is gone for good, delete the object"
+            f" {bucket.location.prefix}{OWNER}",
         )
+
+
+async def owner_of(bucket: S3Bucket) -> str:
+    """Return the server whose images the bucket has; empty: none has claimed it."""
+    found = await bucket.get(OWNER, _MAX_OWNER_BYTES)
+    return "" if found is None else found.raw.decode(errors="replace")
 
 
 async def _require_one_winner(bucket: S3Bucket, key: str, etag: str) -> None:
@@ -82,7 +94,7 @@ async def _loses(bucket: S3Bucket, key: str, condition: IfMatch) -> bool:
 
 def _unfit(bucket: S3Bucket, what: str) -> UnfitBucketError:
     return UnfitBucketError(
-        f"{bucket.name} does not {what}: use other storage, a volume, or an external registry"
+        f"{bucket.name} does not {what}", "use other storage, a volume, or an external registry"
     )
 
 
@@ -90,5 +102,6 @@ def _require(is_honoured: bool, bucket: S3Bucket, what: str) -> None:  # noqa: F
     if not is_honoured:
         raise UnfitBucketError(
             f"{bucket.name} does not honour conditional writes ({what}): two replicas would undo"
-            " each other's pushes; use storage that does, a volume, or an external registry"
+            " each other's pushes",
+            "use storage that does, a volume, or an external registry",
         )

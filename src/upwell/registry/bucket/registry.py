@@ -1,6 +1,5 @@
 """The embedded registry on a bucket: the port's methods on indexes, contents and uploads."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -8,31 +7,30 @@ from dataclasses import replace
 from datetime import datetime
 from typing import override
 
-from upwell.oci import Digest, Index, Reference, parse_manifest
+from upwell.oci import Digest, Reference
+from upwell.registry.bucket.announcements import ACTOR, LOOKS, PushAnnouncements, ignore
 from upwell.registry.bucket.contents import CONDEMNED, BucketContents, key_of
 from upwell.registry.bucket.garbage import BucketGarbage
-from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
+from upwell.registry.bucket.index import ContentLink, RepositoryIndex
 from upwell.registry.bucket.indexes import FRESH, RepositoryIndexes
+from upwell.registry.bucket.lookups import ContentLookups
+from upwell.registry.bucket.manifest_pushes import ManifestPushes
 from upwell.registry.bucket.probe import claim, require_fit
 from upwell.registry.bucket.uploads import BucketUploads
 from upwell.registry.bucket.usage import BucketUsage
 from upwell.registry.embedded.registry import DEFAULT_STORAGE_LIMITS, StorageLimits
 from upwell.registry.errors import (
     BlobUnknownError,
-    DigestMismatchError,
     ManifestUnknownError,
     RepositoryUnknownError,
 )
-from upwell.registry.hosted.documents import content_of, examine, is_index
 from upwell.registry.hosted.reads import HostedReads
 from upwell.registry.hosting import (
     CollectedGarbage,
     FindQuota,
-    ManifestContentUnknownError,
     ManifestEntry,
     ManifestPush,
     StorageError,
-    StorageQuota,
     no_quota,
 )
 from upwell.registry.interface import (
@@ -44,17 +42,10 @@ from upwell.registry.interface import (
 )
 from upwell.registry.s3.client import S3Bucket
 
-_ACTOR = "upwell"
 _USE_NOTED = 600.0
 """Seconds for which content counts as used: each note is a write of an index."""
 _UNNAMED_USE_NOTED = 30.0
 """The same of a blob that no manifest names, which an hour may end."""
-LOOKS = 2.0
-"""Seconds between two looks at what other replicas have pushed."""
-
-
-def _ignore(_: StorageError | None) -> None:
-    """Report to nobody."""
 
 
 class BucketRegistry(HostedReads):
@@ -78,7 +69,6 @@ class BucketRegistry(HostedReads):
     ) -> None:
         self._bucket = bucket
         self._host = host
-        self._listeners: list[PushListener] = []
         self._limits = limits
         self._clock = clock
         self._quota = quota
@@ -88,7 +78,18 @@ class BucketRegistry(HostedReads):
         self._usage = BucketUsage(self._indexes)
         self._uploads = BucketUploads(bucket, self._contents, limits.blob_bytes, self._usage)
         self._garbage = BucketGarbage(bucket, self._indexes, self._uploads, clock)
-        self._is_following = False
+        self._lookups = ContentLookups(self._indexes, self._contents)
+        self._announcements = PushAnnouncements(self._indexes)
+        self._pushes = ManifestPushes(
+            self._indexes,
+            self._contents,
+            self._lookups,
+            self._usage,
+            limits,
+            clock,
+            quota,
+            self._announcements.announce,
+        )
 
     @property
     @override
@@ -97,7 +98,7 @@ class BucketRegistry(HostedReads):
 
     def subscribe(self, listener: PushListener) -> None:
         """Call `listener` after each push, to this replica or, by `follow`, to another one."""
-        self._listeners.append(listener)
+        self._announcements.subscribe(listener)
 
     # Upkeep
 
@@ -108,29 +109,13 @@ class BucketRegistry(HostedReads):
             await claim(self._bucket, self._owner)
 
     async def follow(
-        self, report: Callable[[StorageError | None], None] = _ignore, pause: float = LOOKS
+        self, report: Callable[[StorageError | None], None] = ignore, pause: float = LOOKS
     ) -> None:
         """Tell listeners of the tags that other replicas set, until it is cancelled.
 
         `report` is called after each look, with what it failed for; `pause` is in seconds.
         """
-        seen: dict[str, str] = {}
-        tags: dict[str, dict[str, Digest]] = {}
-        is_first = True
-        while True:
-            try:
-                async for name, etag in self._indexes.names():
-                    if seen.get(name) != etag:
-                        index = await self._indexes.known(name, etag)
-                        now = {tag: digest for tag, (digest, _) in index.tags.items()}
-                        if not is_first:
-                            self._announce_changes(name, tags.get(name, {}), now, index)
-                        seen[name], tags[name] = etag, now
-                is_first = False
-                report(None)
-            except StorageError as error:
-                report(error)
-            await asyncio.sleep(pause)
+        await self._announcements.follow(report, pause)
 
     def damage(self) -> Mapping[str, Sequence[str]]:
         """Return the contents that were met and are not what they were, by repository."""
@@ -216,7 +201,7 @@ class BucketRegistry(HostedReads):
         entry = await self._indexes.change(repository, change)
         if entry is None:
             raise ManifestUnknownError(self._reference(repository, digest))
-        self._announce(PushEvent(repository, tag, digest, entry.media_type, _ACTOR))
+        self._announcements.announce(PushEvent(repository, tag, digest, entry.media_type, ACTOR))
 
     async def untag(self, repository: str, tag: str) -> None:
         """Remove `tag`, keeping its manifest."""
@@ -247,7 +232,7 @@ class BucketRegistry(HostedReads):
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
         """Return True if `repository` holds the manifest or index `digest`."""
-        return await self._manifest(repository, digest) is not None
+        return await self._lookups.manifest(repository, digest) is not None
 
     async def manifests_in(self, repository: str) -> Sequence[Digest]:
         """List the manifests of a repository."""
@@ -267,21 +252,21 @@ class BucketRegistry(HostedReads):
             digest = target
         else:
             digest = (await self._indexes.read(repository)).tags.get(target, (None,))[0]
-        found = await self._manifest(repository, digest) if digest is not None else None
+        found = await self._lookups.manifest(repository, digest) if digest is not None else None
         if found is None:
             raise ManifestUnknownError(self._reference(repository, target))
         return found.entry
 
     async def keep_manifest(self, repository: str, digest: Digest) -> None:
         """Note that somebody relies on a manifest."""
-        found = await self._manifest(repository, digest)
+        found = await self._lookups.manifest(repository, digest)
         now = self._clock()
         if found is not None and found.link.used < now - _USE_NOTED:
             await self._indexes.change(repository, lambda index: index.use(digest, now))
 
     @override
     async def read_manifest(self, repository: str, digest: Digest) -> bytes:
-        found = await self._manifest(repository, digest)
+        found = await self._lookups.manifest(repository, digest)
         if found is not None:
             with contextlib.suppress(BlobUnknownError):
                 return await self._contents.read(repository, digest, found.link)
@@ -289,69 +274,11 @@ class BucketRegistry(HostedReads):
 
     async def check_manifest(self, push: ManifestPush) -> None:
         """Raise what the document, its content or its tag would be refused for."""
-        push = self._complete(push)
-        manifest = _examined(push, ContentLink("", len(push.raw), self._clock()))
-        index = await self._indexes.read(push.repository)
-        self._require_content(index, push, manifest)
-        await self._require_tag(index, push, await self._quota(push.repository))
+        await self._pushes.check(push)
 
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag."""
-        await self.check_manifest(push)
-        push, now = self._complete(push), self._clock()
-        digest = push.digest or Digest.of(push.raw)
-        known = await self._manifest(push.repository, digest)
-        if known is not None:
-            manifest = replace(known, link=replace(known.link, used=now))
-            if await self._put(push, manifest, known.link):
-                return manifest.entry
-        quota = await self._quota(push.repository)
-        await self._usage.require(push.repository, len(push.raw), quota)
-        content = await self._contents.write(push.raw)
-        manifest = _examined(push, ContentLink(content, len(push.raw), now))
-        await self._put(push, manifest)
-        return manifest.entry
-
-    async def _put(
-        self, push: ManifestPush, manifest: IndexedManifest, known: ContentLink | None = None
-    ) -> bool:
-        """Index a manifest; False if the content that was `known` was let go of meanwhile."""
-        entry = manifest.entry
-
-        def put(index: RepositoryIndex) -> tuple[bool, IndexedManifest | None]:
-            before = index.manifests.get(entry.digest)
-            if known and (before is None or before.link.content != known.content):
-                return False, before
-            self._require_content(index, push, manifest)
-            index.manifests[entry.digest] = manifest
-            if push.tag is not None:
-                index.set_tag(push.tag, entry.digest, manifest.link.used)
-            return True, before
-
-        is_put, before = await self._indexes.change(push.repository, put)
-        if is_put and before is not None and before.link.content != manifest.link.content:
-            self._contents.forget_damage(before.link.content)
-        if is_put and push.tag is not None:
-            name, kind = push.repository, entry.media_type
-            self._announce(PushEvent(name, push.tag, entry.digest, kind, push.actor))
-        return is_put
-
-    def _require_content(
-        self, index: RepositoryIndex, push: ManifestPush, manifest: IndexedManifest
-    ) -> None:
-        missing = [digest for digest in manifest.needs if not self._holds(index, digest)]
-        if missing and not push.sparse:
-            raise ManifestContentUnknownError(push.repository, missing)
-
-    async def _require_tag(
-        self, index: RepositoryIndex, push: ManifestPush, quota: StorageQuota | None
-    ) -> None:
-        if push.tag is not None and push.tag not in index.tags:
-            await self._usage.require(push.repository, 0, quota)
-
-    def _complete(self, push: ManifestPush) -> ManifestPush:
-        is_sparse = self._limits.sparse_indexes and is_index(push.media_type)
-        return replace(push, sparse=True) if is_sparse else push
+        return await self._pushes.put(push)
 
     @override
     async def tag_names(self, repository: str) -> Sequence[str]:
@@ -370,7 +297,7 @@ class BucketRegistry(HostedReads):
 
     @override
     async def blob_size(self, repository: str, digest: Digest, *, verified: bool = False) -> int:
-        link = await self._blob(repository, digest)
+        link = await self._lookups.blob(repository, digest)
         if not verified:
             await self._note_use(repository, digest, link)
         return link.size
@@ -392,14 +319,14 @@ class BucketRegistry(HostedReads):
     async def read_blob(
         self, repository: str, digest: Digest, span: range
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        link = await self._blob(repository, digest)
+        link = await self._lookups.blob(repository, digest)
         async with self._contents.stream(repository, digest, link, span) as chunks:
             yield chunks
 
     async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
         """Make a blob of `source` visible in `repository`, without copying it."""
         try:
-            origin = await self._blob(source, digest)
+            origin = await self._lookups.blob(source, digest)
         except BlobUnknownError:
             return False
         if not self._usage.has(repository, origin.content):
@@ -465,56 +392,7 @@ class BucketRegistry(HostedReads):
         """Drop an upload."""
         await self._uploads.cancel(repository, upload)
 
-    # What is asked of the index
-
-    async def _manifest(self, repository: str, digest: Digest) -> IndexedManifest | None:
-        found = (await self._indexes.read(repository, age=FRESH)).manifests.get(digest)
-        if found is None:  # another replica may have it since
-            found = (await self._indexes.read(repository)).manifests.get(digest)
-        return None if found is None or self._contents.is_damaged(found.link) else found
-
-    async def _blob(self, repository: str, digest: Digest) -> ContentLink:
-        link = (await self._indexes.read(repository, age=FRESH)).blobs.get(digest)
-        if link is None:
-            link = (await self._indexes.read(repository)).blobs.get(digest)
-        if link is None or self._contents.is_damaged(link):
-            raise BlobUnknownError(repository, digest)
-        return link
-
-    def _holds(self, index: RepositoryIndex, digest: Digest) -> bool:
-        link = index.link(digest)
-        return link is not None and not self._contents.is_damaged(link)
-
     def _reference(self, repository: str, target: str | Digest) -> Reference:
         if isinstance(target, Digest):
             return Reference(self._host, repository, digest=target)
         return Reference(self._host, repository, tag=target)
-
-    def _announce(self, event: PushEvent) -> None:
-        for listener in self._listeners:
-            listener(event)
-
-    def _announce_changes(
-        self,
-        name: str,
-        before: Mapping[str, Digest],
-        now: Mapping[str, Digest],
-        index: RepositoryIndex,
-    ) -> None:
-        for tag, digest in now.items():
-            known = index.manifests.get(digest)
-            if before.get(tag) != digest and known is not None:
-                kind = known.entry.media_type
-                self._announce(PushEvent(name, tag, digest, kind, _ACTOR))
-
-
-def _examined(push: ManifestPush, link: ContentLink) -> IndexedManifest:
-    """Check a pushed document, and return what the index says of it."""
-    digest = push.digest or Digest.of(push.raw)
-    if not digest.matches(push.raw):
-        actual = Digest.of(push.raw, algorithm=digest.algorithm)
-        raise DigestMismatchError(push.repository, digest, actual)
-    entry, _ = examine(push.raw, digest, push.media_type)
-    document = parse_manifest(push.raw)
-    needs = {item.digest: item.size for item in content_of(document)}
-    return IndexedManifest(entry, link, needs, isinstance(document, Index))

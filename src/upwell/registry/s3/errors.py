@@ -4,9 +4,17 @@ from upwell.registry.hosting import StorageError, StorageUnavailableError
 
 
 class BucketError(StorageError):
-    """Base of all errors of a bucket; what was stored before is untouched."""
+    """Base of all errors of a bucket; what was stored before is untouched.
+
+    `problem` names the bucket and the cause, `step` what to do, where that is known.
+    """
 
     reason = "BucketFailed"
+
+    def __init__(self, problem: str, step: str = "") -> None:
+        super().__init__(f"{problem}; {step}" if step else problem)
+        self.problem = problem
+        self.step = step
 
 
 class BucketUnavailableError(BucketError, StorageUnavailableError):
@@ -14,8 +22,8 @@ class BucketUnavailableError(BucketError, StorageUnavailableError):
 
     reason = "BucketUnavailable"
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"{where} is not available: {why}")
+    def __init__(self, where: str, why: str, step: str = "") -> None:
+        super().__init__(f"{where} is not available: {why}", step)
 
 
 class BucketAnswerError(BucketError):
@@ -64,8 +72,7 @@ class BucketRefusedError(BucketError):
 
     def __init__(self, where: str, what: str, status: int, code: str) -> None:
         told = f"HTTP {status} {code}".rstrip()
-        step = _NEXT_STEPS.get(code, "")
-        super().__init__(f"{where} refused to {what}: {told}{f'; {step}' if step else ''}")
+        super().__init__(f"{where} refused to {what}: {told}", _NEXT_STEPS.get(code, ""))
         self.status = status
         self.code = code
 

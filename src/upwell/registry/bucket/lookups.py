@@ -1,0 +1,38 @@
+"""Lookups of content in an index, as long as the content is known to be what it was."""
+
+from dataclasses import dataclass
+
+from upwell.oci import Digest
+from upwell.registry.bucket.contents import BucketContents
+from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
+from upwell.registry.bucket.indexes import FRESH, RepositoryIndexes
+from upwell.registry.errors import BlobUnknownError
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLookups:
+    """Questions about one digest; they raise a BucketError."""
+
+    indexes: RepositoryIndexes
+    contents: BucketContents
+
+    async def manifest(self, repository: str, digest: Digest) -> IndexedManifest | None:
+        """Return a manifest of a repository; None: there is none, or it is damaged."""
+        found = (await self.indexes.read(repository, age=FRESH)).manifests.get(digest)
+        if found is None:  # another replica may have it since
+            found = (await self.indexes.read(repository)).manifests.get(digest)
+        return None if found is None or self.contents.is_damaged(found.link) else found
+
+    async def blob(self, repository: str, digest: Digest) -> ContentLink:
+        """Return where a blob of a repository is; raises BlobUnknownError."""
+        link = (await self.indexes.read(repository, age=FRESH)).blobs.get(digest)
+        if link is None:
+            link = (await self.indexes.read(repository)).blobs.get(digest)
+        if link is None or self.contents.is_damaged(link):
+            raise BlobUnknownError(repository, digest)
+        return link
+
+    def holds(self, index: RepositoryIndex, digest: Digest) -> bool:
+        """Return True if a repository with this index has content, undamaged."""
+        link = index.link(digest)
+        return link is not None and not self.contents.is_damaged(link)
