@@ -25,7 +25,7 @@ from upwell.app.machine.adapters import (
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
-from upwell.app.registries.bucket import open_bucket
+from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import open_signing_keys
@@ -267,7 +267,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
 async def _owner(cluster: OpenedCluster | None, instance_id: str) -> str:
     """Return what all replicas of the server, and no other server, are named."""
     if cluster is None:
-        return f"server {instance_id}"
+        return machine_owner(instance_id)
     return await server_name(cluster.client, cluster.lease)
 
 

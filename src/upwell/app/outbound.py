@@ -57,7 +57,7 @@ class Dialers:
             checks=opened(policy),
             clusters=opened(policy),
             events=opened(policy),
-            storage=opened(policy.also(_storage_places(settings.embedded_registry.bucket))),
+            storage=opened(policy.also(storage_places(settings.embedded_registry.bucket))),
             images=opened(registries),
         )
 
@@ -118,17 +118,17 @@ def _registry_places(settings: ServerSettings) -> Iterator[str]:
         yield f"[{bare}]:{settings.port}" if ":" in bare else f"{bare}:{settings.port}"
 
 
-def _storage_places(bucket: BucketSettings) -> Iterator[str]:
-    """Yield the endpoint of the bucket, which the administrator has named."""
-    if bucket.endpoint:
-        parts = urlsplit(bucket.endpoint)
-        named = "" if bucket.path_style else f"{bucket.bucket}."
-        yield place_of(f"{parts.scheme}://{named}{parts.netloc}")
-
-
 def place_of(url: str) -> str:
     """Return the HOST:PORT of a URL, as the outbound policy writes places."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def storage_places(bucket: BucketSettings) -> Iterator[str]:
+    """Yield the endpoint of the bucket, which the administrator has named."""
+    if bucket.endpoint:
+        parts = urlsplit(bucket.endpoint)
+        named = "" if bucket.path_style else f"{bucket.bucket}."
+        yield place_of(f"{parts.scheme}://{named}{parts.netloc}")

@@ -6,7 +6,7 @@ writes them down when it starts. The file is believed while that process lives.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from upwell.machine.processes import is_running
 from upwell.policy.hardening.installation import ServedSettings
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings import LocalAdmin, ServerSettings
+from upwell.settings.bucket import BucketSettings
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def read_served(data_dir: Path) -> ServedSettings | None:
 def served_settings(settings: ServerSettings) -> ServedSettings:
     """Return what of the settings is about safety."""
     builds, network, access = settings.build_isolation, settings.network, settings.access
-    workloads = settings.workload_limits
+    workloads, bucket = settings.workload_limits, settings.embedded_registry.bucket
     return ServedSettings(
         process=os.getpid(),
         url=settings.url,
@@ -93,6 +94,8 @@ def served_settings(settings: ServerSettings) -> ServedSettings:
         encryption_keys=settings.encryption.keys,
         secret_files=tuple(_secret_files(settings)),
         quota=settings.quota.namespace,
+        registry_bucket=bucket.model_dump(mode="json") if settings.has_shared_registry else {},
+        insecure_bucket=_insecure_bucket(bucket),
     )
 
 
@@ -104,6 +107,20 @@ def _insecure(registries: tuple[RegistryHost, ...]) -> Iterator[str]:
         for mirror in host.mirrors:
             if mirror.insecure and not is_loopback(_host_of(mirror.location)):
                 yield f"{host.prefix}, mirror {mirror.location}"
+
+
+def _insecure_bucket(bucket: BucketSettings) -> str:
+    parts = urlsplit(bucket.endpoint)
+    is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    return bucket.endpoint if is_open else ""
+
+
+def _credentials_of(bucket: BucketSettings) -> Sequence[Path]:
+    """Return the files with the credentials of the bucket: one, or those of a folder."""
+    path = bucket.credentials_file
+    if path is None:
+        return ()
+    return sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else (path,)
 
 
 def _host_of(place: str) -> str:
@@ -126,6 +143,7 @@ def _secret_files(settings: ServerSettings) -> Iterator[str]:
         settings.audit.export_token_file,
         settings.oidc.client_secret_file,
         settings.keyless.identity_token_file,
+        *_credentials_of(settings.embedded_registry.bucket),
         *settings.auth_files,
     )
     yield from (str(path.absolute()) for path in files if path is not None)

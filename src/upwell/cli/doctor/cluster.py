@@ -12,6 +12,7 @@ from typing import Any
 from upwell.api.networking.gateway import Gateway
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
+from upwell.cli.doctor.bucket_secret import check_bucket_secret
 from upwell.cli.doctor.build_probe import BuildProbe
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
@@ -69,20 +70,22 @@ def examine_cluster(
     kubectl: KubectlRunner, installation: ClusterInstallation, probe: BuildProbe | None = None
 ) -> Sequence[HostCheck]:
     """Return what was found; a cluster that is not reached is one failure, and nothing else."""
-    checks: list[tuple[str, Callable[[], HostCheck]]] = [
+    checks: list[tuple[str, Callable[[], HostCheck | None]]] = [
         ("API server", lambda: _version(kubectl)),
         ("API groups", lambda: _groups(kubectl)),
         ("definitions", lambda: _definitions(kubectl)),
         ("rights", lambda: _rights(kubectl, installation)),
         ("routers", lambda: _routers(kubectl)),
         ("builds", lambda: _builds(kubectl, installation)),
+        ("registry bucket", lambda: check_bucket_secret(kubectl, installation)),
     ]
     if probe is not None:
         checks.append(("build Pods", lambda: probe.check(kubectl)))
     found: list[HostCheck] = []
     for name, check in checks:
         try:
-            found.append(check())
+            if (one := check()) is not None:
+                found.append(one)
         except CommandError as error:
             first = not found
             remedy = "name a kubeconfig and a context by which it is reached" if first else ""

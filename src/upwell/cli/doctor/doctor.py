@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from upwell.app.hardening.instance_ids import check_instance_isolation
-from upwell.cli.core.errors import Exit
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
@@ -27,6 +27,9 @@ from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_m
 from upwell.machine.containers_conf import ContainersConf, decide, render
 from upwell.machine.host import Host, read_host
 from upwell.workers.checks import check_workers
+
+if TYPE_CHECKING:
+    from upwell.settings.bucket import BucketSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,20 @@ type Addresses = tuple[tuple[str, int], ...]
 """Pairs of host and port."""
 
 
-async def examine(data_dir: Path, routes: Addresses = ()) -> Examination:
+async def examine(
+    data_dir: Path, routes: Addresses = (), bucket: "BucketSettings | None" = None
+) -> Examination:
     """Check this machine for a server that keeps its data in `data_dir`.
 
-    `routes` are the addresses of its router. Folders that the checks create are removed.
+    `routes` are the addresses of its router, `bucket` has its images. Folders that the checks
+    create are removed.
     """
     remove = _make_folder(data_dir)
     host = await read_host(data_dir)
     conf = decide(host, private_storage=True)
     try:
-        return Examination(await _check(data_dir, host, conf, routes), conf)
+        checks = await _check(data_dir, host, conf, routes)
+        return Examination([*checks, *await _check_bucket(bucket, data_dir)], conf)
     finally:
         remove()
 
@@ -103,10 +110,18 @@ async def _check(
         path.unlink(missing_ok=True)
 
 
+async def _check_bucket(bucket: "BucketSettings | None", data_dir: Path) -> Sequence[HostCheck]:
+    if bucket is None:
+        return []
+    from upwell.app.hardening.bucket import check_bucket  # noqa: PLC0415 - loads the models
+
+    return [await check_bucket(bucket, data_dir)]
+
+
 @click.command(
     epilog=examples(
         "upwell doctor",
-        "upwell doctor --data-dir /srv/upwell",
+        "upwell doctor --data-dir /srv/upwell --config /etc/upwell/upwell.toml",
         "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
         "upwell doctor --security",
         "upwell doctor --on kubernetes --watch-namespace dev --without builds",
@@ -154,6 +169,14 @@ async def _check(
 @data_dir_option("Data directory of `upwell serve`; its file system is checked.")
 @router_options
 @click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    envvar="UPWELL_CONFIG",
+    show_envvar=True,
+    help="Configuration file of `upwell serve`; a bucket that it names is tried.  [default: none]",
+)
+@click.option(
     "--security",
     is_flag=True,
     help="Check the running server against the hardening list instead (docs/hardening.md).",
@@ -163,6 +186,7 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
     data_dir: Path,
     router: tuple[str, int],
     router_https: tuple[str, int],
+    config: Path | None,
     output: str,
     *,
     security: bool,
@@ -177,8 +201,9 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
 ) -> None:
     """Check this machine, or a cluster, for what Upwell needs, with a remedy for each failure.
 
-    Runs a container and removes it. With --security it looks at files, settings and objects of the
-    server that runs, and changes nothing. The router's addresses are those of the server that runs
+    Runs a container and removes it. Where images lie in a bucket, it writes small objects there and
+    removes them. With --security it looks at files, settings and objects of the server that runs,
+    and changes nothing. The router's addresses and the bucket are those of the server that runs
     with the data directory, unless options name others. Exits 1 if a check fails, 0 with warnings
     or without.
 
@@ -201,7 +226,8 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
         _check_security(data_dir.absolute(), output)
     try:
         routes = _routes(data_dir.absolute(), router, router_https)
-        found = asyncio.run(examine(data_dir.absolute(), routes))
+        bucket = _bucket(data_dir.absolute(), config)
+        found = asyncio.run(examine(data_dir.absolute(), routes, bucket))
     except OSError as error:
         where = error.filename or data_dir
         checks = [
@@ -265,6 +291,25 @@ def _routes(data_dir: Path, router: tuple[str, int], router_https: tuple[str, in
             host, _, port = told.rpartition(":")
             named[name] = host, int(port)
     return tuple(_bare(address) for address in named.values())
+
+
+def _bucket(data_dir: Path, config: Path | None) -> "BucketSettings | None":
+    """Return the bucket with the images: as the file names it, else as the server that runs does.
+
+    Raises CommandError.
+    """
+    from upwell.app.hardening.bucket import served_bucket  # noqa: PLC0415 - loads the models
+    from upwell.app.hardening.served import read_served  # noqa: PLC0415 - loads the models
+    from upwell.settings import SettingsError, read_file  # noqa: PLC0415 - loads the models
+
+    if config is None:
+        served = read_served(data_dir)
+        return served_bucket(served.registry_bucket) if served is not None else None
+    try:
+        found = read_file(config).embedded_registry.bucket
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+    return found if found.bucket else None
 
 
 def _bare(address: tuple[str, int]) -> tuple[str, int]:

@@ -31,11 +31,12 @@ type Manifest = dict[str, Any]
 
 CLUSTER_BINDING = f"{NAME}-cluster"
 """ClusterRoleBinding of every installation: there is one on a cluster."""
+BUCKET_FOLDER = "/etc/upwell-registry-bucket"
+"""Folder in which servers have the Secret with the credentials of a bucket."""
 _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
 _LOGINS = "/etc/upwell-registry-logins"
-_BUCKET = "/etc/upwell-registry-bucket"
 _RBAC = "rbac.authorization.k8s.io"
 _SETTINGS = "upwell.dev/settings"
 _USER = 10001
@@ -293,7 +294,7 @@ def _container(installation: ClusterInstallation) -> Manifest:
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
         {"name": "config", "mountPath": _CONFIG, "readOnly": True},
         {"name": "registry-logins", "mountPath": _LOGINS, "readOnly": True},
-        {"name": "registry-bucket", "mountPath": _BUCKET, "readOnly": True},
+        {"name": "registry-bucket", "mountPath": BUCKET_FOLDER, "readOnly": True},
     ]
     if installation.tls_secret:
         tls = [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]

@@ -1,6 +1,6 @@
 """State of an installation, as far as the hardening list asks about it; values alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -94,6 +94,10 @@ class ServedSettings(BaseModel):
     """Paths of files with keys and passwords, outside the data folder."""
     quota: tuple[str, ...] = ()
     """Limits of every namespace."""
+    registry_bucket: Mapping[str, str | bool | None] = {}
+    """The table [embedded-registry.bucket]; empty: images lie in the data folder."""
+    insecure_bucket: str = ""
+    """Endpoint of the bucket, where that is plain HTTP and not on loopback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,16 @@ def _registries(state: ServerState) -> Iterator[Flaw]:
         )
 
 
+def _bucket(state: ServerState) -> Iterator[Flaw]:
+    if endpoint := state.settings.insecure_bucket:
+        yield Flaw(
+            FlawSeverity.WARN,
+            f"[embedded-registry.bucket] {endpoint}",
+            "plain HTTP: whoever is between reads images, and gives the server other tags",
+            "an https endpoint, with ca-file where its authority is your own",
+        )
+
+
 def _outbound(state: ServerState) -> Iterator[Flaw]:
     for text in state.settings.destinations:
         if (found := _outbound_flaw(text)) is not None:
@@ -360,6 +370,7 @@ SETTINGS_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("anonymous", "nobody has a role without a token", _anonymous),
     HardeningCheck("trusted-proxies", "no wide network is taken for a proxy", _proxies),
     HardeningCheck("insecure-registries", "no registry elsewhere is insecure", _registries),
+    HardeningCheck("registry-bucket", "the bucket with images is reached by TLS", _bucket),
     HardeningCheck("outbound-allow", "nothing wider than a port is allowed", _outbound),
     HardeningCheck("host-paths", "no folder of the machine's own may be mounted", _host_paths),
     HardeningCheck("build-network", "builds have an isolated network", _build_network),

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from upwell.app.hardening.bucket import served_bucket
 from upwell.app.hardening.served import SERVED, read_served, served_settings, telling_settings
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, RegistryMirror
 from upwell.settings import AccessSettings, AuditSettings, QuotaSettings, ServerSettings
+from upwell.settings.bucket import BucketSettings
 from upwell.settings.oidc import OidcSettings
+from upwell.settings.tables import EmbeddedRegistrySettings
 
 
 def test_they_are_there_while_it_runs_for_its_own_user(tmp_path: Path) -> None:
@@ -94,3 +97,22 @@ def test_no_secret_of_the_audit_log_s_receiver_is_told(address: str, told: str) 
     audit = AuditSettings.model_construct(export=address)
     settings = ServerSettings(data_dir=Path("/data"), audit=audit)
     assert served_settings(settings).audit_export == told
+
+
+def test_a_bucket_is_told_without_its_credentials(tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        (folder / name).write_text("secret of the bucket")
+    bucket = BucketSettings(
+        endpoint="http://s3.corp:9000", bucket="images", prefix="ours", credentials_file=folder
+    )
+    settings = ServerSettings(
+        data_dir=tmp_path, embedded_registry=EmbeddedRegistrySettings(bucket=bucket)
+    )
+    told = served_settings(settings)
+    assert served_bucket(told.registry_bucket) == bucket
+    assert "secret of the bucket" not in told.model_dump_json()
+    assert told.insecure_bucket == "http://s3.corp:9000"
+    assert told.secret_files == tuple(str(one) for one in sorted(folder.iterdir()))
+    assert served_bucket(served_settings(ServerSettings(data_dir=tmp_path)).registry_bucket) is None

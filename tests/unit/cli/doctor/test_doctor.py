@@ -39,8 +39,9 @@ def test_the_worst_finding_decides(
     code: int,
     conclusion: str,
 ) -> None:
-    async def examine(data_dir: Path, routes: Addresses) -> Examination:
+    async def examine(data_dir: Path, routes: Addresses, bucket: object) -> Examination:
         assert (data_dir, routes) == (tmp_path, (("127.0.0.1", 8000), ("127.0.0.1", 7443)))
+        assert bucket is None
         return Examination(checks, CONF)
 
     monkeypatch.setattr(module, "examine", examine)
@@ -60,8 +61,8 @@ def test_the_router_is_that_of_the_server_that_runs(
 ) -> None:
     asked: list[Addresses] = []
 
-    async def examine(data_dir: Path, routes: Addresses) -> Examination:
-        assert data_dir == tmp_path
+    async def examine(data_dir: Path, routes: Addresses, bucket: object) -> Examination:
+        assert (data_dir, bucket) == (tmp_path, None)
         asked.append(routes)
         return Examination([FINE], CONF)
 

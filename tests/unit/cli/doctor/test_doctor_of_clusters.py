@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from upwell.api.schemas.crds import custom_kinds
+from upwell.cli.doctor.bucket_secret import check_bucket_secret
+from upwell.cli.install.installation import ClusterInstallation
+from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.program import main
+from upwell.machine.checks import HostCheck, HostCheckStatus
 
 _SCRIPT = """#!/usr/bin/env python3
 import json, os, pathlib, sys
@@ -25,6 +29,8 @@ if words[0] == "create":
             print(json.dumps({**asked, "status": {"allowed": right not in denied}}, indent=2))
     sys.exit()
 found = folder / "-".join(words[:2] if words[0] == "get" else words[:1])
+if not found.exists() and "--ignore-not-found" in sys.argv:
+    sys.exit()
 if not found.exists():
     sys.exit(f"cannot {' '.join(words)}: forbidden")
 print(found.read_text())
@@ -106,3 +112,48 @@ def test_a_cluster_that_is_not_reached_is_one_failure(answers: Path) -> None:
 
     assert (code, list(checks)) == (1, ["API server"])
     assert "forbidden" in checks["API server"]["detail"]
+
+
+BUCKET = """\
+[embedded-registry.bucket]
+endpoint = "https://s3.example"
+bucket = "images"
+credentials-file = "{folder}"
+"""
+
+
+def settings_of_servers(answers: Path, folder: str) -> None:
+    """Have the installation's ConfigMap name a bucket."""
+    text = BUCKET.format(folder=folder)
+    config = {"metadata": {"name": "upwell"}, "data": {"upwell.toml": text}}
+    (answers / "get-configmap").write_text(json.dumps(config))
+
+
+def bucket_check() -> HostCheck | None:
+    """Return what `doctor` says of the bucket of an installation in the namespace `ours`."""
+    return check_bucket_secret(KubectlRunner(), ClusterInstallation(namespace="ours"))
+
+
+def test_a_bucket_needs_its_secret(answers: Path) -> None:
+    assert bucket_check() is None
+    settings_of_servers(answers, "/etc/upwell-registry-bucket")
+    found = bucket_check()
+    assert found is not None
+    assert found.status is HostCheckStatus.FAIL
+    assert "Secret upwell-registry-bucket has no AWS_ACCESS_KEY_ID" in found.detail
+    assert "kubectl -n ours create secret generic upwell-registry-bucket" in found.remedy
+
+    (answers / "get-secret").write_text("aws_access_key_id AWS_SECRET_ACCESS_KEY ")
+    found = bucket_check()
+    assert found is not None
+    assert found.status is HostCheckStatus.OK
+    assert "bucket images at https://s3.example" in found.detail
+
+
+def test_a_file_that_the_servers_of_a_cluster_do_not_have_is_told(answers: Path) -> None:
+    settings_of_servers(answers, "/home/me/credentials")
+    found = bucket_check()
+    assert found is not None
+    assert found.status is HostCheckStatus.FAIL
+    assert "no file /home/me/credentials" in found.detail
+    assert "/etc/upwell-registry-bucket" in found.remedy

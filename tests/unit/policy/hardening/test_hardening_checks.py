@@ -97,6 +97,7 @@ SERVERS: list[tuple[str, ServerState, FlawSeverity, str]] = [
     ("trusted-proxies", with_settings(trusted_proxies=("0.0.0.0/0",)), FAIL, "[router] trusted"),
     ("trusted-proxies", with_settings(trusted_proxies=("fd00::/8",)), FAIL, "[router] trusted"),
     ("insecure-registries", with_settings(insecure_registries=("r.corp",)), WARN, "r.corp"),
+    ("registry-bucket", with_settings(insecure_bucket="http://s3.corp"), WARN, "http://s3.corp"),
     *(
         ("outbound-allow", with_settings(destinations=(place,)), severity, place)
         for place, severity in (
