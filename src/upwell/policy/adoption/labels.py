@@ -23,7 +23,7 @@ _WUD_WITHOUT_EFFECT = {
 }
 """Labels -> what there is here."""
 _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
-_UPDATED, _WATCHED = {"registry", "image"}, {"local", "disabled", ""}
+_UPDATED = {"registry", "image"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ def follow_rule(labels: Mapping[str, str]) -> FollowRule:
         watched = updated = False
     if AUTO_UPDATE in labels and labels[AUTO_UPDATE].lower() not in _UPDATED:
         updated = False
-    return FollowRule(watched, updated, _selection(labels), tuple(_notes(labels, updated=updated)))
+    notes = tuple(_notes(labels, watched=watched, updated=updated))
+    return FollowRule(watched, updated, _selection(labels), notes)
 
 
 def _wud_updates(labels: Mapping[str, str]) -> bool:
@@ -89,8 +90,10 @@ def _selection(labels: Mapping[str, str]) -> str:
     return ""
 
 
-def _notes(labels: Mapping[str, str], *, updated: bool) -> Iterator[str]:
-    if not updated:
+def _notes(labels: Mapping[str, str], *, watched: bool, updated: bool) -> Iterator[str]:
+    if not watched:
+        yield "its labels ask to leave its image alone: it is neither updated nor told of"
+    elif not updated:
         yield "its labels ask to be told only: its image is not updated"
     for key in labels:
         if key.startswith(f"{_WATCHTOWER}lifecycle."):

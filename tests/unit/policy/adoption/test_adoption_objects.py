@@ -167,6 +167,17 @@ services:
     assert plan(text).notes == ("a: its labels ask to be told only: its image is not updated",)
 
 
+def test_what_its_labels_keep_from_notices_is_not_said_to_be_told_of() -> None:
+    text = """\
+services:
+  a:
+    image: redis:7
+    labels: {com.centurylinklabs.watchtower.enable: "false"}
+"""
+    (note,) = plan(text).notes
+    assert note == "a: its labels ask to leave its image alone: it is neither updated nor told of"
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
