@@ -45,9 +45,12 @@ class LineFormatter(logging.Formatter):
         words = [datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")]
         words += [] if record.levelno == logging.INFO else [record.levelname.lower()]
         words += [told, *(f"{name}={value}" for name, value in fields.items())]
+        # What a container said at last has lines, which are no lines of the log.
+        lines = (line.strip() for line in " ".join(words).splitlines())
+        text = " / ".join(line for line in lines if line)
         if record.exc_info:
-            words.append(self.formatException(record.exc_info))
-        return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(words))
+            text = f"{text} {self.formatException(record.exc_info)}"
+        return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")

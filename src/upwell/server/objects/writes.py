@@ -292,7 +292,7 @@ async def permitted(
 
 
 def _made_on_the_way(namespace: str) -> str:
-    undo = f"`oc delete project {namespace}` if that is a mistake"
+    undo = f"`upwell delete namespace {namespace}` if that is a mistake"
     return f"namespace {namespace} did not exist and was created: {undo}"
 
 

@@ -84,6 +84,20 @@ def test_on_a_terminal_a_line_tells_what_happened_to_which_object() -> None:
     assert told.endswith("Build shop/web-1: BuildComplete: made \\x1b[31m")
 
 
+def test_on_a_terminal_the_lines_of_a_text_are_no_lines_of_the_log() -> None:
+    logger = logging.getLogger("upwell")
+    about = {"kind": "Deployment", "namespace": "shop", "object": "db", "reason": "RolloutFailed"}
+    said = {"text": "exited 1: no room\n12:00:00 Deployment shop/db: RolloutComplete: it serves\n"}
+    record = logger.makeRecord(
+        logger.name, logging.INFO, "", 1, "event", (), None, extra=about | said
+    )
+    told = LineFormatter().format(record)
+    assert "\n" not in told
+    assert told.endswith(
+        "exited 1: no room / 12:00:00 Deployment shop/db: RolloutComplete: it serves"
+    )
+
+
 def test_on_a_terminal_a_line_has_the_level_and_the_fields() -> None:
     logger = logging.getLogger("upwell")
     record = logger.makeRecord(

@@ -41,7 +41,7 @@ async def test_an_object_brings_its_namespace_into_being(api: Api) -> None:
     made = await api.send("POST", MAPS, config_map("one"))
     assert [*names(await api.get("/api/v1/namespaces"))] == ["default", "shop"]
     [said] = made.said
-    assert "namespace shop did not exist and was created: `oc delete project shop`" in said
+    assert "namespace shop did not exist and was created: `upwell delete namespace shop`" in said
     assert (await api.send("POST", MAPS, config_map("two"))).said == ()
 
 
