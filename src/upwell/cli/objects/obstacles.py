@@ -11,6 +11,7 @@ from upwell.cli.core.waiting import listed
 from upwell.cli.presentation.following import on_changes
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.health.builds import has_failed, outcome_of
+from upwell.policy.images.outcome import without_next_attempt
 from upwell.policy.images.streams import StreamTag
 from upwell.store.interface import ApiClient, Selector
 
@@ -34,8 +35,9 @@ async def tell_obstacles(
         for kind in _MAKES:
             objects += (await listed(client, kind, Selector(namespace))).items
         for fault in _faults(Snapshot(objects, namespace), made):
-            if fault not in told:
-                told.add(fault)
+            what = without_next_attempt(fault)
+            if what not in told:
+                told.add(what)
                 tell(fault)
         return False
 

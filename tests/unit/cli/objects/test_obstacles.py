@@ -1,5 +1,6 @@
 """Waits for new workloads: what keeps their images away is told, and a failed build ends them."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.cli.objects.obstacles import tell_obstacles
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -71,6 +73,35 @@ def test_what_keeps_images_away_is_told_once(
 
     assert done.exit_code == 5
     assert [line for line in done.stderr.splitlines() if "waits:" in line] == [f"waits: {WHY}"]
+
+
+async def test_what_goes_on_is_not_told_again_for_its_next_attempt(client: "FakeClient") -> None:
+    manifest = {"metadata": {"namespace": "default", "name": "shop"}}
+    stream, told = await client.create(decode_as(ImageStream, manifest)), list[str]()
+    arrived = asyncio.Semaphore(0)
+
+    def tell(fault: str) -> None:
+        told.append(fault)
+        arrived.release()
+
+    async def fail(*messages: str) -> None:
+        fault = {"type": "ImportSuccess", "status": "False", "reason": "ManifestUnknown"}
+        tags = [
+            {"tag": str(tag), "conditions": [fault | {"message": message}]}
+            for tag, message in enumerate(messages)
+        ]
+        failed = decode_as(ImageStream, {**manifest, "status": {"tags": tags}})
+        found = await client.get(ImageStream, "default", "shop")
+        await client.update_status(found.with_status(failed.status))
+        await asyncio.wait_for(arrived.acquire(), 20)
+
+    first = f"{WHY}; tried again at 2026-12-01T02:01:00Z"
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(tell_obstacles(client, [stream], tell))
+        await fail(first)
+        await fail(f"{WHY}; tried again at 2026-12-01T02:02:00Z", "no access")
+        telling.cancel()
+    assert told == [first, "no access"]
 
 
 def test_what_keeps_the_image_of_a_service_away_is_told(
