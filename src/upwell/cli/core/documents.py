@@ -91,7 +91,7 @@ def load_manifests(
     for where, text in _read_all(sources, faults, recursive=recursive):
         try:
             found = parse_manifests(text, where)
-            if is_compose(found):
+            if is_compose(found, where):
                 found = _of_compose(text, where, profiles)
         except InvalidManifestTextError as error:
             faults.append(str(error))

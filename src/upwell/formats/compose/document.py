@@ -1,5 +1,6 @@
 """Text of a Compose file as values with the lines they stand on; bounded as manifests are."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,11 +49,14 @@ class Document:
         return f"{where}: {name}: {why}" if name else f"{where}: {why}"
 
 
-def is_compose(documents: Iterable[Mapping[str, Any]]) -> bool:
-    """Return True if these are the documents of a Compose file: services, and no kind."""
-    found = list(documents)
+_NAME = re.compile(r"(docker-)?compose(\.[^/]+)?\.ya?ml")
+
+
+def is_compose(documents: Iterable[Mapping[str, Any]], source: str) -> bool:
+    """Return True if these are the documents of a Compose file, by `services` or by its name."""
+    found, named = list(documents), _NAME.fullmatch(source.rpartition("/")[2])
     return bool(found) and all(
-        isinstance(one.get("services"), Mapping) and "kind" not in one and "apiVersion" not in one
+        ("services" in one or named) and "kind" not in one and "apiVersion" not in one
         for one in found
     )
 

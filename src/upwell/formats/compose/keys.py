@@ -1,6 +1,7 @@
 """Keys of the Compose Specification: those that are read, those without effect, those refused."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 
 TOP = frozenset({"version", "name", "services", "volumes", "networks", "secrets", "configs"})
 
@@ -72,6 +73,7 @@ REFUSED: Mapping[str, str] = {
 }
 """Keys that are refused by name, and what to do instead."""
 
+DEPLOY_READ = frozenset({"mode", "replicas", "resources"})
 DEPLOY_WITHOUT_EFFECT = frozenset({
     "endpoint_mode", "labels", "placement", "restart_policy", "rollback_config", "update_config",
 })  # fmt: skip
@@ -79,3 +81,10 @@ DEPLOY_WITHOUT_EFFECT = frozenset({
 
 BUILD_READ = frozenset({"args", "context", "dockerfile", "dockerfile_inline"})
 BUILD_WITHOUT_EFFECT = frozenset({"cache_from", "cache_to", "labels", "pull", "no_cache", "tags"})
+
+
+def not_allowed(key: str, known: Collection[str]) -> str:
+    """Return what is wrong with a key that is not `known`, and the one that was probably meant."""
+    near = get_close_matches(key, sorted(known), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"additional property is not allowed{hint}"

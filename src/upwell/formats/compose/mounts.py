@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from upwell.formats.compose import values
+from upwell.formats.compose import keys, values
 from upwell.formats.compose.document import Document, Path
 from upwell.formats.compose.model import MountKind, ServiceMount
 
@@ -77,7 +77,7 @@ def _long(
     known = {"type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"}
     for key in body:
         if key not in known and not key.startswith("x-"):
-            document.fault((*path, key), "additional property is not allowed")
+            document.fault((*path, key), keys.not_allowed(key, known))
     if kind not in set(MountKind):
         document.fault((*path, "type"), f"{kind!r} is not supported: volume, bind or tmpfs")
         return None

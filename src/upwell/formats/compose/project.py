@@ -110,7 +110,9 @@ def _check_top(document: Document) -> None:
                 (key,), "not supported: write the file out with `docker compose config`, apply that"
             )
         elif key not in keys.TOP and not key.startswith("x-"):
-            document.fault((key,), "additional property is not allowed")
+            below = "additional property is not allowed; services stand below `services:`"
+            why = keys.not_allowed(key, keys.TOP) if "services" in root else below
+            document.fault((key,), why)
     if "version" in root:
         document.warn(("version",), "obsolete, and of no effect")
 

@@ -128,7 +128,8 @@ class ServiceReader:
                 if value not in (None, [], {}, ""):
                     self._document.fault(self._path(key), f"not supported: {keys.REFUSED[key]}")
             else:
-                self._document.fault(self._path(key), "additional property is not allowed")
+                known = {*keys.READ, *keys.WITHOUT_EFFECT, *keys.REFUSED}
+                self._document.fault(self._path(key), keys.not_allowed(key, known))
 
     def _build(self) -> ServiceBuild | None:
         value, path = self._body.get("build"), self._path("build")
@@ -250,7 +251,7 @@ class ServiceReader:
         }  # fmt: skip
         for key in body:
             if key not in known and not key.startswith("x-"):
-                self._document.fault((*path, key), "additional property is not allowed")
+                self._document.fault((*path, key), keys.not_allowed(key, known))
         test = body.get("test")
         disabled = values.flag(self._document, (*path, "disable"), body.get("disable"))
         if disabled or test in ("NONE", ["NONE"]):
@@ -351,8 +352,9 @@ class ServiceReader:
         for key in deploy:
             if key in keys.DEPLOY_WITHOUT_EFFECT:
                 document.warn((*path, key), "no effect: rollouts have their own rules")
-            elif key not in {"mode", "replicas", "resources"} and not key.startswith("x-"):
-                document.fault((*path, key), "additional property is not allowed")
+            elif key not in keys.DEPLOY_READ and not key.startswith("x-"):
+                known = keys.DEPLOY_READ | keys.DEPLOY_WITHOUT_EFFECT
+                document.fault((*path, key), keys.not_allowed(key, known))
         path = (*path, "resources")
         resources = values.mapping(document, path, deploy.get("resources"))
         found: list[dict[str, str]] = []

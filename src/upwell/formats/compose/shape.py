@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from upwell.formats.compose.document import Document, Path
+from upwell.formats.compose.keys import not_allowed
 
 type Schema = Mapping[str, Any]
 type ShapeFault = tuple[Path, str]
@@ -110,7 +111,7 @@ class _Checker:
                 for one in matching:
                     yield from self.faults(place, inner, one)
             elif others is False and key not in known:
-                yield place, "additional property is not allowed"
+                yield place, not_allowed(key, known)
             elif isinstance(others, Mapping):
                 yield from self.faults(place, inner, others)
         for key in schema.get("required", ()):

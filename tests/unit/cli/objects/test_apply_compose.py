@@ -113,3 +113,13 @@ def test_a_pipe_without_an_end_is_not_waited_for(upwell: Upwell, tmp_path: Path)
     result = upwell("apply", "-f", file)
     assert result.exit_code == 2
     assert "web.env: no regular file" in result.stderr
+
+
+def test_a_file_of_compose_is_one_by_its_name_too(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "docker-compose.yml"
+    file.write_text("web: {image: nginx}\n")
+    told = upwell("apply", "-f", str(file)).stderr
+    assert f"{file}:1: web: additional property is not allowed; services stand below" in told
+
+    file.write_text("services: []\n")
+    assert f"{file}:1: services: must be a mapping" in upwell("apply", "-f", str(file)).stderr

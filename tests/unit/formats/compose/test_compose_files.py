@@ -169,6 +169,10 @@ def test_a_variable_without_a_value_is_warned_of() -> None:
 REFUSED = {
     "services: {a: {image: i, colour: red}}": "services.a.colour: additional property",
     "services: {a: {image: i}}\nbogus: 1": "bogus: additional property is not allowed",
+    "services: {a: {image: i, port: ['80:80']}}": "not allowed; did you mean ports?",
+    "services: {a: {image: i, healthcheck: {tset: x}}}": "not allowed; did you mean test?",
+    "services: {a: {image: i}}\nvolume: {v: }": "not allowed; did you mean volumes?",
+    "web: {image: i}": "not allowed; services stand below `services:`",
     "services: {a: {command: x}}": "services.a: has neither an image nor a build context specified",
     "services: {a: {image: i, depends_on: [b]}}": "depends on undefined service 'b'",
     "services: {a: {image: i, volumes: ['d:/d']}}": "refers to undefined volume d",
