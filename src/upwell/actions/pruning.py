@@ -2,7 +2,7 @@
 
 from upwell.api.requests.prune import PrunedItem, PruneSpec, PruneStatus
 from upwell.policy.pruning.leftovers import UnneededItem
-from upwell.policy.pruning.retention import Rules, rules_of
+from upwell.policy.pruning.rules import Rules, rules_of
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 
 

@@ -15,7 +15,7 @@ from upwell.audit.export import receiver_of
 from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
 from upwell.policy.builds.commits.following import DEFAULT_INTERVAL
-from upwell.policy.pruning.retention import (
+from upwell.policy.pruning.rules import (
     DEFAULT_GRACE,
     DEFAULT_PULLED_GRACE,
     DEFAULT_TAG_REVISIONS,

@@ -15,7 +15,7 @@ from upwell.api.image import Image
 from upwell.api.requests.prune import PruneStatus
 from upwell.oci import Digest, Manifest, Reference
 from upwell.policy.builds.identity import inputs_tag
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.workload.errors import RuntimeUnavailableError

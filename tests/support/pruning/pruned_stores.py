@@ -18,7 +18,7 @@ from upwell.api.meta import Resource
 from upwell.builder.logs import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType, Reference
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning, Stores
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError

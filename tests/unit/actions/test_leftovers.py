@@ -14,7 +14,7 @@ from upwell.actions.pruning import PruningActions
 from upwell.api.requests.prune import PruneSpec
 from upwell.machine.components import Components
 from upwell.oci import Digest
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import LeftoverSweep
 from upwell.workload.interface import Leftover, LeftoverKind
 

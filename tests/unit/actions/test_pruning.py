@@ -10,7 +10,7 @@ from tests.support.pruning.pruned_stores import PrunedStores
 from upwell.actions.pruning import PruningActions
 from upwell.api.requests.prune import PruneSpec
 from upwell.oci import Digest
-from upwell.policy.pruning.retention import InvalidRulesError, Rules
+from upwell.policy.pruning.rules import InvalidRulesError, Rules
 
 DEFAULTS = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from upwell.gitops.interface import Author
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.registry.hosts import PullFrom, RegistryHost, RegistryLimits, RegistryMirror
 from upwell.settings import (
     DEFAULT_AUTHOR,

@@ -11,7 +11,8 @@ from upwell.api.codec import RESOURCES
 from upwell.api.core import Event, Secret
 from upwell.api.meta import Resource
 from upwell.oci import Digest
-from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
+from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, decide
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning.ports import StoredBuildLog, Stores
 from upwell.registry.interface import StoredRepository
 from upwell.registry.mirror import mirror_repository

@@ -19,11 +19,11 @@ from upwell.policy.images.streams import StreamName, replace_tag
 from upwell.policy.pruning.pulled_images import unneeded_images
 from upwell.policy.pruning.retention import (
     RetentionDecision,
-    Rules,
     StaleManifest,
     StaleRevision,
     StaleTag,
 )
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores

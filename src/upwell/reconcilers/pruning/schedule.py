@@ -9,7 +9,7 @@ from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.api.requests.prune import PruneStatus
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.registry.errors import RegistryError

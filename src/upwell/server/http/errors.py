@@ -19,7 +19,7 @@ from upwell.builder.interface import BuildError
 from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
-from upwell.policy.pruning.retention import InvalidRulesError
+from upwell.policy.pruning.rules import InvalidRulesError
 from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
 from upwell.workload.errors import NoPreviousLogError, WorkloadError

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from upwell.oci import Digest, Reference
 from upwell.policy.pruning.pulled_images import unneeded_images
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.workload.interface import InstanceImage
 
 OLDEST = datetime(2026, 1, 8, tzinfo=UTC)

@@ -16,14 +16,8 @@ from upwell.formats.attachment_tags import attestation_tag, signature_tag
 from upwell.oci import Digest, Platform, Reference
 from upwell.oci.index_tags import index_of_tag, index_tag
 from upwell.policy.builds.identity import inputs_tag
-from upwell.policy.pruning.retention import (
-    InvalidRulesError,
-    RetentionDecision,
-    RetentionFacts,
-    Rules,
-    decide,
-    rules_of,
-)
+from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, decide
+from upwell.policy.pruning.rules import InvalidRulesError, Rules, rules_of
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ from tests.support.pruning.pruned_stores import MONTH, PrunedStores
 
 from upwell.api.requests.prune import PruneStatus
 from upwell.oci import Digest, Reference
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import PruningSchedule
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import ContainerSpec, InstanceImage, InstanceSpec, Owner

@@ -13,7 +13,7 @@ from upwell.actions.pruning import PruningActions
 from upwell.api.requests.prune import Prune
 from upwell.oci import Digest
 from upwell.policy.access.roles import Action, Role, allows, is_allowed, parse_grant
-from upwell.policy.pruning.retention import Rules
+from upwell.policy.pruning.rules import Rules
 from upwell.server.auth.request_info import action_of
 from upwell.server.http.limits import DEFAULT_LIMITS
 
