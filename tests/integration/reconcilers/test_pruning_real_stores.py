@@ -1,22 +1,27 @@
 """Pruning against a real registry, real logs, uploads and inventory: what goes, what stays."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory
-from tests.support.pruning.pruned_stores import HOST, PrunedStores, once
+from tests.support.pruning.pruned_stores import HOST, MONTH, PrunedStores, once
+from tests.support.registry.hosted_images import push
+from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.api.builds.build import Build
 from upwell.api.core import ConfigMap
-from upwell.api.image import Image
+from upwell.api.image import Image, ImageStream
 from upwell.api.requests.prune import PruneStatus
 from upwell.oci import Digest, Manifest, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule
+from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.workload.errors import RuntimeUnavailableError
 
@@ -243,6 +248,47 @@ async def stopped_after(steps: int, machine: PrunedStores) -> bool:
         except _StoppedError:
             return False
     return True
+
+
+@pytest.fixture(params=["folder", "bucket"])
+async def hosted(
+    request: pytest.FixtureRequest, machine: PrunedStores
+) -> AsyncIterator[EmbeddedRegistry | BucketRegistry]:
+    if request.param == "folder":
+        yield machine.registry
+        return
+    async with strict_s3() as s3, bucket_at(s3.url, machine.folder) as bucket:
+        registry = BucketRegistry(bucket, HOST)
+        await registry.recover()
+        yield registry
+
+
+async def test_what_was_pushed_to_a_deleted_stream_goes_and_its_record_after_it(
+    machine: PrunedStores, hosted: EmbeddedRegistry | BucketRegistry
+) -> None:
+    digest = await push(hosted, "shop/web", "v1")
+    unknown = await push(hosted, "shop/unknown", "v1", "of a stream that no record tells of")
+    reference = f"{HOST}/shop/web@{digest}"
+    await machine.put("Image", "image.openshift.io/v1", str(digest), dockerImageReference=reference)
+    await machine.stream("web", digest)
+    now = machine.stores.clock
+
+    async def prune(later: timedelta) -> list[str]:
+        stores = replace(machine.stores, registry=hosted, clock=lambda: now() + later)
+        status = await Pruning(stores).run(machine.rules, confirm=True)
+        return sorted(f"{item.what} {item.name}: {item.reason}" for item in status.items)
+
+    assert await prune(MONTH) == []
+    await machine.store.delete(ImageStream, "shop", "web")
+    assert await prune(timedelta(0)) == [], "the grace time is not over"
+    image, tag = await prune(MONTH)
+    assert image.startswith(f"image shop/web@{digest}: nothing names it")
+    assert tag == "tag shop/web:v1: its ImageStream does not exist any more"
+    assert await prune(MONTH) == [f"Image {digest}: "]
+    assert await prune(MONTH) == []
+    assert await hosted.tag_digest("shop/web", "v1") is None
+    assert not await hosted.has_manifest("shop/web", digest)
+    assert await hosted.tag_digest("shop/unknown", "v1") == unknown
 
 
 async def test_one_run_is_bounded_and_the_next_goes_on(machine: PrunedStores) -> None:

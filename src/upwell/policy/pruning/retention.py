@@ -96,6 +96,9 @@ class _Retention:
         self._builds = [item for item in facts.objects if isinstance(item, Build)]
         self._images = [item for item in facts.objects if isinstance(item, Image)]
         self._stream_names = {StreamName(item.namespace, item.name) for item in self._streams}
+        self._recorded = set(_pushed_images(self._images, facts.host))
+        self._needed_records = set[Digest]()
+        """Images of tags that go: they say that there was a stream until the tag is gone."""
         self._kept: dict[Digest, str] = {}
         self._unclear: dict[str, str] = {}
         """Mirrored repository -> who names an image of it that cannot be told from others."""
@@ -164,14 +167,14 @@ class _Retention:
     def _stale_tags(self) -> Iterator[StaleTag]:
         """Yield tags that may go, those of inputs last; what the others name is kept.
 
-        A repository that no build pushed to holds what people pushed: their tags are theirs.
+        Of what people pushed that goes with its stream alone.
         """
         claimed = {
             inputs_tag(build.status.inputs): build for build in self._builds if build.status.inputs
         }
         results: list[StaleTag] = []
         for repository in self._facts.repositories:
-            orphaned = self._is_orphaned(repository)
+            of_deleted = self._of_deleted_streams(repository)
             inputs = []
             for name, tag in _image_tags(repository):
                 index = _mirrored_index(repository, name)
@@ -183,7 +186,8 @@ class _Retention:
                         self._keep(tag.digest, f"part of index {index.short}, which is in use")
                 elif _is_inputs_tag(name):
                     inputs.append((name, tag))
-                elif self._goes_with_its_stream(repository, name, tag, orphaned=orphaned):
+                elif name in of_deleted and self._may_go(repository, name, tag):
+                    self._needed_records.add(tag.digest)
                     reason = "its ImageStream does not exist any more"
                     yield StaleTag(repository.name, name, tag.digest, reason)
                 else:
@@ -219,16 +223,22 @@ class _Retention:
                 else:
                     self._keep(tag.digest, f"tag {repository.name}:{name} names it")
 
-    def _is_orphaned(self, repository: StoredRepository) -> bool:
+    def _of_deleted_streams(self, repository: StoredRepository) -> frozenset[str]:
+        """Return the tags of a repository whose ImageStream does not exist any more.
+
+        That there was one is said by builds, which push to streams alone, or by the Image of what
+        was pushed. Without either, the database may be of a time before the push.
+        """
         namespace, _, name = repository.name.partition("/")
         if "/" in name or StreamName(namespace, name) in self._stream_names:
-            return False
-        return any(map(_is_inputs_tag, repository.tags))
+            return frozenset()
+        tags = repository.tags.items()
+        if any(map(_is_inputs_tag, repository.tags)):
+            return frozenset(tag for tag, _ in tags)
+        return frozenset(tag for tag, at in tags if (repository.name, at.digest) in self._recorded)
 
-    def _goes_with_its_stream(
-        self, repository: StoredRepository, name: str, tag: StoredTag, *, orphaned: bool
-    ) -> bool:
-        if not orphaned or self._is_young(tag.created):
+    def _may_go(self, repository: StoredRepository, name: str, tag: StoredTag) -> bool:
+        if self._is_young(tag.created):
             return False
         return (repository.name, name) not in self._named_tags and tag.digest not in self._kept
 
@@ -292,7 +302,8 @@ class _Retention:
                 self._unclear.setdefault(self._facts.mirror_of(source), holder)
 
     def _stale_images(self) -> Iterator[Image]:
-        return (image for image in self._images if _digest(image.name) not in self._kept)
+        stays = self._kept.keys() | self._needed_records
+        return (image for image in self._images if _digest(image.name) not in stays)
 
     def _stale_manifests(self) -> Iterator[StaleManifest]:
         stale: list[tuple[StoredRepository, StoredManifest]] = []
@@ -331,6 +342,14 @@ def _mirrored_index(repository: StoredRepository, tag: str) -> Digest | None:
 def _image_tags(repository: StoredRepository) -> Iterator[tuple[str, StoredTag]]:
     """Yield the tags that name images; those of signatures follow their images."""
     return (item for item in repository.tags.items() if image_of_tag(item[0]) is None)
+
+
+def _pushed_images(images: Iterable[Image], host: str) -> Iterator[tuple[str, Digest]]:
+    """Yield the images of the registry's streams, as their Images record them, by repository."""
+    for image in images:
+        pinned = reference_of(image.docker_image_reference)
+        if pinned is not None and pinned.digest is not None and pinned.registry == host:
+            yield pinned.repository, pinned.digest
 
 
 def _is_inputs_tag(tag: str) -> bool:

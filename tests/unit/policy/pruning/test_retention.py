@@ -365,6 +365,52 @@ def test_tags_of_people_stay_and_those_of_a_deleted_stream_go() -> None:
     assert gone(decision) == {digest("built")}
 
 
+def image_record(name: object, repository: str = f"{HOST}/shop/own") -> Resource:
+    """Return the Image that a stream's tag has led to."""
+    return stored(
+        "Image",
+        "image.openshift.io/v1",
+        str(digest(name)),
+        dockerImageReference=f"{repository}@{digest(name)}",
+    )
+
+
+def test_what_people_pushed_to_a_stream_goes_after_it_and_its_record_last() -> None:
+    tags = {"v1": StoredTag(digest("pushed"), OLD), "v2": StoredTag(digest("fresh"), YOUNG)}
+    own = repository("shop/own", manifest("pushed"), manifest("fresh"), tags=tags)
+    record = image_record("pushed")
+    objects = [record, image_record("fresh")]
+
+    there = decide(facts([*objects, stream(name="own")], own), RULES)
+    assert (there.tags, there.manifests, there.images) == ((), (), ())
+
+    decision = decide(facts(objects, own), RULES)
+    assert [(one.tag, one.reason) for one in decision.tags] == [
+        ("v1", "its ImageStream does not exist any more")
+    ]
+    assert gone(decision) == {digest("pushed")}
+    assert decision.images == (), "the record tells that there was a stream while the tag is there"
+
+    del tags["v1"]
+    later = decide(facts(objects, repository("shop/own", tags=tags)), RULES)
+    assert later.images == (record,)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        image_record("another"),
+        image_record("pushed", f"{HOST}/shop/other"),
+        image_record("pushed", "quay.io/shop/own"),
+    ],
+)
+def test_tags_without_a_record_that_there_was_a_stream_stay(record: Resource) -> None:
+    """A database of before the pushes, which was put back, knows of no stream that they made."""
+    tags = {"v1": StoredTag(digest("pushed"), OLD)}
+    decision = decide(facts([record], repository("shop/own", manifest("pushed"), tags=tags)), RULES)
+    assert (decision.tags, decision.manifests) == ((), ())
+
+
 def test_the_tag_of_an_index_stands_for_it_alone() -> None:
     index = digest("index")
     assert index_of_tag(index_tag(index, AMD64) or "") == index
