@@ -30,6 +30,7 @@ BESIDE = {
     "OneImageRegistry": "knows every name, so that nothing is unknown to it",
     "CountingStore": "the store in memory, which passes, and counts what is listed",
     "CountingRuntime": "the runtime in memory, which passes, and counts its lists",
+    "DatabaseRuntime": "the runtime in memory, which passes, with the files of a claim on the disk",
     "ScriptedRuntime": "the runtime in memory, which passes, but for lists that a test wrote down",
     "CountedLogins": "no login, which the suite asks for as an empty chain, and counts questions",
     "FailingLogins": "a login that the first question does not get, which the test is about",

@@ -1,6 +1,7 @@
 """Three services, as docs/five-minutes.md has them: followed, rolled back, told of, and back.
 
-On demand, since it takes two minutes: `pytest -m benchmark tests/acceptance/everyday`.
+On demand, since it takes two minutes: `make faults` has it, and so has
+`UPWELL_FAULT_STEPS=all pytest tests/acceptance/everyday/test_five_minutes.py`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support.builds.base_images import serve_registry
 from tests.support.delivery.http_receiver import HttpReceiver, receiving
+from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.postgresql_images import SPOIL, publish_postgresql
 from tests.support.installation.python_images import publish_python
@@ -109,7 +111,14 @@ async def three(tmp_path: Path) -> AsyncIterator[ThreeServices]:
             yield ThreeServices(made, vendor, chat)
 
 
-@pytest.mark.benchmark
+@on_demand(
+    "tests/integration/reconcilers/test_rollouts_snapshots.py::"
+    "test_the_version_before_serves_its_files_as_they_were",
+    "tests/integration/workload/test_podman_snapshots.py::"
+    "test_an_earlier_revision_finds_its_files_as_they_were",
+    "tests/acceptance/faults/test_boot_without_network.py::"
+    "test_what_ran_runs_again_and_the_service_manager_hears_of_it",
+)
 @pytest.mark.timeout(600)
 async def test_three_services_are_followed_rolled_back_told_of_and_back_after_a_power_cut(
     three: ThreeServices,
