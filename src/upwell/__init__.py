@@ -6,4 +6,7 @@ import os
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 __version__ = "0.1.0"
-"""That of pyproject.toml; to ask the metadata of the installation for it takes long."""
+"""The one place of the version, from which packages, images and releases have it (scripts/version).
+
+To ask the metadata of the installation for it takes long.
+"""

@@ -1,5 +1,6 @@
 """The changelog names this version, and every fragment ends up in the next one."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -31,9 +32,13 @@ def test_a_fragment_of_no_known_type_is_found(tmp_path: Path) -> None:
     assert set(misnamed(tmp_path)) == wrong
 
 
-def test_the_program_and_the_changelog_have_this_version() -> None:
-    version = _PROJECT["project"]["version"]
-    assert upwell.__version__ == version
+def test_packages_and_the_changelog_have_the_version_of_the_program() -> None:
+    own = upwell.__version__
+    assert "version" in _PROJECT["project"]["dynamic"]
+    place = ROOT / _PROJECT["tool"]["hatch"]["version"]["path"]
+    assert place.samefile(upwell.__file__)
+    said = subprocess.run([ROOT / "scripts/version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"{own}\n"
     changelog = (ROOT / _SETTINGS["filename"]).read_text()
-    assert f"\n## {version} (" in changelog
+    assert f"\n## {own} (" in changelog
     assert "<!-- towncrier release notes start -->\n" in changelog

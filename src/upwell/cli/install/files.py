@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import yaml
 
+from upwell import __version__
 from upwell.cli.install.alerts import pod_monitor, prometheus_rule, rule_groups
 from upwell.cli.install.dashboard import dashboard
 from upwell.cli.install.installation import (
@@ -45,13 +45,13 @@ _CHART = {
     "name": NAME,
     "description": "Keeps every running container on a patched base image",
     "type": "application",
-    "version": version(NAME),
-    "appVersion": version(NAME),
+    "version": __version__,
+    "appVersion": __version__,
     "kubeVersion": ">=1.21.0-0",
 }
 _VALUES = f"""\
 # The server's image (`make image`); a digest is better than a tag.
-image: {NAME}:{version(NAME)}
+image: {NAME}:{__version__}
 # One of them is the leader; all serve the API, webhooks, registry and console.
 replicas: 1
 # Namespaces that Upwell works in, and has rights in; empty: all of the cluster.

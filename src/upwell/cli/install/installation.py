@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Any
+
+from upwell import __version__
 
 NAME = "upwell"
 PART_OF = "app.kubernetes.io/part-of"
@@ -13,8 +14,8 @@ ADMISSION_PORT = 7443
 
 
 REGISTRY_LOGINS = f"{NAME}-registry-logins"
-REGISTRY_BUCKET = f"{NAME}-registry-bucket"
 """Secret (kubernetes.io/dockerconfigjson) with the server's own logins at registries, if any."""
+REGISTRY_BUCKET = f"{NAME}-registry-bucket"
 
 
 def service_name(namespace: str) -> str:
@@ -44,7 +45,7 @@ class ClusterInstallation:
 
     namespace: str = NAME
     """Namespace of the server itself."""
-    image: str = f"{NAME}:{version(NAME)}"
+    image: str = f"{NAME}:{__version__}"
     replicas: int | str = 1
     features: frozenset[Feature] = ALL_FEATURES
     admission: bool = True
