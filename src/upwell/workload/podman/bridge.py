@@ -1,5 +1,6 @@
 """The bridge network of one Upwell: unlike that of any other on the same machine."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from upwell.machine.process import run_command
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.containers.body import LABEL_UPWELL
 
 _log = logging.getLogger(__name__)
@@ -67,6 +70,42 @@ class BridgeNetwork:
     def services(self) -> IPv4Network:
         """Addresses of Services."""
         return list(self.subnet.subnets(prefixlen_diff=1))[1]
+
+
+class InstancesNetwork:
+    """The network of all instances in Podman: made when it is needed, and found by its name."""
+
+    def __init__(self, api: PodmanApi, name: str, upwell: str) -> None:
+        self._api = api
+        self._name = name
+        self._upwell = upwell
+        self._making = asyncio.Lock()
+
+    async def ensure(self) -> None:
+        """Make it unless it is there; raises RuntimeUnavailableError."""
+        async with self._making:
+            if await self._api.network_exists(self._name):
+                return None
+            refusal = RuntimeUnavailableError("no subnet is free")
+            for body in candidates(self._name, self._upwell):
+                try:
+                    return await self._api.create_network(body)
+                except RuntimeUnavailableError as error:
+                    refusal = error
+            raise refusal
+
+    async def find(self) -> BridgeNetwork:
+        """Return it as Podman has it; raises RuntimeUnavailableError."""
+        try:
+            interface, subnet = await self._api.network(self._name)
+        except PodmanNotFoundError as error:
+            raise RuntimeUnavailableError(f"podman: {error}") from error
+        return BridgeNetwork(interface, IPv4Network(subnet))
+
+    async def remove(self) -> None:
+        """Remove it, and what made its Services local; raises RuntimeUnavailableError."""
+        await leave((await self.find()).services)
+        await self._api.remove_network(self._name)
 
 
 async def make_local(network: IPv4Network) -> bool:

@@ -14,7 +14,7 @@ from upwell.workload.interface import Action, ExecProbe, Pause, ProbeSpec
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.faults import InstanceFaults
-from upwell.workload.podman.observation import ContainerFacts
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 from upwell.workload.podman.records import ContainerRecord, InstanceRecord, RecordStore
 

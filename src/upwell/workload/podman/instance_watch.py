@@ -17,14 +17,10 @@ from upwell.workload.interface import Instance, State
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.faults import FaultPlace, InstanceFaults, RuntimeFaults
 from upwell.workload.podman.changes import OwnerChanges
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
-from upwell.workload.podman.observation import (
-    ContainerFacts,
-    is_moved,
-    next_to_start,
-    observe,
-)
+from upwell.workload.podman.observation import is_moved, next_to_start, observe
 from upwell.workload.podman.records import RecordStore
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from upwell.workload.interface import Leftover, LeftoverKind
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_UPWELL
-from upwell.workload.podman.observation import parse_time
+from upwell.workload.podman.containers.facts import parse_time
 from upwell.workload.podman.records import RecordStore
 
 _SOCKETS = "podman-*.sock"

@@ -25,8 +25,9 @@ from upwell.workload.podman.containers.body import (
     LABEL_NAMESPACE,
     LABEL_OWNER,
 )
+from upwell.workload.podman.containers.facts import ContainerFacts
+from upwell.workload.podman.containers.times import ContainerTimes
 from upwell.workload.podman.losses import living_process
-from upwell.workload.podman.observation import ContainerFacts, ContainerTimes
 from upwell.workload.podman.shared_calls import SharedCall
 
 type _Version = tuple[str, str, int]

@@ -13,7 +13,7 @@ from upwell.machine.private_file import write_private
 from upwell.machine.processes import boot_identity, is_process_of
 from upwell.workload.interface import State
 from upwell.workload.podman.api.service import PodmanSettings
-from upwell.workload.podman.observation import ContainerFacts
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.records import InstanceRecord
 
 _UNKNOWN = "-1"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from upwell.machine.tasks import closing
 from upwell.workload.errors import NoPreviousLogError
 from upwell.workload.interface import LogQuery
-from upwell.workload.podman.observation import parse_time
+from upwell.workload.podman.containers.facts import parse_time
 
 _log = logging.getLogger(__name__)
 

@@ -56,7 +56,7 @@ from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.api.supervision import ServiceSupervisor
-from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
+from upwell.workload.podman.bridge import BridgeNetwork, InstancesNetwork, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.containers.body import LABEL_UPWELL
@@ -64,6 +64,7 @@ from upwell.workload.podman.containers.creation import ContainerCreation, Placed
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.devices import refuse_devices
 from upwell.workload.podman.containers.ending import ContainerEnding
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.containers.files import collect
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
@@ -76,13 +77,7 @@ from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.losses import forget_earlier_boot, losses_of
-from upwell.workload.podman.observation import (
-    ContainerFacts,
-    ends_of,
-    next_to_start,
-    observe,
-    restarts_of,
-)
+from upwell.workload.podman.observation import ends_of, next_to_start, observe, restarts_of
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
 from upwell.workload.podman.shared_calls import SharedCall
@@ -155,7 +150,7 @@ class PodmanRuntime:
         self._all_instances = SharedCall(self._observe_instances)
         self._renewed: dict[str, Instance] = {}
         """Instances whose containers have gone to be replaced, as they were seen last."""
-        self._networking = asyncio.Lock()
+        self._network = InstancesNetwork(api, settings.network_name, settings.instance_id)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
@@ -189,7 +184,7 @@ class PodmanRuntime:
         await asyncio.to_thread(runtime._pulled.load)
         try:
             with contextlib.suppress(RuntimeUnavailableError):  # the supervisor tells of it
-                await runtime._ensure_network()
+                await runtime._network.ensure()
             async with side_by_side() as group:
                 supervisor = ServiceSupervisor(service, runtime._faults)
                 watch, wake = runtime._watch, runtime._wake
@@ -275,7 +270,7 @@ class PodmanRuntime:
             record, old = await self._with_ends(record, old)
             await self._ending.end(old, 0, keep_logs=True)
         wanted = await self._placed(spec, record, tokens)
-        await self._ensure_network()
+        await self._network.ensure()
         made = await self._call(self._creation.create(wanted))
         with writing(spec.name):
             self._records.save(replace(wanted.record, made=made.all))
@@ -405,26 +400,8 @@ class PodmanRuntime:
 
     async def network(self) -> BridgeNetwork:
         """Return the network of all instances, made unless it is there."""
-        await self._ensure_network()
-        return await self._network()
-
-    async def _ensure_network(self) -> None:
-        """Make the network of all instances unless it is there."""
-        name = self._settings.network_name
-        async with self._networking:
-            if await self._api.network_exists(name):
-                return None
-            refusal = RuntimeUnavailableError("no subnet is free")
-            for body in candidates(name, self._settings.instance_id):
-                try:
-                    return await self._api.create_network(body)
-                except RuntimeUnavailableError as error:
-                    refusal = error
-            raise refusal
-
-    async def _network(self) -> BridgeNetwork:
-        interface, subnet = await self._call(self._api.network(self._settings.network_name))
-        return BridgeNetwork(interface, IPv4Network(subnet))
+        await self._network.ensure()
+        return await self._network.find()
 
     async def leftovers(self) -> Sequence[Leftover]:
         """Return what interrupted work left beside the instances."""
@@ -533,8 +510,7 @@ class PodmanRuntime:
         await self._kept.remove_cut_short()
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
-        await leave((await self._network()).services)
-        await self._api.remove_network(self._settings.network_name)
+        await self._network.remove()
 
     async def _container(self, name: str, container: str) -> ContainerFacts:
         """Return a container of an instance, without a name its first main one."""

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support.clocks import ManualTime
 
-from upwell.workload.podman.observation import ContainerFacts, ContainerTimes
+from upwell.workload.podman.containers.facts import ContainerFacts
+from upwell.workload.podman.containers.times import ContainerTimes
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)

@@ -24,13 +24,13 @@ from upwell.workload.podman.api.client import PodmanApi, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_NAMESPACE
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images import given_images
 from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.images.judged_pulls import JudgedPulls
 from upwell.workload.podman.images.pulled_images import PulledImages
 from upwell.workload.podman.images.pulls import Pulls, images_of
-from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")

@@ -9,7 +9,8 @@ import pytest
 
 from upwell.oci import Digest, Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
-from upwell.workload.podman.observation import ContainerFacts, ends_of, is_moved, observe
+from upwell.workload.podman.containers.facts import ContainerFacts
+from upwell.workload.podman.observation import ends_of, is_moved, observe
 from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")

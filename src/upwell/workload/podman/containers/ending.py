@@ -9,8 +9,8 @@ from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.cut_starts import end_unstarted
+from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.losses import record_losses
-from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.records import writing
 from upwell.workload.podman.volumes.kept_volumes import KeptVolumes
