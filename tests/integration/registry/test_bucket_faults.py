@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
-from tests.support.registry.hosted_images import CONFIG, push, push_blob
+from tests.support.registry.embedded_server import serving_registry
+from tests.support.registry.hosted_images import CONFIG, image, push, push_blob
 from tests.support.s3.strict_server import (
     SECRET,
     StrictS3,
@@ -301,3 +303,48 @@ async def test_what_fails_in_mid_push_is_an_error_of_the_port(faulty: FaultyBuck
     with pytest.raises(RegistryError, match="AccessDenied"):
         await push_blob(faulty.registry, APP, CONFIG)
     assert not any("contents" in key for key in faulty.s3.objects)
+
+
+async def test_a_bucket_that_is_away_is_503_to_clients_and_back(faulty: FaultyBucket) -> None:
+    async with (
+        serving_registry(lambda host: BucketRegistry(faulty.bucket, host)) as registry,
+        aiohttp.ClientSession() as session,
+    ):
+        digest = await push(registry, APP)
+        there = f"http://{registry.host}/v2/{APP}"
+        faulty.answer(lambda: error(503, "SlowDown"))
+        asked = (
+            ("GET", f"{there}/manifests/v1"),
+            ("HEAD", f"{there}/blobs/{Digest.of(b'new')}"),
+            ("POST", f"{there}/blobs/uploads/"),
+        )
+        for method, url in asked:
+            async with session.request(method, url) as answer:
+                assert (method, answer.status) == (method, 503)
+                if method != "HEAD":
+                    found = (await answer.json())["errors"][0]
+                    assert (found["code"], "503" in found["message"]) == ("UNAVAILABLE", True)
+        faulty.s3.fault = None
+        async with session.get(f"{there}/manifests/v1") as answer:
+            assert (answer.status, answer.headers["Docker-Content-Digest"]) == (200, str(digest))
+
+
+async def test_an_index_that_is_full_is_told_and_stays_as_it_was(
+    faulty: FaultyBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        serving_registry(lambda host: BucketRegistry(faulty.bucket, host)) as registry,
+        aiohttp.ClientSession() as session,
+    ):
+        digest = await push(registry, APP)
+        stored = faulty.s3.objects[f"ours/repositories/{APP}/_index"].raw
+        monkeypatch.setattr("upwell.registry.bucket.indexes.MAX_INDEX_BYTES", len(stored))
+        there = f"http://{registry.host}/v2/{APP}/manifests"
+        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        async with session.put(f"{there}/v2", data=image(), headers=kind) as answer:
+            assert answer.status == 507
+            assert "upwell prune --confirm" in (await answer.json())["errors"][0]["message"]
+        assert await registry.pushed_tags(APP) == [("v1", digest)]
+        assert faulty.s3.objects[f"ours/repositories/{APP}/_index"].raw == stored
+        await registry.untag(APP, "v1")  # what makes it smaller is done
+        assert await registry.pushed_tags(APP) == []

@@ -9,11 +9,13 @@ import asyncio
 import hashlib
 import itertools
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from aiohttp import web
@@ -59,6 +61,8 @@ class StrictS3:
         """Says which answers are lost after the request was carried out."""
         self.honours_conditions = True
         self.keys = {KEY}
+        self.names_bucket_by_host = False
+        """The bucket is the beginning of the name in Host; else of the path."""
         self.age = 0.0
         """Seconds that everything is older than it is."""
         self.page = 1000
@@ -80,7 +84,9 @@ class StrictS3:
         if payload not in {"UNSIGNED-PAYLOAD", hashlib.sha256(raw).hexdigest()}:
             return error(400, "XAmzContentSHA256Mismatch")
         bucket, _, key = request.path.removeprefix("/").partition("/")
-        if bucket != BUCKET:
+        if self.names_bucket_by_host:
+            bucket, key = request.host, request.path.removeprefix("/")
+        if bucket not in {BUCKET, urlsplit(self.url).netloc}:
             return error(404, "NoSuchBucket")
         answer = self._answer(request, key, raw)
         if self.drops_answers(request) and request.transport is not None:
@@ -215,14 +221,15 @@ def _text(at: datetime) -> str:
 
 
 @asynccontextmanager
-async def strict_s3() -> AsyncIterator[StrictS3]:
-    """Serve an empty bucket on a free port."""
+async def strict_s3(tls: ssl.SSLContext | None = None) -> AsyncIterator[StrictS3]:
+    """Serve an empty bucket on a free port, by TLS where a context is given."""
     s3 = StrictS3()
     runner = web.ServerRunner(web.Server(s3.handle), shutdown_timeout=0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    s3.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
+    s3.url = f"{scheme}://{host}:{runner.addresses[0][1]}"
     try:
         yield s3
     finally:
@@ -246,9 +253,13 @@ async def bucket_at(
     name: str = BUCKET,
     prefix: str = "ours/",
     timeouts: S3Timeouts = QUICK,
+    path_style: bool = True,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[S3Bucket]:
     """Open a client of a bucket; each one is a replica of its own."""
-    location = BucketLocation(HttpUrl.parse(url), name, prefix=prefix)
+    location = BucketLocation(
+        HttpUrl.parse(url), name, prefix=prefix, path_style=path_style, ca_file=ca_file
+    )
     credentials = CredentialsFile(credentials_file(folder))
     dialer = unrestricted()
     bucket = S3Bucket(location, credentials, dialer, timeouts)

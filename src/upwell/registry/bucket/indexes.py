@@ -10,11 +10,13 @@ from random import random
 from weakref import WeakValueDictionary
 
 from upwell.registry.bucket.index import RepositoryIndex, decode, encode
+from upwell.registry.hosting import StorageFullError
 from upwell.registry.s3.client import IfMatch, S3Bucket
 from upwell.registry.s3.errors import BucketAnswerError, BucketUnavailableError, PreconditionError
 
 MAX_INDEX_BYTES = 64 * 1024 * 1024
-"""Of one repository: some 100,000 manifests."""
+"""Of one repository: some 75,000 images of three layers, each with a tag."""
+_ROOM = "remove tags (`upwell prune --confirm`), or push to another repository"
 _CACHED_BYTES = 256 * 1024 * 1024
 """Of documents whose indexes are kept, as they are counted in the bucket."""
 _TRIES = 30
@@ -108,8 +110,9 @@ class RepositoryIndexes:
             write = uuid.uuid4().hex
             raw = await asyncio.to_thread(encode, draft, write)
             if len(raw) > MAX_INDEX_BYTES:
-                why = f"the index of {name} has more than {MAX_INDEX_BYTES} bytes: delete tags"
-                raise BucketUnavailableError(self._bucket.name, why)
+                mib = MAX_INDEX_BYTES // 1024**2
+                why = f"its index would have more than {mib} MiB: {_ROOM}"
+                raise StorageFullError(name, why)
             self._fence()
             try:
                 etag = await self._bucket.put(key_of(name), raw, IfMatch(known.etag))
