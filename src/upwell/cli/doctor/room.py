@@ -30,13 +30,18 @@ class DiskPart:
 PARTS = (
     DiskPart("images", ("registry",), "`upwell prune --confirm` removes what nothing needs"),
     DiskPart(
-        "builds", ("builder", "builds", "uploads"), "`upwell prune --confirm`; builds fill it again"
+        "builds", ("builder", "builds", "inputs"), "`upwell prune --confirm`; builds fill it again"
     ),
     DiskPart("logs", ("logs", "audit*.log*"), "`upwell prune --confirm` removes those of builds"),
     DiskPart(
         "volumes",
         ("workloads/claims", "workloads/kept"),
         "`upwell get pvc -A` lists the claims: delete those that nothing needs",
+    ),
+    DiskPart(
+        "copies of volumes",
+        ("workloads/snapshots",),
+        "each is of before the last update of its claim: remove those whose workload serves",
     ),
     DiskPart("volumes given back", ("workloads/given-back",), "remove those folders"),
     DiskPart("backups", ("backups", "*.db.schema-*"), "move them to another disk"),

@@ -32,6 +32,14 @@ async def test_a_full_disk_is_told_with_what_takes_it(
     assert check.remedy.endswith("; or enlarge the disk")
 
 
+async def test_uploads_and_copies_of_volumes_are_counted(tmp_path: Path) -> None:
+    for place, size in (("inputs", 2), ("workloads/snapshots/a/db", 7)):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "file").write_bytes(bytes(size * MIB))
+    usage = await disk_usage(tmp_path, tmp_path / "none")
+    assert [str(one) for one in usage] == ["copies of volumes 7 MiB", "builds 2 MiB"]
+
+
 def test_what_containers_conf_sets_is_named(tmp_path: Path) -> None:
     file = tmp_path / "containers.conf"
     file.write_text('[engine]\nruntime = "runc"\n[containers]\npids_limit = 9\n')
