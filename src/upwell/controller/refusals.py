@@ -14,10 +14,15 @@ FIRST_SECONDS, LONGEST_SECONDS = 10.0, 300.0
 
 
 class Refusals:
-    """Counts refusals in a row. What is lost with the process costs a try."""
+    """Counts refusals in a row. What is lost with the process costs a try.
 
-    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
-        self._backoff = Backoff(FIRST_SECONDS, LONGEST_SECONDS, jitter)
+    `first` is the seconds until a try after the first refusal, which grow up to LONGEST_SECONDS.
+    """
+
+    def __init__(
+        self, first: float = FIRST_SECONDS, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._backoff = Backoff(first, LONGEST_SECONDS, jitter)
         self._counts: dict[ObjectKey, int] = {}
 
     def note(self, key: ObjectKey) -> float:

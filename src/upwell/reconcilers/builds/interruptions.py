@@ -4,7 +4,7 @@ import logging
 
 from upwell.api.meta import ObjectKey
 from upwell.controller.failing import FailingReconciles
-from upwell.machine.backoff import Backoff
+from upwell.controller.refusals import Refusals
 from upwell.store.interface import StoreError
 
 log = logging.getLogger(__name__)
@@ -13,7 +13,6 @@ RUNS = "build-runs"
 """Name under which a run counts as failing: a reconcile that begins one ends well."""
 _STORE_PAUSE = 5.0
 """Seconds before a build that the store interrupted is looked at again."""
-_LONGEST_PAUSE = 300.0
 
 
 class Interruptions:
@@ -25,16 +24,15 @@ class Interruptions:
 
     def __init__(self, failing: FailingReconciles) -> None:
         self._failing = failing
-        self._counts: dict[ObjectKey, int] = {}
-        """Refusals for good, in a row."""
+        self._refusals = Refusals(_STORE_PAUSE)
+        """Those for good."""
 
     def note(self, key: ObjectKey, error: StoreError) -> float:
         """Note that a run was cut off; return the seconds until it is tried again."""
         if error.retryable:
             log.warning("build interrupted", extra={"key": str(key), "why": str(error)})
             return _STORE_PAUSE
-        count = self._counts[key] = self._counts.get(key, 0) + 1
-        pause = Backoff(_STORE_PAUSE, _LONGEST_PAUSE).delay(count)
+        pause = self._refusals.note(key)
         self._failing.note(RUNS, key, str(error))
         where = {"key": str(key), "why": str(error), "retry_in": pause}
         log.error("build interrupted", extra=where)
@@ -42,5 +40,5 @@ class Interruptions:
 
     def forget(self, key: ObjectKey) -> None:
         """Note that a run has ended by itself, or that its build is gone."""
-        self._counts.pop(key, None)
+        self._refusals.forget(key)
         self._failing.forget(RUNS, key)
