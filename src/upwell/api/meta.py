@@ -26,6 +26,15 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def parse_time(value: object) -> datetime | None:
+    """Return the time that an annotation's text names with its zone; None for anything else."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
 type Time = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json-unless-none")]
 Seconds = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """A duration; no alias of its own kind, so that schemas show a plain integer."""

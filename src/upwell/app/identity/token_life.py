@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from upwell.api.core import Secret
+from upwell.api.meta import parse_time
 from upwell.machine.clock import SteadyClock
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.server.auth.token_uses import TokenUses
@@ -81,8 +82,5 @@ async def remove_ended_exchanges(store: Store, now: datetime) -> int:
 
 
 def _has_ended(secret: Secret, now: datetime) -> bool:
-    try:
-        ends = datetime.fromisoformat(secret.annotations.get(ENDS_ANNOTATION, ""))
-    except ValueError:
-        return False
-    return ends.tzinfo is not None and ends <= now
+    ends = parse_time(secret.annotations.get(ENDS_ANNOTATION))
+    return ends is not None and ends <= now

@@ -10,7 +10,7 @@ from pathlib import Path
 from upwell.api.apps import Deployment
 from upwell.api.codec import encode
 from upwell.api.conditions import find
-from upwell.api.meta import Resource
+from upwell.api.meta import Resource, format_time
 from upwell.cli.adoption.engines import COPY_SECONDS, Engine, OldContainer, copy_volume
 from upwell.cli.adoption.recorded import RecordedTakeover, taken_up, under_way
 from upwell.cli.adoption.volume_copies import put_away_copies, require_room, volume_copies
@@ -304,7 +304,7 @@ async def _answers(address: str, port: int) -> None:
 
 
 def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+    return format_time(time.replace(microsecond=0))
 
 
 def _has_ports(deployment: Deployment) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from upwell.api.meta import Resource, format_time
+from upwell.api.meta import Resource, format_time, parse_time
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.triggers import with_images
@@ -50,7 +50,7 @@ class RolloutNote:
             _images(document.get("good")),
             _images(document.get("failed")),
             str(document.get("why") or ""),
-            _time(document.get("since")),
+            parse_time(document.get("since")),
             str(document.get("template") or ""),
             document.get("complete") is True,
             str(document.get("promotion") or ""),
@@ -90,11 +90,3 @@ def _images(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): image for name, image in value.items() if isinstance(image, str)}
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return time if time is not None and time.tzinfo is not None else None

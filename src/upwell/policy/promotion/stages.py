@@ -6,7 +6,7 @@ from datetime import datetime
 
 from upwell.api.apps import CronJob
 from upwell.api.clusters.cluster import Cluster
-from upwell.api.meta import Resource
+from upwell.api.meta import Resource, parse_time
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
 from upwell.policy.rollouts.image_ownership import pod_template
@@ -216,9 +216,12 @@ def hold_of(pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], now
 
 
 def hold_end(pipeline: Pipeline, stage: Stage) -> datetime | None:
-    """Return when the hold on a stage, or on its Pipeline, ends by itself."""
+    """Return when the hold on a stage, or on its Pipeline, ends by itself.
+
+    What is no time holds for ever, as it does on a workload.
+    """
     for key in (f"{STAGE_HOLD_UNTIL}{stage.name}", HOLD_UNTIL_ANNOTATION):
-        if (end := _time(pipeline.annotations.get(key))) is not None:
+        if (end := parse_time(pipeline.annotations.get(key))) is not None:
             return end
     return None
 
@@ -227,19 +230,8 @@ def _held(pipeline: Pipeline, hold: str, until: str, now: datetime) -> str:
     reason = pipeline.annotations.get(hold)
     if reason is None:
         return ""
-    end = _time(pipeline.annotations.get(until))
+    end = parse_time(pipeline.annotations.get(until))
     if end is not None and now >= end:
         return ""
     end_text = f" (until {end.isoformat()})" if end is not None else ""
     return (reason or "no reason given") + end_text
-
-
-def _time(text: str | None) -> datetime | None:
-    """Return a time with a zone; what is none holds for ever, as it does on a workload."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

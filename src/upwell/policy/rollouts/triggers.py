@@ -12,7 +12,7 @@ from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
 from upwell.api.conditions import find
 from upwell.api.core import Container, PodSpec
 from upwell.api.image import ImageStream
-from upwell.api.meta import Resource
+from upwell.api.meta import Resource, parse_time
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
 from upwell.policy.rollouts.image_ownership import is_pinned, pod_template
@@ -234,14 +234,9 @@ def _kept_away(
 
 def hold_end(workload: Resource) -> datetime | None:
     """Return when the hold ends by itself; None when there is none, or nobody can tell."""
-    text = workload.annotations.get(HOLD_UNTIL_ANNOTATION)
-    if text is None or HOLD_ANNOTATION not in workload.annotations:
+    if HOLD_ANNOTATION not in workload.annotations:
         return None
-    try:
-        end = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return end if end.tzinfo is not None else None
+    return parse_time(workload.annotations.get(HOLD_UNTIL_ANNOTATION))
 
 
 def without_hold[R: Resource](workload: R) -> R:

@@ -4,10 +4,10 @@ What is taken over stops before its volumes are copied. Its successor has its im
 begins once they are copied; what is said of the two meanwhile passes.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.meta import Resource
+from upwell.api.meta import Resource, parse_time
 from upwell.policy.rollouts.report import describe
 from upwell.policy.rollouts.snapshot import HELD, Obstacle
 
@@ -30,13 +30,13 @@ def allowed_since(workload: Resource, created: datetime, now: datetime) -> datet
     """
     if is_held(workload):
         return max(created, now)
-    start = _time(workload.annotations.get(START_ANNOTATION, ""))
+    start = parse_time(workload.annotations.get(START_ANNOTATION))
     return created if start is None else max(created, min(start, now))
 
 
 def quiet_until(resource: Resource, now: datetime) -> datetime | None:
     """Return until when nothing is told of an object; None where it is told at once."""
-    until = _time(resource.annotations.get(UNTIL_ANNOTATION, ""))
+    until = parse_time(resource.annotations.get(UNTIL_ANNOTATION))
     return until if until is not None and until > now else None
 
 
@@ -44,12 +44,3 @@ def held(record: RevisionRecord) -> Obstacle:
     """Say that the first instance waits for the end of what it takes the place of."""
     why = "its images are there; it starts when what it takes the place of has stopped"
     return Obstacle(HELD, f"{describe(record)} is progressing: {why}", "True")
-
-
-def _time(text: str) -> datetime | None:
-    """Return a time with its zone; None for anything else."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
