@@ -16,13 +16,14 @@ from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.bucket.registry import BucketRegistry
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
     ManifestUnknownError,
     RepositoryUnknownError,
 )
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import (
     HostedRegistry,
     ManifestContentUnknownError,

@@ -18,7 +18,8 @@ from tests.support.paths import ROOT
 from tests.support.registry.embedded_server import serving, serving_registry
 
 from upwell.oci import Digest, MediaType, Reference
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosted.limits import StorageLimits
 
 MIB = 1024 * 1024
 CONFIG = b"{}"

@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import ServedRegistry
 from upwell.registry.interface import PushEvent
 from upwell.server.distribution.routes import create_routes

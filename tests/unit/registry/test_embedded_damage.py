@@ -8,8 +8,9 @@ import pytest
 from tests.support.registry.hosted_images import CONFIG, image, index, push, push_blob
 
 from upwell.oci import Digest, MediaType
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import ManifestContentUnknownError, ManifestPush
 
 HOST = "registry.internal:5000"

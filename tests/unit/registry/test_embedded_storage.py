@@ -11,7 +11,7 @@ import pytest
 from tests.support.registry.hosted_images import CONFIG, body, image, index, push, push_blob
 
 from upwell.oci import Digest, Index, Manifest, MediaType, Reference
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import run_whole, storing
 from upwell.registry.embedded.integrity import Integrity
@@ -22,6 +22,7 @@ from upwell.registry.errors import (
     ManifestUnknownError,
     RepositoryUnknownError,
 )
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import (
     ContentTooLargeError,
     HostedRegistry,

@@ -15,7 +15,8 @@ from tests.support.registry.hosted_images import CONFIG, body, image, push, push
 
 from upwell.api.core import IMAGE_STORAGE
 from upwell.oci import Digest, MediaType
-from upwell.registry.embedded import EmbeddedRegistry, usage
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosted import quotas
 from upwell.registry.hosting import (
     ManifestPush,
     QuotaExceededError,
@@ -24,7 +25,7 @@ from upwell.registry.hosting import (
 )
 
 HOST = "registry.internal:5000"
-BLOCK = usage.BLOCK
+BLOCK = quotas.BLOCK
 IMAGE = 3 * BLOCK
 """A configuration, a manifest and a tag."""
 
@@ -145,8 +146,8 @@ async def test_what_is_pruned_may_be_pushed_anew(tmp_path: Path) -> None:
 async def test_a_client_has_so_many_uploads_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "CLIENT_UPLOADS", 3)
-    monkeypatch.setattr(usage, "NAMESPACE_UPLOADS", 5)
+    monkeypatch.setattr(quotas, "CLIENT_UPLOADS", 3)
+    monkeypatch.setattr(quotas, "NAMESPACE_UPLOADS", 5)
     registry = await opened(tmp_path)
     mine = [await registry.start_upload("shop/app", owner="mallory") for _ in range(3)]
     with pytest.raises(TooManyUploadsError, match="client mallory"):

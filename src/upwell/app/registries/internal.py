@@ -10,8 +10,9 @@ from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.external.registry import ExternalRegistry
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import FindQuota
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.registry.pull_through import PullThroughRegistry

@@ -9,9 +9,9 @@ from upwell.registry.bucket.index import ContentLink, IndexedManifest, Repositor
 from upwell.registry.bucket.indexes import RepositoryIndexes
 from upwell.registry.bucket.lookups import ContentLookups
 from upwell.registry.bucket.usage import BucketUsage
-from upwell.registry.embedded.registry import StorageLimits
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosted.documents import content_of, examine, is_index
+from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import (
     FindQuota,
     ManifestContentUnknownError,

@@ -18,12 +18,12 @@ from upwell.registry.bucket.manifest_pushes import ManifestPushes
 from upwell.registry.bucket.probe import claim, require_fit
 from upwell.registry.bucket.uploads import BucketUploads
 from upwell.registry.bucket.usage import BucketUsage
-from upwell.registry.embedded.registry import DEFAULT_STORAGE_LIMITS, StorageLimits
 from upwell.registry.errors import (
     BlobUnknownError,
     ManifestUnknownError,
     RepositoryUnknownError,
 )
+from upwell.registry.hosted.limits import DEFAULT_STORAGE_LIMITS, StorageLimits
 from upwell.registry.hosted.reads import HostedReads
 from upwell.registry.hosting import (
     CollectedGarbage,

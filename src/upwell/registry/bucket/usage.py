@@ -5,20 +5,19 @@ each tag. Uploads count where this process has seen them: those of another repli
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.indexes import RepositoryIndexes
-from upwell.registry.embedded.usage import (
+from upwell.registry.hosted.quotas import (
     BLOCK,
-    CLIENT_UPLOADS,
-    NAMESPACE_UPLOADS,
     charge,
     namespace_of,
+    require_another_upload,
+    require_quota,
 )
-from upwell.registry.hosting import QuotaExceededError, StorageQuota, TooManyUploadsError
+from upwell.registry.hosting import StorageQuota
 
 _FRESH = 10.0
 """Seconds for which what other replicas have pushed may not be counted."""
@@ -80,7 +79,9 @@ class BucketUsage:
     async def require(self, repository: str, size: int, quota: StorageQuota | None) -> None:
         """Raise QuotaExceededError if `size` more bytes of content are more than there may be."""
         if quota is not None:
-            _require(quota, repository, await self.used(namespace_of(repository)), charge(size))
+            require_quota(
+                quota, repository, await self.used(namespace_of(repository)), charge(size)
+            )
 
     def has(self, repository: str, content: str) -> bool:
         """Return True if the namespace of a repository has content already."""
@@ -94,11 +95,9 @@ class BucketUsage:
         """
         namespace = namespace_of(repository)
         if owner:
-            open_ones = Counter(one.namespace for one in self._uploads.values())
-            if open_ones[namespace] >= NAMESPACE_UPLOADS:
-                raise TooManyUploadsError(f"namespace {namespace}", NAMESPACE_UPLOADS)
-            if sum(one.owner == owner for one in self._uploads.values()) >= CLIENT_UPLOADS:
-                raise TooManyUploadsError(f"client {owner}", CLIENT_UPLOADS)
+            in_namespace = sum(one.namespace == namespace for one in self._uploads.values())
+            of_owner = sum(one.owner == owner for one in self._uploads.values())
+            require_another_upload(namespace, owner, in_namespace, of_owner)
         self._uploads[upload] = _Upload(namespace, owner)
 
     async def grow(
@@ -108,7 +107,7 @@ class BucketUsage:
         known = self._uploads.setdefault(upload, _Upload(namespace_of(repository), ""))
         if quota is not None:
             more = charge(size) - (charge(known.size) if known.size else 0)
-            _require(quota, repository, await self.used(known.namespace), more)
+            require_quota(quota, repository, await self.used(known.namespace), more)
         known.size = size
 
     def end(self, upload: str) -> None:
@@ -126,8 +125,3 @@ class BucketUsage:
         else:
             contents = {link.content: link.size for link in index.links()}
             known[name] = _Counted(contents, len(index.tags))
-
-
-def _require(quota: StorageQuota, repository: str, used: int, more: int) -> None:
-    if more > 0 and used + more > quota.size:
-        raise QuotaExceededError(repository, quota, used, more)

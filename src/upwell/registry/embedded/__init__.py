@@ -17,10 +17,6 @@ There is no database and no lock file: one process owns the folder, and what it 
 (tags, manifests, referrers) is an index that it reads back from the files.
 """
 
-from upwell.registry.embedded.registry import (
-    DEFAULT_STORAGE_LIMITS,
-    EmbeddedRegistry,
-    StorageLimits,
-)
+from upwell.registry.embedded.registry import EmbeddedRegistry
 
-__all__ = ["DEFAULT_STORAGE_LIMITS", "EmbeddedRegistry", "StorageLimits"]
+__all__ = ["EmbeddedRegistry"]

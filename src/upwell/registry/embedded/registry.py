@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFil
 from upwell.registry.embedded.reading import BlobReads
 from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
 from upwell.registry.embedded.uploads import Uploads
-from upwell.registry.embedded.usage import StorageUsage, namespace_of
+from upwell.registry.embedded.usage import StorageUsage
 from upwell.registry.errors import (
     BlobUnknownError,
     ManifestUnknownError,
     RepositoryUnknownError,
 )
 from upwell.registry.hosted.documents import is_index
+from upwell.registry.hosted.limits import DEFAULT_STORAGE_LIMITS, StorageLimits
+from upwell.registry.hosted.quotas import namespace_of
 from upwell.registry.hosted.reads import HostedReads
 from upwell.registry.hosting import (
     CollectedGarbage,
@@ -46,21 +48,6 @@ _IDLE_UPLOAD = 60.0
 """Seconds after which an upload is given up while space is short: it would get none."""
 _USE_NOTED = 30.0
 """Seconds for which content counts as used; well below any age at which it is removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StorageLimits:
-    """Bounds of what is stored: bytes of one blob; seconds until leftovers may be removed."""
-
-    blob_bytes: int = 64 * 1024**3
-    upload_age: float = 3600
-    """Since the last byte: clients begin anew what they could not finish."""
-    unused_age: float = 24 * 3600
-    sparse_indexes: bool = False
-    """Takes an index without the manifests that it names (image-spec: they may be elsewhere)."""
-
-
-DEFAULT_STORAGE_LIMITS = StorageLimits()
 
 
 class EmbeddedRegistry(HostedReads):

@@ -15,19 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.registry.hosting import QuotaExceededError, StorageQuota, TooManyUploadsError
+from upwell.registry.hosted.quotas import (
+    BLOCK,
+    charge,
+    namespace_of,
+    require_another_upload,
+    require_quota,
+)
+from upwell.registry.hosting import StorageQuota
 
 BLOBS, MANIFESTS, TAGS = "_blobs", "_manifests", "_tags"
 # A component of a repository name starts with a letter or a digit, so these are never one.
-BLOCK = 4096
-"""Bytes of a block: the least that a file takes."""
-NAMESPACE_UPLOADS, CLIENT_UPLOADS = 2000, 500
-"""The most uploads of clients that are open in one namespace, and of one client."""
-
-
-def charge(size: int) -> int:
-    """Return the bytes that a file of `size` bytes counts as."""
-    return max(1, -(-size // BLOCK)) * BLOCK
 
 
 @dataclass(slots=True)
@@ -99,7 +97,7 @@ class StorageUsage:
         used = self.used(namespace)
         if facts is not None and facts.st_ino in self._contents[namespace].links:
             return
-        _require(quota, repository, used, charge(facts.st_size if facts else 0))
+        require_quota(quota, repository, used, charge(facts.st_size if facts else 0))
 
     def linked(self, link: Path, facts: os.stat_result) -> None:
         """Count a link that was made."""
@@ -131,7 +129,7 @@ class StorageUsage:
             return
         with self.lock:  # each counts those before it
             more = charge(size) - self._uploads.charged(namespace, upload)
-            _require(quota, repository, self.used(namespace), more)
+            require_quota(quota, repository, self.used(namespace), more)
             self._uploads.put(namespace, upload, size)
 
     def end(self, upload: Path) -> None:
@@ -187,10 +185,8 @@ class _OpenUploads:
     def begin(self, namespace: str, upload: Path, owner: str) -> None:
         with self._lock:
             known = self._of(namespace)
-            if owner and len(known) >= NAMESPACE_UPLOADS:
-                raise TooManyUploadsError(f"namespace {namespace}", NAMESPACE_UPLOADS)
-            if owner and self._by_owner[owner] >= CLIENT_UPLOADS:
-                raise TooManyUploadsError(f"client {owner}", CLIENT_UPLOADS)
+            if owner:
+                require_another_upload(namespace, owner, len(known), self._by_owner[owner])
             known[upload] = 0
             if owner:
                 self._owners[upload] = owner
@@ -218,21 +214,11 @@ class _OpenUploads:
         return known
 
 
-def namespace_of(repository: str) -> str:
-    """Return the namespace that has a repository."""
-    return repository.partition("/")[0]
-
-
 def _charge_of(file: Path) -> int:
     try:
         return charge(file.stat().st_size)
     except FileNotFoundError:  # it has ended meanwhile
         return 0
-
-
-def _require(quota: StorageQuota, repository: str, used: int, more: int) -> None:
-    if more > 0 and used + more > quota.size:
-        raise QuotaExceededError(repository, quota, used, more)
 
 
 def folders_of_repositories(root: Path) -> Iterator[Path]:
