@@ -2,14 +2,28 @@
 
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, model_validator
 
 from upwell.settings.base import SettingsTable
-from upwell.settings.values import AllowedValues, FilePath, Flag, HttpAddress, Text
+from upwell.settings.values import AllowedValues, FilePath, Flag, Text, is_http_address
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+
+
+def _endpoint(value: Any) -> str:
+    """Read the origin that requests go to; what else an address may have would be lost."""
+    if not value:
+        return ""
+    text = str(value)
+    parts = urlsplit(text)
+    rest = (parts.path.removesuffix("/"), parts.query, parts.fragment)
+    is_place = is_http_address(text) and text.isascii() and parts.port != 0
+    if not is_place or any(rest) or "@" in parts.netloc:
+        raise ValueError("not the address of a server")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _bucket(value: Any) -> str:
@@ -30,7 +44,11 @@ class BucketSettings(SettingsTable):
     Without a bucket, images lie in the data folder.
     """
 
-    endpoint: HttpAddress = ""
+    endpoint: Annotated[
+        str,
+        BeforeValidator(_endpoint),
+        AllowedValues("http://HOST:PORT or https://HOST:PORT", blank=True),
+    ] = ""
     """The address of the storage, as `https://s3.eu-central-1.amazonaws.com`."""
     bucket: Annotated[
         str, BeforeValidator(_bucket), AllowedValues("the name of a bucket", blank=True)

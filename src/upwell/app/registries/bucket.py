@@ -19,7 +19,7 @@ def machine_owner(instance_id: str) -> str:
 
 
 def bucket_location(settings: BucketSettings) -> BucketLocation:
-    """Return the place that the settings name; raises ValueError for what is no URL."""
+    """Return the place that the settings name."""
     return BucketLocation(
         HttpUrl.parse(settings.endpoint),
         settings.bucket,
