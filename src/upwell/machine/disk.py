@@ -1,6 +1,7 @@
 """Room on the file systems that the server writes to, and whether it is below the floor.
 
-Below the floor only what frees space goes on, so that there is always room for statuses.
+Below the floor only what frees space goes on, so that there is always room for statuses. What takes
+the room is counted by a process of its own.
 """
 
 import errno
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from upwell.machine.process import run_command
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+_GONE = "No such file or directory"
 
 _SHARE = 20
 """The floor is this part of a file system, and …"""
@@ -286,3 +290,36 @@ def _existing(folder: Path) -> Path:
 
 def _mib(size: int) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size // MIB} MiB"
+
+
+class DiskUsageError(Exception):
+    """The room of trees cannot be counted: not in time, or not all of them may be read."""
+
+
+async def disk_usage_of(
+    trees: Collection[Path | str], seconds: float, *, across_mounts: bool = False
+) -> int:
+    """Return the bytes of trees on their disk, all together; raises DiskUsageError.
+
+    What goes away meanwhile is not there to be counted. With `across_mounts`, what is mounted in
+    them counts too.
+    """
+    if not trees:
+        return 0
+    options = ["--total", "--summarize", "--block-size=1"]
+    options += [] if across_mounts else ["--one-file-system"]
+    paths = map(str, trees)
+    environment = {"LC_ALL": "C"}
+    done = await run_command(
+        "du", *options, "--", *paths, seconds=seconds, variables=environment, whole=True
+    )
+    missing = {f"du: cannot access '{one}': {_GONE}" for one in trees}
+    faults = [
+        line
+        for line in done.output.splitlines()
+        if line.startswith("du: ") and (line in missing or not line.endswith(_GONE))
+    ]
+    size = done.last_line.partition("\t")[0]
+    if faults or not size.isdecimal():
+        raise DiskUsageError(faults[0] if faults else done.last_line or "du: no answer")
+    return int(size)

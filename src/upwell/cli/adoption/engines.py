@@ -158,17 +158,6 @@ async def copy_volume(source: str, folder: str) -> None:
         raise CommandError(f"cannot copy {source} to {folder}: {done.last_line}")
 
 
-async def bytes_of(folder: str) -> int:
-    """Return the bytes that the files of a folder have on their disk; raises CommandError."""
-    done = await run_command(
-        "du", "--summarize", "--block-size=1", "--", folder, seconds=COPY_SECONDS
-    )
-    size = done.last_line.split(maxsplit=1)[0] if done.last_line else ""
-    if done.code or not size.isdecimal():
-        raise CommandError(f"cannot measure {folder}: {done.last_line or 'no answer'}")
-    return int(size)
-
-
 def _json(text: str) -> list[Mapping[str, Any]]:
     """Return the objects of an inspection, around which an engine may have printed warnings."""
     lines = text.splitlines()

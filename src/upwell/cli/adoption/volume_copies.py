@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from upwell.cli.adoption.engines import bytes_of
+from upwell.cli.adoption.engines import COPY_SECONDS
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.terminal import echo
 from upwell.formats.compose.model import MountKind
-from upwell.machine.disk import MIB, default_floor
+from upwell.machine.disk import MIB, DiskUsageError, default_floor, disk_usage_of
 from upwell.policy.adoption.takeover import AdoptionCandidate
 from upwell.policy.adoption.workloads import WorkloadNames
 
@@ -55,7 +55,10 @@ async def require_room(name: str, copies: Iterable[tuple[str, Path]]) -> None:
     A copy that shares its blocks with the volume (XFS, Btrfs) takes less.
     """
     for place, sources in _by_disk(copies).items():
-        needed = sum([await bytes_of(source) for source in sources])
+        try:
+            needed = await disk_usage_of(sources, COPY_SECONDS, across_mounts=True)
+        except DiskUsageError as error:
+            raise CommandError(f"{name}: nothing was stopped: {error}") from error
         facts = os.statvfs(place)
         free = facts.f_bavail * facts.f_frsize
         floor = default_floor(facts.f_blocks * facts.f_frsize)

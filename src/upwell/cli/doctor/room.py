@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.machine.checks import HostCheck, HostCheckStatus
-from upwell.machine.disk import GIB, MIB, WARNED_SHARE
-from upwell.machine.process import run_command
+from upwell.machine.disk import GIB, MIB, WARNED_SHARE, DiskUsageError, disk_usage_of
 
 CONTAINERS = Path("/var/lib/containers/storage")
 """Podman's own storage, where it has no other."""
@@ -86,7 +85,7 @@ def _room(folder: Path) -> tuple[int, int, int]:
 async def disk_usage(data_dir: Path, containers: Path = CONTAINERS) -> Sequence[PartUsage]:
     """Return what takes the room of a data folder's file system, the largest part first.
 
-    What cannot be measured within a minute, or takes less than 1 MiB, is left out.
+    What cannot be measured within a minute, or not whole, or takes less than 1 MiB, is left out.
     """
     measured = [PartUsage(one, await _size(_places(data_dir, one))) for one in PARTS]
     if _are_on_one_disk(data_dir, containers):
@@ -107,16 +106,7 @@ def _are_on_one_disk(data_dir: Path, containers: Path) -> bool:
 
 async def _size(places: Sequence[Path]) -> int:
     """Return the bytes of folders on their disk, without what is mounted in them."""
-    if not places:
-        return 0
     try:
-        async with asyncio.timeout(_SECONDS):
-            done = await run_command(
-                *("du", "--total", "--summarize", "--one-file-system", "--block-size=1", "--"),
-                *map(str, places),
-                seconds=_SECONDS,
-            )
-    except TimeoutError:
+        return await disk_usage_of(places, _SECONDS)
+    except DiskUsageError:
         return 0
-    size = done.last_line.partition("\t")[0]
-    return int(size) if size.isdecimal() else 0
