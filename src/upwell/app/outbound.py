@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from upwell.app.registries.bucket import bucket_location
 from upwell.oci import Reference
 from upwell.outbound.addresses import parse_address
 from upwell.outbound.destinations import AllowedDestination
@@ -129,6 +130,4 @@ def place_of(url: str) -> str:
 def storage_places(bucket: BucketSettings) -> Iterator[str]:
     """Yield the endpoint of the bucket, which the administrator has named."""
     if bucket.endpoint:
-        parts = urlsplit(bucket.endpoint)
-        named = "" if bucket.path_style else f"{bucket.bucket}."
-        yield place_of(f"{parts.scheme}://{named}{parts.netloc}")
+        yield place_of(str(bucket_location(bucket).url))

@@ -44,3 +44,10 @@ def test_a_bucket_is_named_whole(left_out: str) -> None:
 def test_a_prefix_ends_with_one_slash() -> None:
     found = [settings(prefix=one).prefix for one in ("", "upwell", "upwell/images/")]
     assert found == ["", "upwell/", "upwell/images/"]
+
+
+def test_a_bucket_may_be_a_part_of_the_name_of_its_server() -> None:
+    assert str(bucket_location(settings()).url) == "https://s3.example/"
+    named = bucket_location(settings(path_style=False, endpoint="https://s3.example:9000"))
+    assert str(named.url) == "https://images.s3.example:9000/"
+    assert named.name == "bucket images at s3.example:9000"

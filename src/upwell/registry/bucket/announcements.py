@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from upwell.machine.clock import until_tick
 from upwell.oci import Digest
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.indexes import RepositoryIndexes
@@ -57,7 +58,7 @@ class PushAnnouncements:
                 report(None)
             except StorageError as error:
                 report(error)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(until_tick(pause))
 
     def _announce_changes(
         self,

@@ -6,9 +6,9 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from random import random
 from weakref import WeakValueDictionary
 
+from upwell.machine.backoff import Backoff
 from upwell.registry.bucket.index import RepositoryIndex, decode, encode
 from upwell.registry.hosting import StorageFullError
 from upwell.registry.s3.client import IfMatch, S3Bucket
@@ -21,8 +21,8 @@ _CACHED_BYTES = 256 * 1024 * 1024
 """Of documents whose indexes are kept, as they are counted in the bucket."""
 _TRIES = 30
 """Writes that may lose to others, one after another, before a change is given up."""
-_PAUSE = 0.02
-_MOST_PAUSE = 0.5
+_BACKOFF = Backoff(first=0.02, longest=0.5)
+"""Between two of them."""
 FRESH = 1.0
 """Seconds for which what an index is known to have is not asked for again."""
 ROOT, NAME = "repositories/", "/_index"
@@ -90,7 +90,7 @@ class RepositoryIndexes:
 
     async def _change[T](self, name: str, change: Callable[[RepositoryIndex], T]) -> T:
         known = self._cached.get(name) or await self._refreshed(name)
-        for attempt in range(_TRIES):
+        for attempt in range(1, _TRIES + 1):
             draft = known.index.copy()
             try:
                 result = change(draft)
@@ -120,7 +120,7 @@ class RepositoryIndexes:
                 known = await self._refreshed(name)
                 if known.write == write:  # the answer to the first try was lost
                     return result
-                await asyncio.sleep(min(_PAUSE * 2**attempt, _MOST_PAUSE) * random())  # noqa: S311
+                await asyncio.sleep(_BACKOFF.delay(attempt))
                 continue
             self._keep(name, CachedIndex(draft, etag, len(raw), self._clock(), write))
             return result

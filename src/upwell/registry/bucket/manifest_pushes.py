@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from upwell.oci import Digest, Index, parse_manifest
+from upwell.oci import Digest
 from upwell.registry.bucket.contents import BucketContents
 from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
 from upwell.registry.bucket.indexes import RepositoryIndexes
 from upwell.registry.bucket.lookups import ContentLookups
 from upwell.registry.bucket.usage import BucketUsage
 from upwell.registry.errors import DigestMismatchError
-from upwell.registry.hosted.documents import content_of, examine, is_index
+from upwell.registry.hosted.documents import examine, is_index
 from upwell.registry.hosted.limits import StorageLimits
 from upwell.registry.hosting import (
     FindQuota,
@@ -37,18 +37,22 @@ class ManifestPushes:
 
     async def check(self, push: ManifestPush) -> None:
         """Raise what the document, its content or its tag would be refused for."""
-        push = self._complete(push)
+        await self._checked(self._complete(push))
+
+    async def _checked(self, push: ManifestPush) -> IndexedManifest:
+        """Return what the index would say of a document, whose content is not written yet."""
         manifest = _examined(push, ContentLink("", len(push.raw), self.clock()))
         index = await self.indexes.read(push.repository)
         self._require_content(index, push, manifest)
         await self._require_tag(index, push, await self.quota(push.repository))
+        return manifest
 
     async def put(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag."""
-        await self.check(push)
-        push, now = self._complete(push), self.clock()
-        digest = push.digest or Digest.of(push.raw)
-        known = await self.lookups.manifest(push.repository, digest)
+        push = self._complete(push)
+        checked = await self._checked(push)
+        now = self.clock()
+        known = await self.lookups.manifest(push.repository, checked.entry.digest)
         if known is not None:
             manifest = replace(known, link=replace(known.link, used=now))
             if await self._put(push, manifest, known.link):
@@ -56,7 +60,7 @@ class ManifestPushes:
         quota = await self.quota(push.repository)
         await self.usage.require(push.repository, len(push.raw), quota)
         content = await self.contents.write(push.raw)
-        manifest = _examined(push, ContentLink(content, len(push.raw), now))
+        manifest = replace(checked, link=ContentLink(content, len(push.raw), now))
         await self._put(push, manifest)
         return manifest.entry
 
@@ -108,7 +112,6 @@ def _examined(push: ManifestPush, link: ContentLink) -> IndexedManifest:
     if not digest.matches(push.raw):
         actual = Digest.of(push.raw, algorithm=digest.algorithm)
         raise DigestMismatchError(push.repository, digest, actual)
-    entry, _ = examine(push.raw, digest, push.media_type)
-    document = parse_manifest(push.raw)
-    needs = {item.digest: item.size for item in content_of(document)}
-    return IndexedManifest(entry, link, needs, isinstance(document, Index))
+    entry, content = examine(push.raw, digest, push.media_type)
+    needs = {item.digest: item.size for item in content}
+    return IndexedManifest(entry, link, needs, is_index(entry.media_type))

@@ -11,10 +11,10 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from random import random
 
+from upwell.machine.backoff import Backoff
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.http.client import OutboundClient, OutboundResponse
 from upwell.outbound.http.errors import HttpError, NoConnectionError
@@ -56,6 +56,13 @@ class BucketLocation:
     def name(self) -> str:
         """Name for people, without a secret."""
         return f"bucket {self.bucket} at {self.endpoint.authority}"
+
+    @property
+    def url(self) -> HttpUrl:
+        """URL of the server that is asked, by whose name the bucket may be known."""
+        if self.path_style:
+            return self.endpoint
+        return replace(self.endpoint, host=f"{self.bucket}.{self.endpoint.host}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ class S3Requests:
             response.release()
 
     async def _sent(self, what: str, call: "_Call") -> OutboundResponse:
-        is_renewed = False
+        is_renewed, backoff = False, Backoff(self._timeouts.backoff)
         for attempt in range(1, _TRIES + 1):
             failure: BucketError
             try:
@@ -153,7 +160,7 @@ class S3Requests:
                     return response
             if attempt == _TRIES:
                 break
-            await asyncio.sleep(self._timeouts.backoff * 2 ** (attempt - 1) * (0.5 + random()))  # noqa: S311
+            await asyncio.sleep(backoff.delay(attempt))
         raise failure
 
     async def _answer(self, call: "_Call") -> OutboundResponse:
@@ -194,10 +201,9 @@ class S3Requests:
 
     def _trusted_origin(self) -> HttpOrigin:
         if self._origin is None:
-            url = self.location.endpoint
-            host = url.host if self.location.path_style else f"{self.location.bucket}.{url.host}"
+            url = self.location.url
             tls = self._trust() if url.scheme == "https" else None
-            self._origin = HttpOrigin(url.scheme, host, url.port, tls)
+            self._origin = HttpOrigin(url.scheme, url.host, url.port, tls)
         return self._origin
 
     def _trust(self) -> ssl.SSLContext:
