@@ -139,6 +139,8 @@ class NewAppPlanner:
                 f"{text} is a file: `upwell apply -f {text}` takes manifests and Compose files,"
                 f" `upwell new-app -f {text}` a Template"
             )
+        if text.startswith(("./", "../", "/")) and not {"~", "#"} & {*text} and not is_folder(text):
+            raise NewAppError(f"{text}: no such folder")
         builder, _, folder = ("", "", text) if is_folder(text) else text.partition("~")
         if is_folder(folder):
             clone = read_clone(folder)
@@ -259,7 +261,7 @@ class NewAppPlanner:
         language = clone.language(self._options.context_dir) if clone is not None else ""
         has_dockerfile = dockerfile is not None
         builder = BUILDERS.get(language)
-        if builder is not None and not self._has_choice(component, language, has_dockerfile):
+        if builder is not None and not self._has_choice(component, has_dockerfile):
             component = replace(component, image=self._add_builder(builder))
         strategy = self._strategy(component, language, has_dockerfile=has_dockerfile)
         facts = DockerfileFacts()
@@ -311,15 +313,21 @@ class NewAppPlanner:
     def _has_choice(
         self,
         component: NewAppComponent,
-        language: str,
         has_dockerfile: bool,  # noqa: FBT001 - a fact
     ) -> bool:
         """Return whether something else says by what to build."""
         given = self._options.strategy is not None or bool(component.image)
-        return given or has_dockerfile or self._builder_of(language) != _ANY_BUILDER
+        return given or has_dockerfile
 
     def _add_builder(self, builder: LanguageBuilder) -> str:
-        """Return the tag of the builder image of a language, which is made if it is not there."""
+        """Return the tag of the builder image of a language, which is made if it is not there.
+
+        A stream that is called like the language may as well be the base of a Dockerfile.
+        """
+        if (other := self._builder_of(builder.language)) != _ANY_BUILDER:
+            self._plan.notes.append(
+                f"{other} is here too: if it is a builder image, write {other}~REPOSITORY"
+            )
         if builder.name not in self._existing:
             base = self._follow(BASE)
             build = ApplicationBuild(

@@ -384,6 +384,27 @@ def test_a_package_json_for_assets_does_not_make_it_node(
     assert source["from"]["name"] == f"{language}-builder:latest"
 
 
+async def test_a_stream_called_like_the_language_is_not_taken_for_a_builder(
+    upwell: Upwell, client: "FakeClient", clone: Path
+) -> None:
+    (clone / "web" / "Dockerfile").unlink()
+    (clone / "web" / "requirements.txt").touch()
+    await client.put(stream("python", "3", f"sha256:{'a' * 64}"))
+
+    result = await asyncio.to_thread(
+        upwell, "new-app", str(clone), "--context-dir=web", "-o", "yaml"
+    )
+
+    source = items(result)["BuildConfig/shop"]["spec"]["strategy"]["sourceStrategy"]
+    assert source["from"]["name"] == "python-builder:latest"
+    assert "python:3 is here too: if it is a builder image, write python:3~" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_no_image(upwell: Upwell, tmp_path: Path) -> None:
+    refused = upwell("new-app", f"{tmp_path}/shop")
+    assert f"{tmp_path}/shop: no such folder" in refused.stderr
+
+
 def test_a_builder_that_is_there_is_taken(upwell: Upwell, clone: Path) -> None:
     assert upwell("builders", "create", "python").exit_code == 0
     assert "python-builder:latest   not yet" in upwell("builders", "list").stdout
