@@ -67,6 +67,8 @@ class MemoryPods:
         self._numbers = count(1)
         self.pods: list[RunningPod] = []
         self.refusal: Exception | None = None
+        self.image_instead = ""
+        """Put into new Pods, as by an admission webhook."""
         self.starts = True
         """False: Pods wait for a node."""
         self.claims: set[str] = set()
@@ -91,7 +93,10 @@ class MemoryPods:
         folder = self._folder / str(number)
         folder.mkdir(parents=True)
         meta = {**manifest["metadata"], "uid": f"pod-{number}"}
-        pod = decode_as(Pod, {"metadata": meta, "status": {"phase": "Pending"}})
+        [container] = manifest["spec"]["containers"]
+        image = self.image_instead or container["image"]
+        spec = {"containers": [{"name": container["name"], "image": image}]}
+        pod = decode_as(Pod, {"metadata": meta, "spec": spec, "status": {"phase": "Pending"}})
         folders = PodFolders(folder, folder, folder / "message")
         running = RunningPod(pod, manifest, folders, asyncio.Condition())
         self.pods.append(running)

@@ -182,7 +182,7 @@ class KubernetesBuilder:
             except PodExistsError:
                 continue
             self._note(plan.id, pod)
-            log(f"Created Pod {pod.name}.\n".encode())
+            log(f"Created Pod {pod.name}.\n{_of_another_image(pod, self._settings.image)}".encode())
             return pod
         message = f"{_MOST_PODS} Pods of build {plan.name} are there, and are on their way out"
         raise BuildError("BuildPodExists", message, retryable=True)
@@ -261,6 +261,15 @@ class KubernetesBuilder:
             if not over.is_set():
                 message = f"Pod {attempt.pod.name} did not take the input of its build: {error}"
                 raise BuildError("FetchSourceFailed", message, retryable=True) from error
+
+
+def _of_another_image(pod: Pod, wanted: str) -> str:
+    """Return a line about an image that admission has put into a Pod; empty: it is as wanted."""
+    images = [one.image for one in pod.spec.containers if one.name == CONTAINER]
+    if images == [wanted]:
+        return ""
+    there = images[0] if images else "no container of ours"
+    return f"Warning: the cluster made it with {there} in place of {wanted}: ask who admits Pods.\n"
 
 
 def _hash_of(plan: BuildPlan) -> str:

@@ -291,6 +291,18 @@ async def test_what_the_cluster_refuses_is_the_reason(cluster: PodsAndServers) -
         await cluster.server().build(PLAN, Log())
 
 
+@pytest.mark.parametrize("instead", ["", "mirror.test/other:1"])
+async def test_an_image_that_admission_puts_into_the_pod_is_named(
+    cluster: PodsAndServers, instead: str
+) -> None:
+    cluster.pods.image_instead = instead
+    log = Log()
+    await cluster.server().build(PLAN, log)
+    warning = f"the cluster made it with {instead} in place of"
+    assert (warning in log.text) == bool(instead)
+    assert ("Warning" in log.text) == bool(instead)
+
+
 @pytest.mark.parametrize("change", [{"docker_socket": True}, {"host_network": True}])
 async def test_what_a_node_has_is_kept_from_builds(
     cluster: PodsAndServers, change: dict[str, bool]
