@@ -120,6 +120,7 @@ def test_a_cluster_without_the_namespace_checks_what_belongs_to_none() -> None:
     done = upwell("install", "kubernetes", "--dry-run=server")
     assert done.exit_code == 0, done.output
     assert "not checked: what is in namespace upwell" in done.output
+    assert "--dry-run=server" in calls(answers)
 
 
 def test_a_refusal_is_told_once(answers: Path) -> None:
