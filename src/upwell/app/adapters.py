@@ -76,6 +76,10 @@ from upwell.workload.unavailable import UnavailableRuntime
 
 _EVIDENCE_BYTES = 128 * 1024 * 1024
 """Of one piece."""
+_LOG_ELSEWHERE = (
+    b"no log of this build is here: each replica of the server keeps those of the builds that it"
+    b" carries out, as long as its data folder lasts\n"
+)
 _NO_RUNTIME = "on a cluster, the cluster runs containers, and this server none itself"
 
 
@@ -221,7 +225,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         client=client,
         registries=registries.all,
         logins=logins,
-        logs=FileBuildLogs(data / "logs" / "builds"),
+        logs=FileBuildLogs(
+            data / "logs" / "builds", absent=b"" if cluster is None else _LOG_ELSEWHERE
+        ),
         builder=open_builder(
             settings, paths, dialers, judged, None if cluster is None else cluster.client
         ),

@@ -39,12 +39,16 @@ class _Writer:
 class FileBuildLogs:
     """BuildLogs in `folder`; a log is open only while a sink of this process writes it.
 
-    So a log that a killed process left is complete: its followers end.
+    So a log that a killed process left is complete: its followers end. `absent` is read in place
+    of a log that is not in the folder.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self, folder: Path, max_bytes: int = DEFAULT_MAX_BYTES, *, absent: bytes = b""
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._absent = absent
         self._writers: dict[str, _Writer] = {}
 
     def sink(self, build_id: str) -> LogSink:
@@ -69,7 +73,7 @@ class FileBuildLogs:
             self.close(build_id)
 
     async def read(self, build_id: str, *, follow: bool = False) -> AsyncIterator[bytes]:
-        """Yield the log; a build without one has an empty log."""
+        """Yield the log; a build without one has an empty log, or what is said in its place."""
         path, at = self._path(build_id), 0
         writer = self._writers.get(build_id) if follow else None
         with _listening(writer) as grown:
@@ -82,7 +86,10 @@ class FileBuildLogs:
                     break
                 await grown.wait()
         for piece in _pieces(path, at):  # what was written between the last read and the close
+            at += len(piece)
             yield piece
+        if not at and self._absent and not path.exists():
+            yield self._absent
 
     def tail(self, build_id: str, lines: int) -> str:
         """Return the last lines, of at most 64 KiB."""

@@ -33,7 +33,10 @@ class InputMissingError(InputError):
     """Error for a digest whose content is not kept (any more)."""
 
     def __init__(self, digest: Digest) -> None:
-        super().__init__(f"the upload {digest} is not kept any more: upload it again")
+        super().__init__(
+            f"the upload {digest} is not kept here: it was removed, or another replica of the"
+            " server took it; upload it again"
+        )
         self.digest = digest
 
 

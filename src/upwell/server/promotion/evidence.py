@@ -67,7 +67,10 @@ class KeptEvidence:
         try:
             path = await files.path(Digest.parse(found.digest))
         except (InputMissingError, InvalidDigestError):
-            message = f"the content of {found.name} of {target.key} is not kept any more"
+            message = (
+                f"the content of {found.name} of {target.key} is not kept here: it was removed, or"
+                " another replica of the server has it"
+            )
             raise ApiError(410, message) from None
         # Whatever a test wrote is shown as bytes, never run by a browser.
         return FileResponse(
