@@ -115,8 +115,7 @@ def test_the_rights_of_an_installation_elsewhere_are_left_alone(
     assert " delete " not in calls(answers)
 
 
-@pytest.mark.usefixtures("answers")
-def test_a_cluster_without_the_namespace_checks_what_belongs_to_none() -> None:
+def test_a_cluster_without_the_namespace_checks_what_belongs_to_none(answers: Path) -> None:
     done = upwell("install", "kubernetes", "--dry-run=server")
     assert done.exit_code == 0, done.output
     assert "not checked: what is in namespace upwell" in done.output
