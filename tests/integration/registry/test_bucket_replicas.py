@@ -407,3 +407,20 @@ async def test_bytes_of_a_namespace_are_counted_once_by_every_replica(
     # The configuration, a manifest and a tag: a block each.
     assert await one.storage_used("team") == await other.storage_used("team") == 3 * 4096
     assert await one.storage_used("teamster") == 0
+
+
+async def test_an_upload_counts_at_every_replica_and_once(replicas: SharedBucket) -> None:
+    raw = large(PART_BYTES + 1000)
+    one, other = await replicas.another(), await replicas.another()
+    upload = await one.start_upload(APP)
+    await one.append(APP, upload, pieces(raw))
+    assert len(raw) <= await other.storage_used("team") < 2 * len(raw)
+    assert await other.storage_used("else") == await other.storage_used("tea") == 0
+
+    third = await replicas.another()
+    await one.finish_upload(APP, upload, Digest.of(raw))
+    used = await third.storage_used("team")
+    assert len(raw) <= used < 2 * len(raw)
+    assert await one.storage_used("team") == used
+    await other.blob_size(APP, Digest.of(raw))  # has read the index, and not the uploads
+    assert await other.storage_used("team") == used

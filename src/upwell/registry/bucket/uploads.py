@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from upwell.oci import Digest
@@ -55,6 +55,7 @@ class BucketUploads:
         self._contents = contents
         self._limit = limit
         self._usage = usage
+        usage.find_uploads = self.of_namespace
         self._known: dict[str, UploadSession] = {}
         self._busy: set[str] = set()
         self._buffers = asyncio.Semaphore(BUFFERS)
@@ -214,11 +215,18 @@ class BucketUploads:
 
     async def states(self) -> Sequence[UploadState]:
         """Return what is known of all uploads."""
-        found = []
-        async for one in self._bucket.objects(ROOT):
+        return list((await self._states(ROOT)).values())
+
+    async def of_namespace(self, namespace: str) -> Mapping[str, UploadState]:
+        """Return the uploads of a namespace, of every replica, by their keys."""
+        return await self._states(upload_key(f"{namespace}/", "").rstrip("/"))
+
+    async def _states(self, prefix: str) -> Mapping[str, UploadState]:
+        found = {}
+        async for one in self._bucket.objects(prefix):
             session = await self._found(one.key, one.key)
             if session is not None:
-                found.append(session.state)
+                found[one.key] = session.state
         return found
 
     async def _completed(self, session: UploadSession) -> str:

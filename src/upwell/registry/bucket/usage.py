@@ -1,15 +1,16 @@
 """Bytes that each namespace has in a bucket, counted from the indexes of its repositories.
 
 A namespace has each content once, however many of its repositories link to it, and a block for
-each tag. Uploads count where this process has seen them: those of another replica count there.
+each tag. Uploads count as this process has seen them, those of other replicas as the bucket tells.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.indexes import RepositoryIndexes
+from upwell.registry.bucket.upload_state import UploadState
 from upwell.registry.hosted.quotas import (
     BLOCK,
     charge,
@@ -38,6 +39,14 @@ class _Upload:
     size: int = field(default=0)
 
 
+type FindUploads = Callable[[str], Awaitable[Mapping[str, UploadState]]]
+"""Returns the states of the uploads of a namespace in the bucket, by their keys."""
+
+
+async def _no_uploads(_: str) -> Mapping[str, UploadState]:
+    return {}
+
+
 class BucketUsage:
     """Counts for one bucket. `clock` gives seconds, from any origin."""
 
@@ -50,6 +59,9 @@ class BucketUsage:
         """Namespace -> repository -> what it has."""
         self._asked: dict[str, float] = {}
         self._uploads: dict[str, _Upload] = {}
+        self._stored: dict[str, dict[str, UploadState]] = {}
+        """Namespace -> key of an upload in the bucket, of whichever replica -> its state."""
+        self.find_uploads: FindUploads = _no_uploads
         indexes.watchers.append(self._changed)
 
     async def used(self, namespace: str) -> int:
@@ -62,6 +74,7 @@ class BucketUsage:
                     self._count(name, await self._indexes.known(name, etag))
             for gone in self._counted.get(namespace, {}).keys() - found:
                 del self._counted[namespace][gone]
+            self._stored[namespace] = dict(await self.find_uploads(namespace))
             self._asked[namespace] = self._clock()
         repositories = self._counted.get(namespace, {}).values()
         contents = {key: size for one in repositories for key, size in one.contents.items()}
@@ -69,7 +82,13 @@ class BucketUsage:
         uploads = sum(
             charge(one.size) for one in self._uploads.values() if one.namespace == namespace
         )
-        return sum(map(charge, contents.values())) + BLOCK * tags + uploads
+        elsewhere = sum(
+            charge(state.offset)
+            for key, state in self._stored.get(namespace, {}).items()
+            # One that is linked since is counted as content.
+            if key not in self._uploads and not state.contents & contents.keys()
+        )
+        return sum(map(charge, contents.values())) + BLOCK * tags + uploads + elsewhere
 
     def total(self) -> int:
         """Return the bytes of all content that is known to be linked, each once."""
@@ -113,6 +132,8 @@ class BucketUsage:
     def end(self, upload: str) -> None:
         """Forget an upload, which is over, or has become content."""
         self._uploads.pop(upload, None)
+        for states in self._stored.values():
+            states.pop(upload, None)
 
     def _changed(self, name: str, before: RepositoryIndex, after: RepositoryIndex) -> None:
         del before
