@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from tests.support.benchmarks.ended_builds import LIMIT_SECONDS, EndedBuilds
 from tests.support.benchmarks.processor_time import listener, measured, tree_seconds
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.base_images import run, serve_registry
@@ -30,13 +31,11 @@ from tests.support.builds.debian_applications import (
 from tests.support.installation.applications import base_stream, source_build, stream
 from tests.support.installation.installation import PROGRAM, Installation, installation, until
 
-from upwell.api.builds.build import Build, BuildPhase
 from upwell.store.interface import ApiClient
 
 pytestmark = pytest.mark.benchmark
 
 ROUNDS = 4
-LIMIT_SECONDS = 300
 CONF = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -55,26 +54,6 @@ RUN /usr/libexec/s2i/assemble
 CMD /usr/libexec/s2i/run
 """
 """As `s2i build --as-dockerfile` writes it."""
-
-
-class EndedBuilds:
-    """Builds that a watch has seen end: asking again and again would be the server's work."""
-
-    def __init__(self) -> None:
-        self._ended: asyncio.Queue[Build] = asyncio.Queue()
-
-    async def watch(self, client: ApiClient) -> None:
-        seen = set()
-        async for event in client.watch(Build):
-            build = event.resource
-            if build.status.phase.is_terminal and build.name not in seen:
-                seen.add(build.name)
-                self._ended.put_nowait(build)
-
-    async def next_one(self) -> None:
-        async with asyncio.timeout(LIMIT_SECONDS):
-            build = await self._ended.get()
-        assert build.status.phase is BuildPhase.COMPLETE, build.status
 
 
 @dataclass
