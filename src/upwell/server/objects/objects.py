@@ -1,5 +1,6 @@
 """create, replace, patch, apply and delete of every kind that is stored."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -156,7 +157,7 @@ class ObjectHandlers:
 
         written = await self._writer.modify(target, rescale, replace(options, keeps_author=True))
         _note(request, written)
-        return JSONResponse(scale_of(written.resource))
+        return json_response(json.dumps(scale_of(written.resource)), warnings=written.warnings)
 
     async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Delete one object; its preconditions must hold."""

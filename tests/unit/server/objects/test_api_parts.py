@@ -221,6 +221,22 @@ async def test_a_workload_is_scaled_apart_from_its_spec(api: Api) -> None:
     assert (await api.get(f"{DEPLOYMENTS}/web")).json["spec"]["replicas"] == 5
 
 
+async def test_whoever_scales_hears_what_is_wrong_with_that_many(api: Api) -> None:
+    written = deployment("db")
+    written["spec"]["replicas"] = 1
+    pod = written["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "pg"}}]
+    pod["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    await api.send("POST", DEPLOYMENTS, written)
+
+    merge = "application/merge-patch+json"
+    change = {"spec": {"replicas": 2}}
+    scaled = await api.send("PATCH", f"{DEPLOYMENTS}/db/scale", change, merge)
+
+    assert scaled.json["spec"] == change["spec"]
+    assert [one for one in scaled.warnings if "2 replicas write persistentVolumeClaim pg" in one]
+
+
 OC = "oc/4.22.0 (linux/amd64) kubernetes/1a6edb8"
 
 

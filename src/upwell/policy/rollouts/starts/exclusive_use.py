@@ -56,7 +56,7 @@ def exclusive_use(workload: Workload, instances: Iterable[Instance] = ()) -> Exc
     Which volumes an image declares, its instances show.
     """
     ports = tuple(dict.fromkeys(map(str, published_ports(template_of(workload).spec))))
-    if workload.annotations.get(SHARE_ANNOTATION, "").strip().lower() == "true":
+    if _shares(workload):
         return ExclusiveUse(ports=ports)
     single = getattr(workload.spec, "replicas", None) in {None, 1}
     claims = written_claims(template_of(workload)) if single else ()
@@ -107,6 +107,17 @@ def exclusive_use_warnings(resource: Resource) -> Iterator[str]:
             f"one instance alone can have host port {', '.join(use.ports)}: the others of"
             f" {settings.replicas} replicas cannot start; set replicas to 1"
         )
+    claims = written_claims(template_of(resource))
+    if claims and settings.replicas > 1 and not _shares(resource):
+        yield (
+            f"{settings.replicas} replicas write persistentVolumeClaim {', '.join(claims)} at the"
+            f" same time, which destroys a database: set replicas to 1, or annotate"
+            f" {SHARE_ANNOTATION}=true if they are made for it"
+        )
+
+
+def _shares(workload: Workload) -> bool:
+    return workload.annotations.get(SHARE_ANNOTATION, "").strip().lower() == "true"
 
 
 def _because(use: ExclusiveUse) -> str:

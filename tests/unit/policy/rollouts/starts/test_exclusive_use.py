@@ -171,6 +171,16 @@ def test_more_replicas_than_a_udp_port_is_for_are_warned_about() -> None:
     assert "set replicas to 1" in said
 
 
+def test_more_replicas_than_one_that_write_a_claim_are_warned_about() -> None:
+    [said] = exclusive_use_warnings(workload(replicas=2))
+
+    assert said.startswith("2 replicas write persistentVolumeClaim pg at the same time")
+    assert "set replicas to 1" in said
+    assert not list(exclusive_use_warnings(workload(volume=READ_ONLY, replicas=2)))
+    shared = {SHARE_ANNOTATION: "true"}
+    assert not list(exclusive_use_warnings(workload(annotations=shared, replicas=2)))
+
+
 def test_a_declared_volume_at_which_nothing_is_mounted_is_named() -> None:
     paths = {"db": ["/var/lib/data/pg", "/logs"], "gone": ["/x"]}
 
