@@ -158,6 +158,24 @@ async def test_what_cannot_be_served_is_named_and_the_rest_is(router: HaproxyRou
         assert await fetch(f"127.0.0.7:{port}", "any") == (200, one.name)
 
 
+EVERYWHERE = "0.0.0.0"
+
+
+@pytest.mark.parametrize("places", [("127.0.0.7", EVERYWHERE), (EVERYWHERE, "127.0.0.7")])
+async def test_a_host_port_may_be_that_of_a_service(
+    router: HaproxyRouter, places: tuple[str, str]
+) -> None:
+    port = free_port()
+    async with named_endpoint("service") as service, named_endpoint("host") as host:
+        backends = tuple(backend(one.endpoint, name=one.name) for one in (service, host))
+        names = {"127.0.0.7": service.name, EVERYWHERE: host.name}
+        listeners = tuple(Listener(names[at], at, port, names[at]) for at in places)
+        for present in (listeners[:1], listeners):
+            assert await router.apply(RoutingTable(backends, (), present)) == {}
+        assert await fetch(f"127.0.0.7:{port}", "any") == (200, service.name)
+        assert await fetch(f"127.0.0.8:{port}", "any") == (200, host.name)
+
+
 async def test_a_listener_may_change_hands(router: HaproxyRouter) -> None:
     port = free_port()
     async with named_endpoint("old") as old, named_endpoint("new") as new:

@@ -204,7 +204,9 @@ class HaproxyRouter:
                 trusted_proxies=self._settings.trusted_proxies,
             )
             frontends = await self._cli.frontends() if running else set()
-            own = [one.pid for one in leftovers]
+            is_new = any(listener_proxy(one) not in frontends for one in wanted.listeners)
+            ours = await self._processes.find() if running and is_new else leftovers
+            own = [one.pid for one in ours]  # a host port, say, of a Service that is served
             wanted = await self._with_free_addresses(wanted, frontends, own)
             wanted = await self._with_tls(wanted, frontends, own)
             self._expected.running |= running
