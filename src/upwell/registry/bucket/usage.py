@@ -32,6 +32,14 @@ class _Counted:
     tags: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the repositories of a namespace have together: IDs, and the bytes that count."""
+
+    contents: frozenset[str]
+    size: int
+
+
 @dataclass(slots=True)
 class _Upload:
     namespace: str
@@ -57,6 +65,8 @@ class BucketUsage:
         self._clock = clock
         self._counted: dict[str, dict[str, _Counted]] = {}
         """Namespace -> repository -> what it has."""
+        self._held: dict[str, _Held] = {}
+        """By namespace, until one of its repositories changes: each piece of an upload asks."""
         self._asked: dict[str, float] = {}
         self._uploads: dict[str, _Upload] = {}
         self._stored: dict[str, dict[str, UploadState]] = {}
@@ -74,11 +84,10 @@ class BucketUsage:
                     self._count(name, await self._indexes.known(name, etag))
             for gone in self._counted.get(namespace, {}).keys() - found:
                 del self._counted[namespace][gone]
+                self._held.pop(namespace, None)
             self._stored[namespace] = dict(await self.find_uploads(namespace))
             self._asked[namespace] = self._clock()
-        repositories = self._counted.get(namespace, {}).values()
-        contents = {key: size for one in repositories for key, size in one.contents.items()}
-        tags = sum(one.tags for one in repositories)
+        held = self._held_by(namespace)
         uploads = sum(
             charge(one.size) for one in self._uploads.values() if one.namespace == namespace
         )
@@ -86,9 +95,9 @@ class BucketUsage:
             charge(state.offset)
             for key, state in self._stored.get(namespace, {}).items()
             # One that is linked since is counted as content.
-            if key not in self._uploads and not state.contents & contents.keys()
+            if key not in self._uploads and not state.contents & held.contents
         )
-        return sum(map(charge, contents.values())) + BLOCK * tags + uploads + elsewhere
+        return held.size + uploads + elsewhere
 
     def total(self) -> int:
         """Return the bytes of all content that is known to be linked, each once."""
@@ -104,8 +113,7 @@ class BucketUsage:
 
     def has(self, repository: str, content: str) -> bool:
         """Return True if the namespace of a repository has content already."""
-        known = self._counted.get(namespace_of(repository), {})
-        return any(content in one.contents for one in known.values())
+        return content in self._held_by(namespace_of(repository)).contents
 
     def begin(self, repository: str, upload: str, owner: str) -> None:
         """Count an upload of a client, or, without an owner, of the server.
@@ -135,11 +143,23 @@ class BucketUsage:
         for states in self._stored.values():
             states.pop(upload, None)
 
+    def _held_by(self, namespace: str) -> _Held:
+        known = self._held.get(namespace)
+        if known is None:
+            repositories = self._counted.get(namespace, {}).values()
+            contents = {key: size for one in repositories for key, size in one.contents.items()}
+            size = sum(map(charge, contents.values())) + BLOCK * sum(
+                one.tags for one in repositories
+            )
+            known = self._held[namespace] = _Held(frozenset(contents), size)
+        return known
+
     def _changed(self, name: str, before: RepositoryIndex, after: RepositoryIndex) -> None:
         del before
         self._count(name, after)
 
     def _count(self, name: str, index: RepositoryIndex) -> None:
+        self._held.pop(namespace_of(name), None)
         known = self._counted.setdefault(namespace_of(name), {})
         if index.is_empty:
             known.pop(name, None)
