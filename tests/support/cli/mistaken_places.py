@@ -14,19 +14,17 @@ from tests.support.builds.memory_builds import (
     stream_key,
 )
 from tests.support.cli.mistaken_commands import Group, Mistake
-from tests.support.promotion.pipeline_objects import promotion, release
+from tests.support.promotion.pipeline_objects import promotion, rejection_of, release
 from tests.support.promotion.verification_in_memory import VerifiedPromotion
 from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
 
 from upwell.api.apps import Deployment
-from upwell.api.codec import decode, decode_as
+from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta, Resource
-from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.oci import Reference
-from upwell.policy.promotion.releases import found_rejection, rejected
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.verification.interface import ProbeError
@@ -94,16 +92,9 @@ async def _deaf_release(folder: Path) -> AsyncIterator[Resource]:
     await verified.look(2)
     ended = await verified.look_after(60)
     times = {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z"}
-    failed = decode(
-        promotion("shop-2.dev", status={"phase": "Failed", "message": ended.message, **times})
-    )
-    made = decode(release(2, f"sha256:{'3' * 64}", f"sha256:{'2' * 64}"))
-    assert isinstance(made, Release)
-    assert isinstance(failed, Promotion)
-    why = found_rejection(made, [failed])
-    assert why is not None
-    yield failed
-    yield rejected(made, why)
+    failed = promotion("shop-2.dev", status={"phase": "Failed", "message": ended.message, **times})
+    for one in rejection_of(failed, release(2, f"sha256:{'3' * 64}", f"sha256:{'2' * 64}")):
+        yield one
 
 
 PLACES = Group(

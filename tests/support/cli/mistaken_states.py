@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.cli.mistaken_commands import Group, Mistake
-from tests.support.promotion.pipeline_objects import promotion, release
+from tests.support.promotion.pipeline_objects import promotion, rejection_of, release
 from tests.support.rollouts.memory_machine import CRASHING, GOOD, HANGING, RolloutSetup
 
 from upwell.api.apps import Deployment
 from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.api.builds.config import BuildConfig
-from upwell.api.codec import decode, decode_as
+from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.api.promotion import Promotion, Release
 from upwell.builder.context import context_of, read_dockerfile
 from upwell.builder.diagnosis import machine_fault
 from upwell.builder.interface import BuildError, MissingScriptsError
@@ -30,7 +29,6 @@ from upwell.oci import Reference
 from upwell.outbound.dialing import unrestricted
 from upwell.policy.builds.failures import may_pass, retry_message, status_message, status_reason
 from upwell.policy.health.builds import build_degradation
-from upwell.policy.promotion.releases import found_rejection, rejected
 from upwell.workload.podman.api.client import failed_pull
 
 _NOW = RolloutSetup().clock()
@@ -152,14 +150,8 @@ def _releases() -> Iterator[Resource]:
     """Yield a Release that a check of its first stage has rejected."""
     ended = {"phase": "Failed", "message": "check test: exit code 1: 2 tests failed"}
     ended |= {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z"}
-    failed = decode(promotion("shop-1.dev", status=ended))
-    made = decode(release(1, f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"))
-    assert isinstance(made, Release)
-    assert isinstance(failed, Promotion)
-    why = found_rejection(made, [failed])
-    assert why is not None
-    yield failed
-    yield rejected(made, why)
+    made = release(1, f"sha256:{'1' * 64}", f"sha256:{'2' * 64}")
+    yield from rejection_of(promotion("shop-1.dev", status=ended), made)
 
 
 STATES = Group(

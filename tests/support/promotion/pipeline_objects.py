@@ -1,11 +1,14 @@
 """A Pipeline through which the fix of `fixed` is on its way: verified in dev, waits for staging."""
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.unit.cli.conftest import NEW, OLD, SHOP_IMAGE, SHOP_NEW, SHOP_OLD, deployment
 
 from upwell.api.codec import decode
-from upwell.api.promotion import Promotion
+from upwell.api.meta import Resource
+from upwell.api.promotion import Promotion, Release
+from upwell.policy.promotion.releases import found_rejection, rejected
 from upwell.policy.promotion.stages import STAGE_HOLD
 
 if TYPE_CHECKING:
@@ -166,3 +169,14 @@ async def put_promoted(client: "FakeClient") -> None:
     running = deployment((1, "Complete", SHOP_OLD))
     running["metadata"].pop("annotations")
     await client.put_again(running)
+
+
+def rejection_of(failed: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Resource]:
+    """Yield a promotion that has failed, and its Release, which was rejected for it."""
+    promoted, found = decode(dict(failed)), decode(dict(made))
+    assert isinstance(promoted, Promotion)
+    assert isinstance(found, Release)
+    why = found_rejection(found, [promoted])
+    assert why is not None
+    yield promoted
+    yield rejected(found, why)
