@@ -43,7 +43,11 @@ PARTS = (
         "each is of before the last update of its claim: remove those whose workload serves",
     ),
     DiskPart("volumes given back", ("workloads/given-back",), "remove those folders"),
-    DiskPart("backups", ("backups", "*.db.schema-*"), "move them to another disk"),
+    DiskPart(
+        "databases of earlier versions",
+        ("*.db.schema-*",),
+        "move them to another disk: only a step back to such a version needs one",
+    ),
 )
 _RUNNING = DiskPart("images of containers", (), "`podman image prune` removes what nothing runs")
 
