@@ -34,7 +34,7 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What the repositories of a namespace have together: IDs, and the bytes that count."""
+    """Content of all repositories of a namespace: IDs, and the bytes that count."""
 
     contents: frozenset[str]
     size: int
