@@ -4,7 +4,7 @@ What is taken over stops before its volumes are copied. Its successor has its im
 begins once they are copied; what is said of the two meanwhile passes.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import Resource, parse_time
@@ -16,6 +16,8 @@ START_ANNOTATION = "upwell.dev/takeover-start"
 UNTIL_ANNOTATION = "upwell.dev/takeover-until"
 """Time (RFC 3339) until which Subscriptions are told nothing of the object."""
 IS_HELD = "held"
+_LONGEST = timedelta(days=2)
+"""After its creation an object is told of, whatever it says: nobody hides one by an annotation."""
 
 
 def is_held(workload: Resource) -> bool:
@@ -37,7 +39,11 @@ def allowed_since(workload: Resource, created: datetime, now: datetime) -> datet
 def quiet_until(resource: Resource, now: datetime) -> datetime | None:
     """Return until when nothing is told of an object; None where it is told at once."""
     until = parse_time(resource.annotations.get(UNTIL_ANNOTATION))
-    return until if until is not None and until > now else None
+    created = resource.metadata.creation_timestamp
+    if until is None or created is None:
+        return None
+    until = min(until, created + _LONGEST)
+    return until if until > now else None
 
 
 def held(record: RevisionRecord) -> Obstacle:
