@@ -38,7 +38,7 @@ from upwell.reconcilers.authority import (
 from upwell.reconcilers.images.hints import Hint, ImportHints
 from upwell.reconcilers.images.hosted import HostedImages
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.images.pushes import PushedTagReader, PushedTags
+from upwell.reconcilers.images.pushes import UNREAD_SECONDS, PushedTagReader, PushedTags
 from upwell.reconcilers.images.records import ImageRecords
 from upwell.reconcilers.images.repositories import RepositoryImporter
 from upwell.reconcilers.images.tags import ImportTurn, TagImporter
@@ -194,6 +194,8 @@ class ImageStreams:
         conditions = (one for tag in stream.status.tags for one in tag.conditions)
         if any(one.reason == MISSING_RIGHT for one in conditions):
             pauses.append(ASK_AGAIN_SECONDS)
+        if not self._pushes.knows(stream):
+            pauses.append(UNREAD_SECONDS)
         return min(pauses, default=None)
 
     async def _ask(

@@ -1,5 +1,6 @@
 """Tags that clients and builds have set in the embedded registry, until their streams know them."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -7,8 +8,13 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
 from upwell.policy.images.streams import is_image_tag
-from upwell.registry.errors import RegistryError
+from upwell.registry.errors import RegistryError, RepositoryUnknownError
 from upwell.registry.interface import InternalRegistry, PushEvent
+
+log = logging.getLogger(__name__)
+
+UNREAD_SECONDS = 10.0
+"""Until tags are read again that could not be read."""
 
 type PushedTags = Sequence[tuple[str, Digest]]
 """Tags of one repository, each with what it names."""
@@ -30,7 +36,10 @@ class PushedTagReader:
 
     @asynccontextmanager
     async def taken(self, stream: ImageStream) -> AsyncIterator[PushedTags]:
-        """Give the tags that the stream may not know; they count as known if the body ends well."""
+        """Give the tags that the stream may not know; they count as known if the body ends well.
+
+        None are given where the registry does not answer, and the stream does not know them then.
+        """
         key = stream.key
         if self._known.get(key) == stream.uid:
             yield ()
@@ -46,12 +55,20 @@ class PushedTagReader:
         """Forget a stream: its tags are read again."""
         self._known.pop(stream, None)
 
+    def knows(self, stream: ImageStream) -> bool:
+        """Return True if a stream knows all tags, as far as anybody has told of them."""
+        return self._known.get(stream.key) == stream.uid
+
     async def _read(self, stream: ObjectKey) -> PushedTags:
         repository = f"{stream.namespace}/{stream.name}"
         try:
             found = await self._internal.pushed_tags(repository)
-        except RegistryError:
+        except RepositoryUnknownError:
             return ()  # nothing was ever pushed
+        except RegistryError as error:
+            log.info("tags not read", extra={"repository": repository, "why": str(error)})
+            self.forget(stream)
+            return ()
         return [(name, digest) for name, digest in found if is_image_tag(name)]
 
     def _on_push(self, event: PushEvent) -> None:

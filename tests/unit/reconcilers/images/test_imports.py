@@ -30,7 +30,9 @@ from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.policy.waves.changes import present_moves
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pushes import UNREAD_SECONDS
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
+from upwell.registry.hosting import StorageUnavailableError
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError
@@ -646,6 +648,24 @@ async def test_a_push_is_taken_in_while_the_reconciler_runs(machine: BuildMachin
     history = await machine.history("app", "1.0")
     assert history.items[0].docker_image_reference == f"{INTERNAL}/{NAMESPACE}/app@{digest}"
     assert history.pushed_digest == str(digest)
+
+
+async def test_a_push_that_cannot_be_read_is_looked_for_again(
+    machine: BuildMachine, streams: ImageStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    own = await push(machine.internal, f"{NAMESPACE}/debian:own", "own")
+
+    async def away(_: str) -> None:
+        raise StorageUnavailableError("the endpoint does not answer")
+
+    with monkeypatch.context() as there:
+        there.setattr(machine.internal, "pushed_tags", away)
+        assert await streams.reconcile(KEY) == Result(requeue_after=UNREAD_SECONDS)
+    await streams.reconcile(KEY)
+    found = (await machine.stream("debian")).status.tag("own")
+    assert found is not None
+    assert found.pushed_digest == str(own)
 
 
 async def test_tags_of_build_inputs_are_no_tags_of_the_stream(machine: BuildMachine) -> None:

@@ -10,6 +10,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.reconcilers.images.pushes import PushedTagReader, PushedTags
 from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosting import StorageUnavailableError
 
 
 class PushedRepository:
@@ -68,3 +69,20 @@ async def test_another_stream_of_the_name_knows_nothing(repository: PushedReposi
     pushed = await push(repository.registry, "shop/app", "1")
     assert await repository.taken("1") == [("1", pushed)]
     assert await repository.taken("2") == [("1", pushed)]
+
+
+async def test_tags_of_a_registry_that_is_away_are_read_when_it_is_back(
+    repository: PushedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = await push(repository.registry, "shop/app", "1")
+    stream = ImageStream(metadata=ObjectMeta(namespace="shop", name="app", uid="1"))
+
+    async def away(_: str) -> PushedTags:
+        raise StorageUnavailableError("the endpoint does not answer")
+
+    with monkeypatch.context() as there:
+        there.setattr(repository.registry, "pushed_tags", away)
+        assert await repository.taken() == ()
+        assert not repository.pushes.knows(stream), "it is looked at again by itself"
+    assert await repository.taken() == [("1", pushed)]
+    assert repository.pushes.knows(stream)
