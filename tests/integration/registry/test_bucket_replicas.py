@@ -398,6 +398,24 @@ async def test_a_push_to_another_replica_is_told_by_who_follows(replicas: Shared
     assert other.stored_bytes() > 0
 
 
+async def test_a_push_elsewhere_before_the_first_look_is_told_of_what_was_read(
+    replicas: SharedBucket,
+) -> None:
+    one, other = await replicas.another(), await replicas.another()
+    await push(one, APP, "before")
+    read = await other.pushed_tags(APP)
+    digest = await push(one, APP, "after", "after")
+    told: asyncio.Queue[PushEvent] = asyncio.Queue()
+    other.subscribe(told.put_nowait)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(other.follow(pause=0.05))
+        async with asyncio.timeout(20):
+            event = await told.get()
+        following.cancel()
+    assert [tag for tag, _ in read] == ["before"]
+    assert (event.tag, event.digest) == ("after", digest)
+
+
 async def test_bytes_of_a_namespace_are_counted_once_by_every_replica(
     replicas: SharedBucket,
 ) -> None:

@@ -49,16 +49,22 @@ class PushAnnouncements:
             try:
                 async for name, etag in self._indexes.names():
                     if seen.get(name) != etag:
+                        before = self._read_before(name) if is_first else tags.get(name, {})
                         index = await self._indexes.known(name, etag)
-                        now = {tag: digest for tag, (digest, _) in index.tags.items()}
-                        if not is_first:
-                            self._announce_changes(name, tags.get(name, {}), now, index)
+                        now = index.named()
+                        if before is not None:
+                            self._announce_changes(name, before, now, index)
                         seen[name], tags[name] = etag, now
                 is_first = False
                 report(None)
             except StorageError as error:
                 report(error)
             await asyncio.sleep(until_tick(pause))
+
+    def _read_before(self, name: str) -> dict[str, Digest] | None:
+        """Return the tags that somebody here read before the first look; None: nobody has."""
+        read = self._indexes.last_read(name)
+        return None if read is None else read.named()
 
     def _announce_changes(
         self,

@@ -58,6 +58,10 @@ class RepositoryIndex:
         yield from (one.link for one in self.manifests.values())
         yield from self.blobs.values()
 
+    def named(self) -> dict[str, Digest]:
+        """Return what each tag names."""
+        return {tag: digest for tag, (digest, _) in self.tags.items()}
+
     def link(self, digest: Digest) -> ContentLink | None:
         """Return where the content of a manifest or blob is."""
         known = self.manifests.get(digest)

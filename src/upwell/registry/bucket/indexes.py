@@ -71,6 +71,11 @@ class RepositoryIndexes:
             return known.index
         return (await self._refreshed(name)).index
 
+    def last_read(self, name: str) -> RepositoryIndex | None:
+        """Return the index of a repository as it was read last; None where none is kept."""
+        known = self._cached.get(name)
+        return None if known is None else known.index
+
     async def known(self, name: str, etag: str) -> RepositoryIndex:
         """Return the index of a repository that a listing says has this ETag."""
         known = self._cached.get(name)

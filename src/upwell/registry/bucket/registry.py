@@ -221,7 +221,7 @@ class BucketRegistry(HostedReads):
     async def pushed_tags(self, repository: str) -> Sequence[tuple[str, Digest]]:
         """List the tags of a repository, each with what it names."""
         index = await self._indexes.read(repository)
-        return sorted((tag, digest) for tag, (digest, _) in index.tags.items())
+        return sorted(index.named().items())
 
     async def tag_digest(
         self, repository: str, tag: str, access: RequestAccess = DEFAULT_ACCESS
