@@ -16,7 +16,7 @@ from tests.support.s3.strict_server import StrictS3, error, strict_s3
 
 from upwell.oci import Digest, Manifest
 
-REPOSITORY = "default/app"
+GONE, KEPT = "default/gone", "default/kept"
 OLD = timedelta(days=2)
 
 
@@ -32,14 +32,14 @@ async def test_pushes_are_audited_pruned_and_wait_for_a_bucket_that_is_away(
     async with strict_s3() as s3:
         settings = bucket_settings(tmp_path, s3.url, prefix="ours")
         async with installation("--config", str(settings)) as made:
-            gone, kept = await pushed(made, b"{}"), await pushed(made, b"[]")
-            assert audited(made) == {REPOSITORY}
+            gone, kept = await pushed(made, GONE, b"{}"), await pushed(made, KEPT, b"[]")
+            assert audited(made) == {GONE, KEPT}
 
-            await upwell(made, "delete", "is/app", "--wait")
+            await upwell(made, "delete", "is/gone", "--wait")
             grow_old(s3)
             pruned = json.loads(await upwell(made, "prune", "--confirm", "-o", "json"))
             removed = {one["name"] for one in pruned["status"]["items"]}
-            assert f"{REPOSITORY}@{gone.digest}" in removed
+            assert f"{GONE}@{gone.digest}" in removed
             assert contents(s3) == {kept.raw, b"[]"}
 
             async def away(_: web.BaseRequest) -> web.StreamResponse | None:
@@ -55,10 +55,10 @@ async def test_pushes_are_audited_pruned_and_wait_for_a_bucket_that_is_away(
             await until(answered, (200).__eq__)
 
 
-async def pushed(made: Installation, config: bytes) -> Manifest:
+async def pushed(made: Installation, repository: str, config: bytes) -> Manifest:
     """Push an image under the one tag, and wait for its stream, which the push makes."""
     host, login = f"127.0.0.1:{made.port}", f"Bearer {made.token}"
-    return await push_image(host, REPOSITORY, "v1", config=config, login=login)
+    return await push_image(host, repository, "v1", config=config, login=login)
 
 
 async def upwell(made: Installation, *arguments: str) -> str:
@@ -97,7 +97,7 @@ def contents(s3: StrictS3) -> set[bytes]:
 
 async def status(made: Installation) -> int:
     """Return the status of the answer to a HEAD for the tag."""
-    url = f"{made.url}/v2/{REPOSITORY}/manifests/v1"
+    url = f"{made.url}/v2/{KEPT}/manifests/v1"
     headers = {
         "Authorization": f"Bearer {made.token}",
         "Accept": "application/vnd.oci.image.manifest.v1+json",
