@@ -257,11 +257,6 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:  # click looks for similar ones among those it has loaded
-            from upwell.cli.hints.habits import HABITS  # noqa: PLC0415 - of errors alone
-
-            if error.command_name in HABITS:
-                habit = f"{error.message} Did you mean 'upwell {HABITS[error.command_name]}'?"
-                raise NoSuchCommand(error.command_name, habit, ctx=ctx) from error
             raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
 
     @override
@@ -285,6 +280,10 @@ class LazyGroup(click.Group):
             from upwell.cli.hints.choices import with_meant_word  # noqa: PLC0415 - of errors alone
 
             raise with_meant_word(error) from error
+        except NoSuchCommand as error:
+            from upwell.cli.hints.habits import with_meant_command  # noqa: PLC0415 - the same
+
+            raise with_meant_command(error) from error
         except KeyboardInterrupt:  # while the command's modules are loaded, say
             raise CommandError("interrupted", Exit.INTERRUPTED) from None
 

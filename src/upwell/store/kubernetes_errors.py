@@ -25,9 +25,16 @@ class StoreForbiddenError(StoreError):
 
 
 class StoreUnauthenticatedError(StoreForbiddenError):
-    """The server does not know us: the token is missing, wrong, or has expired."""
+    """The server does not know us: the token is missing, wrong, or has expired.
+
+    It is never about the object that was asked for; `refusal` is the server's message alone.
+    """
 
     reason = "Unauthorized"
+
+    def __init__(self, key: ObjectKey, refusal: str) -> None:
+        super().__init__(f"{key}: {refusal}")
+        self.refusal = refusal
 
 
 class NamespaceTerminatingError(StoreError):
@@ -115,7 +122,7 @@ class ApiStatus:
             case HTTPStatus.GONE:
                 error = ExpiredError(self.message)
             case HTTPStatus.UNAUTHORIZED:
-                error = StoreUnauthenticatedError(message)
+                error = StoreUnauthenticatedError(key, self.message)
             case HTTPStatus.FORBIDDEN if NamespaceTerminatingError.reason in self._reasons():
                 error = NamespaceTerminatingError(message)
             case HTTPStatus.FORBIDDEN:

@@ -140,6 +140,7 @@ GROUPS: Sequence[Group] = (
             Mistake("a command of another tool", "ps"),
             Mistake("a command of another tool, with another meaning", "ls"),
             Mistake("a part of a command misspelt", "rollout stauts deployment/shop"),
+            Mistake("a part of a command of another tool", "image copy a.test/v:1 b.test/v:1"),
             Mistake("an option misspelt", "get dc --outptu json"),
             Mistake("an output format that does not exist", "get pods -o jsn"),
             Mistake("a template that does not end", "get pods -o jsonpath={.items"),
@@ -188,6 +189,8 @@ GROUPS: Sequence[Group] = (
             Mistake("a release that does not exist", "promote shop-9 --stage dev"),
             Mistake("no instance to write a log", "logs deployment/shop"),
             Mistake("no instance to run a command in", "exec deployment/shop -- sh"),
+            Mistake("a workload in the place of a Pipeline", "rollback web -n twice"),
+            Mistake("the same, by its kind", "rollback deployment/shop --stage dev --reason r"),
             Mistake("a topic for a kind", "explain service"),
             Mistake("a tag that is none", "tag shop: shop:2"),
         ),
@@ -203,6 +206,7 @@ GROUPS: Sequence[Group] = (
             Mistake("a password in the address", "get pods --server http://me:secret@HOST:PORT"),
             Mistake("no token", "get pods --token ''"),
             Mistake("a token that is not known", "get pods --token upwell_x_wrong"),
+            Mistake("the same, of a command that asks for much", "status --token upwell_x_wrong"),
             Mistake("a role that is too small", "delete deployment/shop --token READER"),
             Mistake(
                 "a role that is too small, to apply", _APPLY + " --token READER", _changed("1", "1")
@@ -331,6 +335,8 @@ GROUPS: Sequence[Group] = (
             Mistake("an image with capitals", "add Vendor/App:1"),
             Mistake("a volume without a place", "add vendor/app:1 --volume data"),
             Mistake("a window without a length", "add vendor/app:1 --window tonight"),
+            Mistake("an hour that no day has", "add vendor/app:1 --window 25:00+2h"),
+            Mistake("a path without its slash", "add vendor/app:1 -p 80 --health ready"),
             Mistake("a notice to nobody", "add vendor/app:1 --notify slack"),
             Mistake("a repository that is not there", "new-app http://FREE/shop.git"),
             Mistake(

@@ -41,6 +41,9 @@ _PORT = re.compile(
 )
 _DAILY = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
 _INSTEAD = "or change them with the same options: `upwell add … -o yaml | upwell apply -f -`"
+_HOURS, _MINUTES = 24, 60
+_PATH_WORDS = frozenset({"health", "healthz", "live", "livez", "ping", "ready", "readyz", "status"})
+"""Words that end the paths of health checks, and are no programs of most images."""
 _MAX_PORT = 65535
 _HTTP_PORTS = frozenset({80, 3000, 5000, 8000, 8080, 8888, 9090})
 """Ports of containers at which most images speak HTTP."""
@@ -122,6 +125,8 @@ class _Window(click.ParamType[Window]):
         if not seconds:
             self.fail(f"{text!r}: write 03:00+2h, or '0 3 * * 1-5+2h Europe/Berlin'", param, ctx)
         daily = _DAILY.fullmatch(begin.strip())
+        if daily and not (int(daily["hour"]) < _HOURS and int(daily["minute"]) < _MINUTES):
+            self.fail(f"{text!r}: {begin} is no time of the day, 00:00 to 23:59", param, ctx)
         cron = f"{int(daily['minute'])} {int(daily['hour'])} * * *" if daily else begin.strip()
         return Window(cron=cron, duration_seconds=seconds, time_zone=zone.strip() or "UTC")
 
@@ -284,6 +289,11 @@ def _health(asked: str | None, ports: tuple[PublishedPort, ...]) -> HealthCheck 
         return times if ports else None
     if asked == "none":
         return HealthCheck(disabled=True)
+    if asked.rpartition("/")[2] in _PATH_WORDS and not asked.startswith(("/", ".")):
+        raise AdoptionError(
+            f"--health {asked}: write /{asked} to ask this path over HTTP, or"
+            f" '/bin/sh -c {asked}' to run it as a command"
+        )
     if asked != "tcp" and not asked.startswith("/"):
         return replace(times, command=("/bin/sh", "-c", asked))
     if all(port.protocol != "tcp" for port in ports):

@@ -51,17 +51,17 @@ class Session:
     find_access: Callable[[str, str, str], "ServerAccess"] | None = None
     """Finds the server for what is read without a client; None: by clients alone."""
 
-    _given: set[str] = field(default_factory=set, init=False)
-    """Names of the fields that the user set, by option or environment."""
+    _given: dict[str, str] = field(default_factory=dict, init=False)
+    """Names of the fields that the user set, each with the option or the variable that did."""
 
     def __post_init__(self) -> None:
         if (current := self.logins.of(self.logins.current)) is not None:
             self.use(current)
 
-    def set_option(self, name: str, value: Any) -> None:
-        """Set a field to the user's value; another server has another login."""
+    def set_option(self, name: str, value: Any, source: str) -> None:
+        """Set a field to the user's value, of an option or a variable; a server has its login."""
         setattr(self, name, value)
-        self._given.add(name)
+        self._given[name] = source
         if name == "namespace":
             self.namespace_given = True
         elif name == "server":
@@ -136,7 +136,10 @@ class Session:
             NotFoundError,
             UnavailableError,
         )
-        from upwell.store.kubernetes_errors import ServerFaultError  # noqa: PLC0415 - the same
+        from upwell.store.kubernetes_errors import (  # noqa: PLC0415 - the same
+            ServerFaultError,
+            StoreUnauthenticatedError,
+        )
 
         if isinstance(error, NotFoundError):
             if error.cause:
@@ -154,7 +157,22 @@ class Session:
             )
         if isinstance(error, UnavailableError) and not isinstance(error, ServerFaultError):
             return self.unreachable(str(error))
+        if isinstance(error, StoreUnauthenticatedError):
+            return self._refused(error.refusal)
         return CommandError(str(error))
+
+    def _refused(self, refusal: str) -> CommandError:
+        """Return what is told of a server that does not know the user: of which token, and why."""
+        if not self.token:
+            return CommandError(f"{self.server}: {refusal}")
+        if "token" in self._given:
+            return CommandError(
+                f"{self.server} refused the token of {self._given['token']}: {refusal}"
+            )
+        return CommandError(
+            f"{self.server} refused the token of {logins_path()}: {refusal};"
+            f" `upwell login {self.server}` replaces it"
+        )
 
     def unreachable(self, reason: str) -> CommandError:
         """Return what is told of a server that does not answer."""
@@ -211,7 +229,10 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         if given and name == "namespace" and (fault := namespace_fault(value)):
             raise click.BadParameter(fault, ctx, parameter)
         if given and not from_parent:
-            session.set_option(name, value)
+            by_variable = source is ParameterSource.ENVIRONMENT
+            session.set_option(
+                name, value, str(parameter.envvar if by_variable else parameter.opts[-1])
+            )
 
     return store
 

@@ -6,10 +6,13 @@ from difflib import get_close_matches
 
 from upwell.api.codec import resource_of_kind
 from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
 
+_OF_WORKLOADS = (Pod, Pipeline)
+"""Kinds in whose place people name a workload: its Pods have longer names."""
 _SECONDS = 1.0
 _MOST = 500
 """Names that are looked at."""
@@ -31,17 +34,17 @@ async def similar_name(connect: Callable[[], ApiClient], missing: ObjectKey) -> 
                     return f"{place} -n {same[0].namespace}"
             names = await client.names(kind, missing.namespace, _MOST)
             near = get_close_matches(missing.name, names, n=1)
-            if near or kind is not Pod:
+            if near or kind not in _OF_WORKLOADS:
                 return f"{kind.KIND.singular}/{near[0]}" if near else ""
-            return await _workload(client, missing)
+            return await workload_named(client, missing.namespace, missing.name)
     except (StoreError, OSError):  # among them TimeoutError
         return ""
 
 
-async def _workload(client: ApiClient, pod: ObjectKey) -> str:
-    """Return the workload that has the name which a Pod has not: its Pods have longer ones."""
-    selector = Selector(pod.namespace, name=pod.name)
+async def workload_named(client: ApiClient, namespace: str, name: str) -> str:
+    """Return the workload of a name as `kind/name`; empty where there is none."""
+    selector = Selector(namespace, name=name)
     for kind in WORKLOADS:
         if (await client.list(kind, selector)).items:
-            return f"{kind.KIND.singular}/{pod.name}"
+            return f"{kind.KIND.singular}/{name}"
     return ""

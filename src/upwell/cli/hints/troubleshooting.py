@@ -6,7 +6,7 @@ from collections.abc import Mapping
 SECTIONS: Mapping[str, str] = {
     "http-and-https": r"speaks plain http|speaks https|certificate",
     "no-server": r"is `upwell serve` running",
-    "tokens": r"no token was sent|token is unknown|has expired|token .* may not|needs role",
+    "tokens": r"refused the token|no token was sent|has expired|token .* may not|needs role",
     "full-disk": r"disk is full|disk or is full|no space left|DiskPressure",
     "ports": r"already in use|in use by process|is in use: stop|is taken|is held by the older",
     "manifests": r"not YAML|unknown field|unknown kind|no objects found in",

