@@ -15,8 +15,11 @@ from tests.support.workload.waiting import eventually
 from upwell.app.builds.cluster import ClusterBuildPods
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.kubernetes.manifests import PodSettings, build_labels, pod_manifest
-from upwell.builder.kubernetes.pods import HandoverError, PodExistsError
+from upwell.builder.kubernetes.pods import HandoverError, LogInterruptedError, PodExistsError
 from upwell.builder.kubernetes.states import PodEnded, PodWaiting, state_of
+from upwell.store.interface import StoreError
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 NAMESPACE = "build-pods"
 PLAN = BuildPlan("uid-1", NAMESPACE, "app-1", BuilderStrategy.DOCKER, None, {}, None)
@@ -132,6 +135,33 @@ def refusing(refusal: str, cluster: KitCluster, folder: Path) -> Iterator[None]:
         case _:
             yield
             cluster.kubectl("-n", NAMESPACE, "create", "serviceaccount", "nobody")
+
+
+async def test_a_right_that_the_server_lacks_is_named_by_what_needs_it(
+    pods: ClusterBuildPods, cluster: KitCluster
+) -> None:
+    pod = await pods.create(NAMESPACE, manifest("app-5-build"))
+    token = cluster.kubectl("-n", NAMESPACE, "create", "token", "maker").strip()
+    async with KubernetesStore(cluster.base_url, token=token, ca=cluster.ca) as store:
+        without = ClusterBuildPods(store, (NAMESPACE,))
+        with pytest.raises(LogInterruptedError, match='cannot get resource "pods/log"'):
+            [piece async for piece in without.log(pod, "build", "")]
+        with pytest.raises(HandoverError, match=r'cannot (get|create) resource "pods/exec"'):
+            async with without.command(pod, "build", ("true",)):
+                pass
+        why = await without.missing_claim(NAMESPACE, "cache")
+        assert 'cannot get resource "persistentvolumeclaims"' in why
+        with pytest.raises(BuildError, match='cannot create resource "pods"') as caught:
+            await without.create(NAMESPACE, manifest("app-6-build"))
+        assert (caught.value.reason, caught.value.retryable) == ("CannotCreateBuildPod", True)
+        made = ("-n", NAMESPACE, "create")
+        cluster.kubectl(*made, "role", "reader", "--verb=get", "--resource=pods")
+        bound = ("--role=reader", f"--serviceaccount={NAMESPACE}:maker")
+        cluster.kubectl(*made, "rolebinding", "reader", *bound)
+        with pytest.raises(StoreError, match='cannot delete resource "pods"'):
+            await without.delete(pod)
+        with pytest.raises(StoreForbiddenError, match='cannot list resource "pods"'):
+            await without.find({})
 
 
 async def test_a_pod_without_a_container_takes_no_input(pods: ClusterBuildPods) -> None:

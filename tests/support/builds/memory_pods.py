@@ -75,6 +75,9 @@ class MemoryPods:
         """PersistentVolumeClaims, as NAMESPACE/NAME."""
         self.cut_logs = 0
         """So many streams of logs break off after their first line."""
+        self.log_refusal = ""
+        """Words by which logs are refused; empty: they are read."""
+        self.log_requests = 0
 
     @property
     def present(self) -> list[RunningPod]:
@@ -143,6 +146,9 @@ class MemoryPods:
 
     async def log(self, pod: Pod, container: str, since: str) -> AsyncGenerator[bytes]:
         assert container == "build"
+        self.log_requests += 1
+        if self.log_refusal:
+            raise LogInterruptedError(self.log_refusal)
         running, at = self._of(pod), 0
         whole = since.partition(".")[0]
         while True:

@@ -241,10 +241,24 @@ class KubernetesBuilder:
     async def _read(
         self, pod_log: PodLog, attempt: _Attempt, begun: asyncio.Event, over: asyncio.Event
     ) -> None:
+        """Put the log of a Pod into the build's, and give the Pod its input when it asks for it.
+
+        While that log cannot be read, the build waits: nothing else tells that the Pod is ready.
+        """
+        name, given = attempt.pod.name, False
+
+        async def unreadable(why: str) -> None:
+            words = f"the log of Pod {name} cannot be read: {why}" if why else ""
+            if words:
+                attempt.log(f"Warning: {words}\n".encode())
+            if not given:
+                await attempt.waits(f"{words}; by it the Pod asks for its input" if words else "")
+
         await begun.wait()
-        async for line in pod_log.lines(over):
+        async for line in pod_log.lines(over, unreadable):
             if line.rstrip(b"\n") == READY and not over.is_set():
                 await self._hand_over(attempt, over)
+                given = True
             else:
                 attempt.log(line)
 

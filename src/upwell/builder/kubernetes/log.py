@@ -5,11 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 
 from upwell.api.pod import Pod
+from upwell.builder.interface import WaitSink
 from upwell.builder.kubernetes.manifests import CONTAINER
 from upwell.builder.kubernetes.pods import BuildPods, LogInterruptedError
+from upwell.machine.backoff import Backoff
 
-_PAUSE = 1.0
+_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 """Seconds before a log that broke off is asked for again."""
+_TOLD_AFTER = 2
+"""Failures in a row, without a line between them, after which a log counts as unreadable."""
 
 
 class PodLog:
@@ -20,21 +24,31 @@ class PodLog:
         self._pod = pod
         self._last = ""
         """Time of the last line that was read, as the kubelet writes it."""
+        self._backoff = Backoff(_PAUSE, _LONGEST_PAUSE)
 
-    async def lines(self, over: asyncio.Event) -> AsyncIterator[bytes]:
-        """Yield the lines that were not read yet, until the log ends after `over` is set."""
+    async def lines(self, over: asyncio.Event, unreadable: WaitSink) -> AsyncIterator[bytes]:
+        """Yield the lines that were not read yet, until the log ends after `over` is set.
+
+        `unreadable` is told why the log cannot be read, a right is missing say; empty: it is read.
+        """
+        failures = 0
         while True:
             was_over = over.is_set()
             try:
                 async with aclosing(self._once()) as lines:
                     async for line in lines:
+                        if failures >= _TOLD_AFTER:
+                            await unreadable("")
+                        failures = 0
                         yield line
                 if was_over:
                     return
-            except LogInterruptedError:
-                pass  # the next look goes on from here
+            except LogInterruptedError as error:  # the next look goes on from here
+                failures += 1
+                if failures == _TOLD_AFTER:
+                    await unreadable(str(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _PAUSE)
+                await asyncio.wait_for(over.wait(), self._backoff.delay(max(failures, 1)))
             if was_over:
                 await asyncio.sleep(_PAUSE)
 

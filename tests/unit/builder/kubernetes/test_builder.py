@@ -285,6 +285,27 @@ async def test_a_log_that_breaks_off_goes_on_after_its_last_line(cluster: PodsAn
     assert log.text.count("building app-1") == 1
 
 
+async def test_a_log_that_is_refused_is_told_and_read_when_the_right_is_there(
+    cluster: PodsAndServers,
+) -> None:
+    cluster.pods.log_refusal = 'Pod shop/app-1-build: cannot get resource "pods/log"'
+    log, said = Log(), list[str]()
+
+    async def waits(why: str) -> None:
+        said.append(why)
+        if why:
+            cluster.pods.log_refusal = ""
+
+    await cluster.server().build(PLAN, log, waits)
+    words = (
+        "the log of Pod app-1-build cannot be read:"
+        ' Pod shop/app-1-build: cannot get resource "pods/log"'
+    )
+    assert said == [f"{words}; by it the Pod asks for its input", ""]
+    assert log.text.count(words) == 1
+    assert "building app-1" in log.text
+
+
 async def test_what_the_cluster_refuses_is_the_reason(cluster: PodsAndServers) -> None:
     cluster.pods.refusal = BuildError("CannotCreateBuildPod", "exceeded quota", retryable=True)
     with pytest.raises(BuildError, match="exceeded quota"):
