@@ -1,7 +1,7 @@
 """Restoring of a backup into an empty folder: all of it, or nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -42,9 +42,8 @@ def restore_backup(
     """
     require_readable(read_header(path))
     try:
-        with _held(data):
+        with _held(data), _made(data):
             _require_empty(data, replace=replace)
-            data.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial = data / _PARTIAL
             remove_deep(partial)  # of a restore that was killed
             header = unpack(path, partial, progress)
@@ -70,6 +69,20 @@ def _held(data: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _made(data: Path) -> Iterator[None]:
+    """Make a folder with those above it; what is empty of them goes again after an error."""
+    missing = [one for one in (data, *data.parents) if not one.exists()]
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for one in missing:
+                one.rmdir()
+        raise
 
 
 def _used(data: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import shutil
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
@@ -67,6 +68,10 @@ def data(tmp_path: Path) -> Path:
 
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def folders(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_dir()}
 
 
 async def test_objects_keys_and_volumes_come_back_and_what_is_made_anew_does_not(
@@ -236,6 +241,22 @@ async def test_a_damaged_backup_leaves_a_used_folder_as_it_was(data: Path, tmp_p
         restored(path, data, replace=True)
     assert files(data) == before
     assert not [name for name in files(tmp_path) if "before" in name or "partial" in name]
+
+
+async def test_a_damaged_backup_leaves_no_folder_that_was_not_there(
+    data: Path, tmp_path: Path
+) -> None:
+    await (await opened(data)).close()
+    path = tmp_path / "backup.tar"
+    back_up(data, path)
+    path.write_bytes(path.read_bytes()[:-11_000])
+    (tmp_path / "empty").mkdir()
+    for one in folders(data):
+        shutil.rmtree(data / one, ignore_errors=True)
+    for place in (tmp_path / "new" / "data", tmp_path / "empty" / "data", tmp_path / "empty"):
+        with pytest.raises(BackupError, match=r"cut|damaged"):
+            restored(path, place)
+    assert folders(tmp_path) == {"data", "empty"}
 
 
 async def test_a_backup_of_a_newer_version_is_refused(data: Path, tmp_path: Path) -> None:
