@@ -25,6 +25,8 @@ class CloudEvent:
     severity: Severity
     message: str
     details: Mapping[str, object] = field(default_factory=dict)
+    told_by: str = ""
+    """Type of another event of the subject that tells this one, too; not part of the JSON form."""
 
     def encode(self, source: str) -> bytes:
         """Return the JSON form (CloudEvents JSON Event Format 1.0, 3); equal events, equal bytes.

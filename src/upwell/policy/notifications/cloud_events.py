@@ -165,4 +165,5 @@ def _event(resource: Resource, record: EventRecord) -> CloudEvent:
         severity,
         record.message[:_MAX_MESSAGE],
         {**about, **record.details},
+        f"{PREFIX}{_TYPES[record.told_by][0]}" if record.told_by else "",
     )

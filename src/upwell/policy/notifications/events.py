@@ -1,6 +1,7 @@
 """Events of an object, as its status shows them: for its history, and for Subscriptions."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from upwell.api.apps import Job, RevisionRecord
@@ -209,7 +210,8 @@ def _of_faults(resource: Resource) -> Iterator[EventRecord]:
         details = {**about, "reason": fault.reason}
         if fault.event is FaultEvent.ROLLED_BACK:
             failed = FaultEvent.ROLLOUT_FAILED.value
-            yield _failure(failed, fault.message, fault.since, occasion, details)
+            record = _failure(failed, fault.message, fault.since, occasion, details)
+            yield replace(record, told_by=fault.event.value)
         yield _failure(fault.event.value, fault.message, fault.since, occasion, details)
 
 

@@ -29,6 +29,8 @@ class EventRecord:
     """Text by which it is known where the message may change."""
     pod: ObjectReference | None = None
     """Pod that it is about, of the object that tells of it."""
+    told_by: str = ""
+    """Reason of another event of the object that tells this one, too."""
 
     def name(self, resource: Resource) -> str:
         """Return the one name of its Event: recorded twice, it is there once."""

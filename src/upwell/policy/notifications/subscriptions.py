@@ -1,5 +1,6 @@
 """Events that a Subscription is sent, and their time; pure."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -41,8 +42,10 @@ def is_news(subscription: Subscription, event: CloudEvent, now: datetime) -> boo
 
 
 def fate_of(subscription: Subscription, audience: Audience, event: CloudEvent) -> Fate:
-    """Decide about an event that concerns the Subscription."""
+    """Decide about an event that concerns the Subscription: of two that tell the same, one."""
     if not _wants(subscription, audience, event):
+        return Fate.SKIP
+    if event.told_by and _wants(subscription, audience, replace(event, type=event.told_by)):
         return Fate.SKIP
     return Fate.SEND if subscription.spec.digest is None else Fate.GATHER
 

@@ -152,7 +152,9 @@ def test_a_build_that_failed_is_an_error() -> None:
     assert [event.severity.value for event in cloud_events(build)] == ["info", "error"]
 
 
-def test_a_rollout_that_fails_and_one_that_serves_again() -> None:
+def rolled_back() -> Resource:
+    """Return a workload whose third revision has failed; the second was rolled out anew."""
+
     def record(number: int, phase: str, live: float | None, begun: float) -> dict[str, Any]:
         return {
             "revision": number,
@@ -174,7 +176,11 @@ def test_a_rollout_that_fails_and_one_that_serves_again() -> None:
             condition("RolledBack", "True", "RevisionFailed"),
         ],
     }
-    workload = thing("apps/v1", "Deployment", "web", status=status)
+    return thing("apps/v1", "Deployment", "web", status=status)
+
+
+def test_a_rollout_that_fails_and_one_that_serves_again() -> None:
+    workload = rolled_back()
     assert types(workload) == [
         "rollout.started",
         "rollout.completed",
@@ -186,6 +192,22 @@ def test_a_rollout_that_fails_and_one_that_serves_again() -> None:
     # Revision 2 served before minute 5, when it was rolled out anew.
     assert completed.time == START + timedelta(minutes=5)
     assert completed.details["images"] == {"web": "x@sha256:2"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        ({"severities": ["error"]}, ["rolledback"]),
+        ({"types": ["dev.upwell.rollout.*"], "severities": ["error"]}, ["rolledback"]),
+        ({"types": ["dev.upwell.rollout.failed"]}, ["failed"]),
+        ({"types": ["dev.upwell.rollout.rolledback"]}, ["rolledback"]),
+    ],
+)
+def test_a_rollout_that_was_put_back_is_one_notice(wanted: dict[str, Any], sent: list[str]) -> None:
+    workload = rolled_back()
+    asked, whole = subscription(filter=wanted), audience_of(workload)
+    events = [one for one in cloud_events(workload) if fate_of(asked, whole, one) is Fate.SEND]
+    assert [one.type.rpartition(".")[2] for one in events] == sent
 
 
 def test_a_promotion_tells_its_way() -> None:
