@@ -1,5 +1,6 @@
 """Looks at a machine for `upwell setup`, and makes the changes that were decided."""
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.app.server import remove_workloads
+from upwell.machine.backoff import Backoff
 from upwell.machine.folder import remove_deep
 from upwell.machine.private_file import write_whole
 from upwell.machine.process import ProcessResult, run_command
@@ -17,7 +19,7 @@ from upwell.router.interface import RouterUnavailableError
 from upwell.settings import ServerSettings
 from upwell.store.interface import StoreError
 from upwell.store.process_lock import ProcessLock
-from upwell.workload.errors import WorkloadError
+from upwell.workload.errors import RuntimeUnavailableError, WorkloadError
 
 _CONFIGURATION = """\
 # Configuration of `upwell serve`; all keys: docs/configuration.md. After a change:
@@ -26,6 +28,8 @@ _CONFIGURATION = """\
 """
 _START_SECONDS = 660.0
 _SECONDS = 60.0
+_TRIES, _PAUSES = 6, Backoff(first=1.0, longest=8.0)
+"""Of a removal: half a minute of pauses, and as long as each try takes."""
 
 
 class SetupFailedError(Exception):
@@ -137,13 +141,25 @@ async def _remove_unit(step: SetupStep, places: SetupPlaces) -> None:
 async def _remove_workloads(_: SetupStep, places: SetupPlaces) -> None:
     if not (places.data_dir / "instance-id").is_file():
         return  # nothing was ever started from it
+    settings = ServerSettings(data_dir=places.data_dir, container_storage=places.container_storage)
     lock = ProcessLock.acquire(places.data_dir / "upwell.db.lock")
     try:
-        await remove_workloads(
-            ServerSettings(data_dir=places.data_dir, container_storage=places.container_storage)
-        )
+        await removed(lambda: remove_workloads(settings))
     finally:
         lock.release()
+
+
+async def removed(remove: Callable[[], Awaitable[None]], pauses: Backoff = _PAUSES) -> None:
+    """Remove what runs by `remove`, which is tried again while Podman or the router is too busy.
+
+    No work queue does it here. Raises what the last of a few tries raised.
+    """
+    for failures in range(1, _TRIES):
+        try:
+            return await remove()
+        except (RuntimeUnavailableError, RouterUnavailableError):
+            await asyncio.sleep(pauses.delay(failures))
+    return await remove()
 
 
 async def _remove_configuration(_: SetupStep, places: SetupPlaces) -> None:
