@@ -4,20 +4,20 @@ import asyncio
 import hmac
 import logging
 import os
-import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 
 from upwell.app.data_folder import DataFolderError
 from upwell.app.identity.exchange import open_exchange
 from upwell.app.identity.signin import open_sign_in
+from upwell.app.keys.certificate import ServerCertificate
+from upwell.app.keys.kept_secret import kept_secret
 from upwell.app.local_access import announced
 from upwell.audit.export import AuditExport, receiver_of
 from upwell.audit.files import AuditRetention
@@ -36,8 +36,7 @@ from upwell.machine.private_file import (
 from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.registry.interface import Credential
 from upwell.server.asgi.local_socket import bind_local
-from upwell.server.asgi.mixed_tls import TLS_NAME
-from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
+from upwell.server.asgi.tls import RenewCertificate, keep_fresh, server_context
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.signatures import Signatures
@@ -50,8 +49,6 @@ from upwell.store.interface import Store
 log = logging.getLogger(__name__)
 
 LOCAL_SOCKET = "api.sock"
-_KEY_BYTES = 32
-_PRINTABLE = re.compile(r"[!-~]+")
 _USERNAME = "upwell"
 """A registry login has a name, though the token alone decides."""
 
@@ -67,7 +64,7 @@ class Protection:
     tls: ssl.SSLContext
     plain: bool
     """True if the API is served without TLS too."""
-    renewal: Callable[[], Certificate] | None
+    renewal: RenewCertificate | None
     """Renews a generated certificate where it has to be."""
     local: socket.socket | None
     """Listens for this machine's own users; None where the folder can have no socket."""
@@ -98,39 +95,32 @@ class Protection:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCertificate:
-    """The API's certificate as of now, and what renews one that is generated."""
+class ServerKeys:
+    """Keys of the server: what keeps them, what it signs by, and its certificate."""
 
-    current: Certificate
-    renewal: Callable[[], Certificate] | None
-    """None: it is the administrator's own."""
+    files: PrivateFiles
+    signing: bytes = field(repr=False)
+    """Signs links and tokens, and seals sign-ins; outlives the process."""
+    certificate: ServerCertificate
 
-
-async def server_certificate(
-    settings: ServerSettings, clock: Callable[[], datetime]
-) -> ServerCertificate:
-    """Return the certificate, generated where there is none; raises OSError, CertificateError."""
-    given = _given_certificate(settings)
-    if given is not None:
-        return ServerCertificate(given, None)
-    renewal = partial(_generate, settings, clock)
-    return ServerCertificate(await asyncio.to_thread(renewal), renewal)
+    def derived(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for one purpose alone."""
+        return hmac.digest(self.signing, purpose.encode(), "sha256")
 
 
-async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
+async def protect(
     settings: ServerSettings,
     store: Store,
     clock: Callable[[], datetime],
     components: Components,
     stack: AsyncExitStack,
-    files: PrivateFiles,
-    opened: ServerCertificate,
+    keys: ServerKeys,
     admission: Callable[[], str] = str,
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
 
-    `files` keeps the keys; the administrator's token is for this user's commands to read.
-    `admission` returns the id of the cluster's admission.
+    The administrator's token is for this user's commands to read. `admission` returns the id of
+    the cluster's admission.
 
     Raises OSError, CertificateError or DataFolderError.
     """
@@ -139,7 +129,7 @@ async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
     token = kept_secret(
         token_file, partial(new_token, ADMIN), "copies of the old token are refused then"
     )
-    renewal, certificate = opened.renewal, opened.current
+    certificate = keys.certificate.current
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
     local = stack.enter_context(listening_locally(data / LOCAL_SOCKET))
     by_socket = settings.listening.local_admin is LocalAdmin.SOCKET
@@ -153,15 +143,14 @@ async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
     registry = RegistryTokens()
     audit_files = _audit_files(settings)
     component = components.add("audit-log", required=False)
-    signer = await asyncio.to_thread(_audit_signer, data, files)
+    signer = await asyncio.to_thread(_audit_signer, data, keys.files)
     audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
-    signing_key = (await asyncio.to_thread(_signing_key, data / "signing.key", files)).encode()
-    jwts = OwnJwts(hmac.digest(signing_key, b"service account tokens", "sha256"))
+    jwts = OwnJwts(keys.derived("service account tokens"))
     # On a cluster, ServiceAccounts are written past this server, and their grants with them.
     gives_accounts = settings.on is not ServerPlatform.KUBERNETES
     tokens = Tokens(store, clock, [own_token(token)], registry, jwts, gives_accounts=gives_accounts)
 
-    sign_in = await open_sign_in(settings, store, signing_key, stack)
+    sign_in = await open_sign_in(settings, store, keys.signing, stack)
 
     async def rotate_admin() -> None:
         made = new_token(ADMIN)
@@ -175,17 +164,17 @@ async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
             settings.access.anonymous,
             rotate_admin=rotate_admin,
             local_users=frozenset({0, os.geteuid()}),
-            values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
+            values=WriteOnlyValues(keys.derived("write-only values")),
             registry=settings.image_prefix,
             admission=admission,
             people=sign_in.sessions if sign_in is not None else None,
             admin_by_socket=by_socket,
         ),
         InternalLogins(settings.internal_host, registry),
-        Signatures(signing_key),
+        Signatures(keys.signing),
         server_context(certificate),
         not settings.access.is_encrypted,
-        renewal,
+        keys.certificate.renewal,
         local,
         await asyncio.to_thread(_audit_export, settings, audit_files, components),
         await open_exchange(settings, tokens.accounts, stack),
@@ -281,48 +270,3 @@ def _audit_export(
     token = read_secret_file(audit.export_token_file) if audit.export_token_file is not None else ""
     component = components.add("audit-export", required=False)
     return AuditExport(files.paths, receiver_of(audit.export, token), component)
-
-
-def _signing_key(path: Path, files: PrivateFiles) -> str:
-    cost = (
-        "tokens that CIs and people hold for running promotions, and those of ServiceAccounts, are"
-        " refused then, and people sign in again"
-    )
-    return kept_secret(path, partial(token_hex, _KEY_BYTES), cost, files)
-
-
-def kept_secret(
-    path: Path, make: Callable[[], str], cost: str, files: PrivateFiles | None = None
-) -> str:
-    """Return a secret of the data directory; made once, readable by the server's user alone.
-
-    `cost` says what is lost with it. Raises DataFolderError for one that is not whole: what is
-    left of a secret is none.
-    """
-    made, files = make(), files or PrivateFiles()
-    if not path.exists():
-        files.write(path, f"{made}\n".encode())
-    step = f"restore it from a copy, or remove it and start again ({cost})"
-    try:
-        raw = files.read(path, MAX_SECRET_BYTES)
-    except DamagedFileError as error:
-        raise DataFolderError(f"{error}: {step}") from error
-    found = raw.decode("ascii", "replace").strip()
-    is_whole = len(made) <= len(found) <= MAX_SECRET_BYTES and _PRINTABLE.fullmatch(found)
-    if not is_whole:
-        raise DataFolderError(f"{path} is empty or damaged: {step}")
-    files.settle(path, raw)
-    return found
-
-
-def _given_certificate(settings: ServerSettings) -> Certificate | None:
-    access = settings.access
-    if access.tls_cert is None or access.tls_key is None:
-        return None
-    return Certificate(access.tls_cert, access.tls_key)
-
-
-def _generate(settings: ServerSettings, clock: Callable[[], datetime]) -> Certificate:
-    hosts = [name.strip("[]") for name in (*settings.local_names, "localhost", "127.0.0.1")]
-    names = [*hosts, socket.gethostname(), TLS_NAME, *settings.certificate_names]
-    return generated(settings.data_dir / "tls", names, clock())

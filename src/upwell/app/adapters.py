@@ -9,12 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from upwell import __version__
-from upwell.app.access import Protection, protect, server_certificate
+from upwell.app.access import Protection, ServerKeys, protect
 from upwell.app.builds.builders import open_builder
 from upwell.app.clusters.opening import open_remote_clusters
 from upwell.app.configuration import write_configuration
 from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
+from upwell.app.keys.certificate import server_certificate
+from upwell.app.keys.kept_secret import open_signing_key
 from upwell.app.kubernetes.cluster import OpenedCluster, open_cluster, server_name
 from upwell.app.machine.adapters import (
     MachineAdapters,
@@ -28,7 +30,7 @@ from upwell.app.quotas.storage import image_quotas, upload_quotas
 from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
 from upwell.app.signing.keyless import open_keyless
-from upwell.app.signing.keys import open_signing_keys
+from upwell.app.signing.keys import OpenedSigningKeys, open_signing_keys
 from upwell.app.subscriptions import open_outbox, subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.interface import Builder
@@ -65,7 +67,6 @@ from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerPlatform, ServerSettings
 from upwell.signing.keyless import KeylessSigner
-from upwell.signing.keys import SigningKeys
 from upwell.store.interface import Store
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
@@ -122,7 +123,7 @@ class Adapters:
     protection: Protection
     authors: AuthorRights
     encryption: DataFolderKeys
-    signing_keys: SigningKeys | None
+    signing_keys: OpenedSigningKeys | None
     """None: nothing is signed."""
     keyless: KeylessSigner | None
     metrics: Metrics
@@ -168,7 +169,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     store, local, cluster = await _open_store(settings, keyring, stack)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
-    certificate = await server_certificate(settings, now)
+    shared = None if cluster is None else cluster.keys
+    certificate = await server_certificate(settings, now, shared)
     authority = certificate.current.authority if settings.is_registry_verified else None
     paths = await write_configuration(settings, local.instance_id if local else "", authority)
     if local is not None:
@@ -182,9 +184,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     helpers = CredentialHelpers()
     key_files = SealedFiles(keyring)
     admission = str if cluster is None else cluster.admission
-    protection = await protect(
-        settings, store, now, components, stack, key_files, certificate, admission
-    )
+    signing = await open_signing_key(data, key_files, shared)
+    keys = ServerKeys(key_files, signing, certificate)
+    protection = await protect(settings, store, now, components, stack, keys, admission)
     authors: AuthorRights = GrantedAuthors(protection.control)
     if cluster is not None:
         authors = cluster.authors(authors)
@@ -256,7 +258,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         protection=protection,
         authors=authors,
         encryption=DataFolderKeys(keyring, key_files, outbox, local),
-        signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
+        signing_keys=await open_signing_keys(settings, key_files, shared),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
         gauges=MachineGauges(data, client, local, disk, registries.embedded, registries.bucket),

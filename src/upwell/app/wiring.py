@@ -229,7 +229,9 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
-        *cluster_loops(adapters.cluster, records, adapters.cache, adapters.components),
+        *cluster_loops(
+            adapters.cluster, records, adapters.cache, adapters.components, adapters.signing_keys
+        ),
         *led_loops(adapters.cluster, adapters.components, reconciling),
     )
     return Wired(deps, loops, admission_app(adapters.cluster, adapters.settings.image_prefix))

@@ -4,8 +4,8 @@ The private key is ECDSA on P-256, which every verifier of cosign's signatures k
 the data folder, made at the first start, or the settings name it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -73,6 +73,16 @@ class ImageSigner:
         """Every key that checks signatures of this server, the newest first."""
         return (self.key, *self.retired)
 
+    @property
+    def public_pem(self) -> bytes:
+        """The public keys as PEM, one after the other, the newest first."""
+        return b"".join(key.pem() for key in self.keys)
+
+    def after(self, keys: Iterable[SignatureKey]) -> Self:
+        """Return the signer with others that signed before it, besides those that it knows."""
+        known = {key.id: key for key in (*self.retired, *keys) if key.id != self.key.id}
+        return replace(self, retired=tuple(known.values())[:_MAX_RETIRED])
+
     def sign(self, content: bytes) -> bytes:
         """Return the signature of `content`: always the same (RFC 6979), in some 50 µs."""
         return self.private.sign(content, ECDSA(hashes.SHA256(), deterministic_signing=True))
@@ -84,6 +94,15 @@ class ImageSigner:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
+
+
+def public_keys(pem: bytes) -> Sequence[SignatureKey]:
+    """Return the public keys of a text in PEM; raises InvalidPublicKeyError."""
+    return [
+        SignatureKey.parse(one.strip() + b"\n" + _END + b"\n")
+        for one in pem[: _MAX_RETIRED * _MAX_KEY_BYTES].split(_END)
+        if one.strip()
+    ]
 
 
 class SigningKeys:
@@ -100,11 +119,18 @@ class SigningKeys:
         self._files = files or PrivateFiles()
         self._folder = folder
         self._given = given
+        self.is_new = given is None and not (folder / KEY_FILE).exists()
+        """True while the key is known to nobody: this start has made it."""
         self.signer = self._open()
+
+    @property
+    def is_given(self) -> bool:
+        """True if the settings name the private key."""
+        return self._given is not None
 
     def _open(self) -> ImageSigner:
         path = self._given or self._folder / KEY_FILE
-        if self._given is None and not path.exists():
+        if self.is_new:
             self._files.write(path, ImageSigner.generate().private_pem())
         try:
             pem = self._read(path)
@@ -129,10 +155,9 @@ class SigningKeys:
 
     def _published(self, signer: ImageSigner) -> ImageSigner:
         """Return the signer with the keys before it, and see that its own is among those."""
-        own = signer.key
-        retired = [key for key in self._known() if key.id != own.id][:_MAX_RETIRED]
-        write_whole(self._folder / PUBLIC_FILE, b"".join(key.pem() for key in (own, *retired)))
-        return ImageSigner(signer.private, tuple(retired))
+        found = signer.after(self._known())
+        write_whole(self._folder / PUBLIC_FILE, found.public_pem)
+        return found
 
     def _known(self) -> Sequence[SignatureKey]:
         path = self._folder / PUBLIC_FILE
@@ -142,11 +167,7 @@ class SigningKeys:
         except FileNotFoundError:
             return ()
         try:
-            known = [
-                SignatureKey.parse(pem.strip() + b"\n" + _END + b"\n")
-                for pem in raw.split(_END)
-                if pem.strip()
-            ]
+            known = public_keys(raw)
         except InvalidPublicKeyError as error:
             raise self._damaged(path) from error
         if not known:  # it is written whole, with a key at least
@@ -162,15 +183,27 @@ class SigningKeys:
 
     def rotate(self) -> ImageSigner:
         """Sign by a new key from now on; raises SigningKeyError or OSError."""
+        self.require_own()
+        self.adopt(ImageSigner.generate().after(self.signer.keys))
+        return self.signer
+
+    def require_own(self) -> None:
+        """Raise SigningKeyError where the settings name the key, so that another one is theirs."""
         if self._given is not None:
             raise SigningKeyError(
                 f"the key is {self._given}, as the settings say: put the new one there, and start"
                 " the server again; the old public key is kept"
             )
-        made = self._published(ImageSigner.generate())
-        self._files.write(self._folder / KEY_FILE, made.private_pem())
-        self.signer = made
-        return made
+
+    def adopt(self, signer: ImageSigner) -> None:
+        """Sign by this key from now on, and know those before it; raises OSError.
+
+        A key that the settings name stays in force: whoever adopts another one asks first.
+        """
+        write_whole(self._folder / PUBLIC_FILE, signer.public_pem)
+        if self._given is None and signer.key.id != self.signer.key.id:
+            self._files.write(self._folder / KEY_FILE, signer.private_pem())
+        self.signer = signer
 
 
 def _require_private(path: Path) -> None:

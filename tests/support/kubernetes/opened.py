@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from tests.support.cluster.workloads import NAMESPACE
 
 from upwell.app.kubernetes.cluster import OpenedCluster
+from upwell.app.kubernetes.shared_keys import SharedKeys
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.controller.leader import Election, LeaderElection
 from upwell.controller.leader_thread import LeaderThread
@@ -27,4 +28,6 @@ def opened_cluster(
     lease = Election("upwell", "upwell", "test")
     leader = LeaderThread(LeaderElection(client, lease, wall=now), client.close)
     rights = ClusterRights(KubernetesAccessReviews(client.connection))
-    return OpenedCluster(seen, client, leader, namespaces, UnreadableObjects(), rights, lease)
+    keys = SharedKeys(client, lease.namespace)
+    unreadable = UnreadableObjects()
+    return OpenedCluster(seen, client, leader, namespaces, unreadable, rights, lease, keys)

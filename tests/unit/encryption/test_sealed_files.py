@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from upwell.app.access import kept_secret
 from upwell.app.data_folder import DataFolderError
+from upwell.app.keys.kept_secret import kept_secret
 from upwell.encryption.faults import EncryptionKeyError
 from upwell.encryption.files import SealedFiles
 from upwell.encryption.keyring import Keyring

@@ -9,6 +9,7 @@ from socket import gethostname
 
 from upwell.api.core import Namespace
 from upwell.app.kubernetes.admission import ClusterWebhook
+from upwell.app.kubernetes.shared_keys import SharedKeys
 from upwell.cluster.errors import ClusterError
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.cluster.kubernetes_admission import KubernetesAdmission
@@ -55,6 +56,8 @@ class OpenedCluster:
     """Rights of the cluster's users, by its RBAC."""
     lease: Election
     """Lease that `leader` stands for."""
+    keys: SharedKeys
+    """Keys that all replicas share."""
     webhook: ClusterWebhook | None = None
     """Webhook by which the cluster asks about writes; None: it has no port."""
 
@@ -102,6 +105,7 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         unreadable,
         ClusterRights(KubernetesAccessReviews(client.connection)),
         election,
+        SharedKeys(client, election.namespace),
         await _webhook(settings, election.namespace, client),
     )
 

@@ -10,7 +10,9 @@ from upwell.api.apps import DeploymentConfig
 from upwell.app.kubernetes.admission import MEANING
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
+from upwell.app.kubernetes.shared_keys import keep_shared
 from upwell.app.kubernetes.watching import tell_undecided, watch_objects
+from upwell.app.signing.keys import OpenedSigningKeys
 from upwell.cluster.kubernetes import KubernetesWorkloads
 from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_pods import KubernetesPods
@@ -70,14 +72,22 @@ def cluster_loops(
     records: RolloutRecords | None,
     cache: ObjectCache,
     components: Components,
+    signing: OpenedSigningKeys | None,
 ) -> Sequence[Loop]:
-    """Return what every replica looks at: the Pods, and what the cluster keeps from it."""
+    """Return what every replica looks at: the Pods, shared keys, what the cluster keeps from it."""
     if cluster is None or records is None:
         return ()
+    adopt = _nothing if signing is None else signing.settle
+    component = components.add("shared-keys", required=False)
     return (
+        partial(keep_shared, cluster.keys, adopt, component),
         partial(watch_objects, cache, cluster.unreadable, components),
         *(pods.run for pods in records.cluster.pods.values()),
     )
+
+
+async def _nothing() -> None:
+    return
 
 
 def cluster_reports(cluster: OpenedCluster | None, cache: ObjectCache) -> Sequence[Loop]:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from upwell.api.coordination.replicas import KEYS_SECRET
 from upwell.api.networking.gateway import GATEWAY_GROUP
 from upwell.api.schemas.crds import custom_kinds
 from upwell.api.schemas.webhooks import AUTHORITY_SECRET, CONFIGURATION
@@ -90,9 +91,13 @@ _WRITE_TOKENS = (
     # Uses of tokens and of sessions are noted in their Secrets.
     GrantedRule("", ("secrets",), ("create", "update", "delete")),
 )
+_KEYS = (
+    # What all replicas sign by, and the authority of their certificates.
+    GrantedRule("", ("secrets",), ("create",)),
+    GrantedRule("", ("secrets",), ("get", "update"), (KEYS_SECRET,)),
+)
 _AUTHORITY = (
     # The authority of the certificates by which the cluster knows the webhook.
-    GrantedRule("", ("secrets",), ("create",)),
     GrantedRule("", ("secrets",), ("get", "update"), (AUTHORITY_SECRET,)),
 )
 _ADMISSION = (
@@ -118,8 +123,8 @@ def system_rules(features: Container[Feature]) -> dict[str, tuple[GrantedRule, .
 
 
 def leader_rules(*, admission: bool) -> tuple[GrantedRule, ...]:
-    """Return the rules in the server's own namespace: leader election, and its certificates."""
-    return (*_LEADER, *(_AUTHORITY if admission else ()))
+    """Return the rules in the server's own namespace: leader election, keys and certificates."""
+    return (*_LEADER, *_KEYS, *(_AUTHORITY if admission else ()))
 
 
 def cluster_rules(*, admission: bool) -> tuple[GrantedRule, ...]:

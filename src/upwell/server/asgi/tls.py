@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,10 @@ class Certificate:
     authority: Path | None = None
 
 
+type RenewCertificate = Callable[[], Awaitable[Certificate]]
+"""Returns the certificate that is to be used now; made anew where that is due."""
+
+
 def server_context(certificate: Certificate) -> ssl.SSLContext:
     """Return how the server speaks TLS; raises CertificateError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -65,13 +69,13 @@ def load(context: ssl.SSLContext, certificate: Certificate) -> None:
 
 async def keep_fresh(
     context: ssl.SSLContext,
-    renew: Callable[[], Certificate],
+    renew: RenewCertificate,
     seconds: float = _CHECK_SECONDS,
 ) -> None:
     """Renew the certificate in time, for ever; `renew` returns what is to be used now."""
     while True:
         await asyncio.sleep(seconds)
-        load(context, await asyncio.to_thread(renew))
+        load(context, await renew())
 
 
 def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
@@ -80,7 +84,7 @@ def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
     Raises CertificateError when the folder holds something else.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    authority = folder / "ca.pem", folder / "ca.key"
+    authority = _authority_of(folder)
     issuer = _read(*authority)
     if issuer is None or issuer.ends_before(now + _RENEW_BEFORE):
         issuer = _make_authority(now)
@@ -101,6 +105,15 @@ class SharedAuthority:
         made = _make_authority(now)
         return cls(made.public_pem().decode(), made.private_pem().decode())
 
+    @classmethod
+    def parse(cls, certificate: bytes, key: bytes) -> Self:
+        """Return one from its PEM texts; raises CertificateError."""
+        try:
+            pair = _parse(certificate, key)
+        except _UNREADABLE as error:
+            raise CertificateError(f"not an authority and its key: {error}") from error
+        return cls(pair.public_pem().decode(), pair.private_pem().decode())
+
     def is_due(self, now: datetime) -> bool:
         """Return True if another has to be made in its place; raises CertificateError."""
         return self._pair().ends_before(now + 2 * _RENEW_BEFORE)
@@ -120,6 +133,27 @@ class SharedAuthority:
             raise CertificateError(
                 f"an authority that replicas share is damaged: {error}"
             ) from error
+
+
+def kept_authority(folder: Path) -> SharedAuthority | None:
+    """Return the authority of a folder of `generated`; None: it has none yet.
+
+    Raises CertificateError when the folder holds something else.
+    """
+    pair = _read(*_authority_of(folder))
+    if pair is None:
+        return None
+    return SharedAuthority(pair.public_pem().decode(), pair.private_pem().decode())
+
+
+def keep_authority(folder: Path, authority: SharedAuthority) -> None:
+    """Have `generated` issue by this authority in a folder; raises OSError or CertificateError."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _write(_parse(authority.certificate.encode(), authority.key.encode()), *_authority_of(folder))
+
+
+def _authority_of(folder: Path) -> tuple[Path, Path]:
+    return folder / "ca.pem", folder / "ca.key"
 
 
 def _issued(

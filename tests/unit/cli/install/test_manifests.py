@@ -107,6 +107,7 @@ def test_the_authority_of_the_webhook_is_written_beside_the_server_alone() -> No
     secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in secrets] == [
         (["create"], None),
+        (["get", "update"], ["upwell-keys"]),
         (["get", "update"], ["upwell-admission"]),
     ]
     hooks = "mutatingwebhookconfigurations"

@@ -131,10 +131,9 @@ def test_own_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
 async def test_a_running_server_takes_up_the_renewed_certificate(tmp_path: Path) -> None:
     context = server_context(generated(tmp_path, NAMES, NOW))
     renewed = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def renew() -> Certificate:
-        loop.call_soon_threadsafe(renewed.set)
+    async def renew() -> Certificate:
+        renewed.set()
         return generated(tmp_path, [*NAMES, "new.example.com"], NOW)
 
     task = asyncio.create_task(keep_fresh(context, renew, seconds=0.01))

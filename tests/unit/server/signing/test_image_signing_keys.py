@@ -6,7 +6,7 @@ import pytest
 from tests.support.server.api_server import Api, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
-from upwell.app.signing.keys import served_keys
+from upwell.app.signing.keys import OpenedSigningKeys, served_keys
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import (
@@ -48,7 +48,9 @@ async def test_everybody_reads_the_public_keys_and_admins_alone_rotate(tmp_path:
         tokens = Tokens(store, clock, [own_token(ADMIN)])
         return AccessControl(tokens, audit_log(tmp_path, clock), None)
 
-    async with serving(DEFAULT_LIMITS, guard=guard, signing_keys=served_keys(keys)) as api:
+    async with serving(
+        DEFAULT_LIMITS, guard=guard, signing_keys=served_keys(OpenedSigningKeys(keys))
+    ) as api:
         assert await public(api) == old.pem()
 
         for grant in ("viewer@*", "deployer@*", "admin@shop"):
@@ -74,7 +76,7 @@ async def test_a_key_of_the_settings_is_rotated_there(tmp_path: Path) -> None:
     given.chmod(0o600)
     keys = SigningKeys(tmp_path, given)
 
-    async with serving(DEFAULT_LIMITS, signing_keys=served_keys(keys)) as api:
+    async with serving(DEFAULT_LIMITS, signing_keys=served_keys(OpenedSigningKeys(keys))) as api:
         answer = await api.send("POST", PATH, ROTATE)
 
     assert answer.status == 422

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from upwell.app.access import kept_secret
 from upwell.app.data_folder import DataFolderError
+from upwell.app.keys.kept_secret import kept_secret
 
 COST = "old ones are refused then"
 

@@ -1,0 +1,82 @@
+"""Two replicas answer alike: what one has signed or given out, the other one takes."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.served_cluster import AccountServer, served, until
+
+NAMESPACE = "replicas"
+SETTINGS = '[kubernetes]\nlease-namespace = "replicas"\nnamespaces = ["replicas"]\n'
+ACCOUNT = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
+ABOUT_ME = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+@pytest.fixture
+def namespaced(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    until(
+        lambda: cluster.kubectl("-n", NAMESPACE, "get", "serviceaccounts", "-o", "name"),
+        lambda seen: "default" in seen,
+    )
+    yield cluster
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def replica(folder: Path) -> tuple[Path, str]:
+    folder.mkdir()
+    (folder / "upwell.toml").write_text(SETTINGS)
+    return folder, f"--config={folder / 'upwell.toml'}"
+
+
+def ask(
+    server: AccountServer, path: str, document: object = None, login: str = ""
+) -> tuple[int, bytes]:
+    """Send a request, as the server's own user unless `login` is another authorization."""
+    own = (server.folder / "data" / "admin.token").read_text().strip()
+    body = None if document is None else json.dumps(document).encode()
+    headers = {"Authorization": login or f"Bearer {own}", "Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{server.port}{path}"
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, body, headers), timeout=10
+        ) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def public_keys(server: AccountServer) -> bytes:
+    return ask(server, "/image-signing.pub")[1]
+
+
+def test_what_one_replica_has_signed_the_other_one_takes(
+    namespaced: KitCluster, tmp_path: Path
+) -> None:
+    kubeconfig = namespaced.kubeconfig
+    with (
+        served(kubeconfig, *replica(tmp_path / "one")) as one,
+        served(kubeconfig, *replica(tmp_path / "two")) as two,
+    ):
+        for server in (one, two):
+            until(server.readiness, lambda seen: "readyz check passed" in seen)
+
+        status, answer = ask(one, f"{ACCOUNT}/token", {})
+        assert status == 201, answer
+        token = json.loads(answer)["status"]["token"]
+        assert ask(two, ABOUT_ME, {}, f"Bearer {token}")[0] == 201
+
+        authorities = {(at.folder / "data/tls/ca.pem").read_bytes() for at in (one, two)}
+        assert len(authorities) == 1
+
+        before = public_keys(one)
+        assert public_keys(two) == before
+        made = two.upwell("signing", "rotate")
+        assert made.returncode == 0, made.stderr
+        assert public_keys(two).decode().startswith(made.stdout.strip())
+        until(lambda: public_keys(one), lambda seen: seen == public_keys(two))
+        assert public_keys(one).endswith(before)
