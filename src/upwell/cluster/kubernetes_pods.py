@@ -72,6 +72,7 @@ class KubernetesPods:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         try:
+            await self._api.require_reached(self._request, since)
             async with aclosing(self._api.lines(replace(self._request, params=params))) as lines:
                 async for line in lines:
                     yield self._change(line, since)

@@ -235,13 +235,20 @@ class _FollowedKind[R: Resource]:
         What cannot be read stays as it was seen last: to forget it would be to take it for deleted.
         """
         present = {resource.key: resource for resource in listing.items}
+        listed_version = int(listing.resource_version or 0)
+        newest = max((int(one.resource_version or 0) for one in listing.items), default=0)
+        newest = max(newest, listed_version)
+        # A store that was put back to an earlier state gives versions again that it gave before.
+        went_back = newest < max(self._listed_version, *self._versions.values(), 0)
+        if went_back:
+            self._versions = {name: min(one, newest) for name, one in self._versions.items()}
         for gone in self.objects.keys() - present.keys() - set(listing.unreadable):
             self._replace(gone, None)
             yield
         for key, resource in present.items():
-            self._replace(key, resource)
+            self._replace(key, resource, same_version=went_back)
             yield
-        self._listed_version = int(listing.resource_version or 0)
+        self._listed_version = listed_version
         self._move()
 
     async def _listed(self, listing: Listing[R]) -> None:
@@ -255,9 +262,9 @@ class _FollowedKind[R: Resource]:
         self._versions[event.resource.namespace] = int(event.resource.resource_version)
         self._move()
 
-    def _replace(self, key: ObjectKey, after: R | None) -> None:
+    def _replace(self, key: ObjectKey, after: R | None, *, same_version: bool = False) -> None:
         before = self.objects.get(key)
-        if _version(before) == _version(after):
+        if before is after or (_version(before) == _version(after) and not same_version):
             return
         if after is None:
             del self.objects[key]

@@ -35,7 +35,7 @@ from upwell.store.interface import (
 )
 from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import ApiStatus
-from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
+from upwell.store.kubernetes_http import METADATA_LIST, ApiConnection, ApiRequest, parse_object
 from upwell.store.retry import update_with_retry
 from upwell.store.unreadable import UnreadableObjects, decode_object, named_alone
 
@@ -43,7 +43,6 @@ _PAGE = 500
 """Objects in one answer to a list."""
 _SLICE = 10
 """Objects of an answer that are decoded before others get their turn: milliseconds."""
-_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _NAMES_BYTES = 1024 * 1024
 """Of an answer that is asked for its names."""
 _WATCH_SECONDS = 240
@@ -129,7 +128,7 @@ class KubernetesStore:
         """Return the names of objects, the first `most` of them, in one small answer."""
         request = _about(kind, namespace, "", "GET")
         params = {"limit": str(most)}
-        request = replace(request, params=params, accept=_METADATA_LIST, most_bytes=_NAMES_BYTES)
+        request = replace(request, params=params, accept=METADATA_LIST, most_bytes=_NAMES_BYTES)
         answer = await self._api.ask(request)
         items = answer.document.get("items") or ()
         return [str(one["metadata"]["name"]) for one in items]
@@ -372,14 +371,17 @@ class KubernetesStore:
         self, kind: type[R], selector: Selector, since: str
     ) -> AsyncGenerator[WatchEvent[R] | str]:
         """Yield events, and positions from bookmarks, until the server ends the watch."""
+        selection = _selection(selector)
+        request = replace(_about(kind, selector.namespace, "", "GET"), params=selection)
+        await self._api.require_reached(request, since)
         params = {
-            **_selection(selector),
+            **selection,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": since,
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        request = replace(_about(kind, selector.namespace, "", "GET"), params=params)
+        request = replace(request, params=params)
         async with aclosing(self._api.lines(request)) as lines:
             async for line in lines:
                 event = parse_object(line, str(request.key))

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 from upwell.api.meta import Kind, ObjectKey
 from upwell.store.interface import (
     Conversation,
+    ExpiredError,
     MissingPathError,
     RejectedError,
     StoreError,
@@ -35,6 +36,8 @@ from upwell.store.kubernetes_connections import (
 )
 from upwell.store.kubernetes_errors import ApiStatus
 
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Content type of a list of names, without what else the objects have."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A page of the largest objects that etcd takes (1.5 MiB) is far below; a broken server is not."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -153,6 +156,21 @@ class ApiConnection:
             why = body[:_REFUSAL_BYTES].decode("utf-8", "replace")
             faults = [line for line in why.splitlines() if line.startswith("[-]")] or [why]
             raise UnavailableError(f"{self._base} is not ready: {'; '.join(faults)[:500]}")
+
+    async def require_reached(self, collection: ApiRequest, since: str) -> None:
+        """Raise ExpiredError if the server is not as far yet as `since`, a version of its own.
+
+        Its etcd was restored from a snapshot then. It takes a watch from a later version all the
+        same, and tells nothing that happens until it is there again: that would be missed for ever.
+        Versions are compared as numbers (Kubernetes API concepts, "Resource versions"), and those
+        that are none not at all. Costs one small answer.
+        """
+        params = {**collection.params, "limit": "1"}
+        answer = await self.ask(replace(collection, params=params, accept=METADATA_LIST))
+        meta = answer.document.get("metadata")
+        reached = str(meta.get("resourceVersion") or "") if isinstance(meta, Mapping) else ""
+        if reached.isdecimal() and since.isdecimal() and int(reached) < int(since):
+            raise ExpiredError(since)
 
     async def send_raw(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

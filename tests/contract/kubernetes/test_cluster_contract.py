@@ -34,6 +34,7 @@ from upwell.cluster.errors import (
     AccessDeniedError,
     ClusterError,
     FieldOwnedError,
+    ListExpiredError,
     WorkloadChangedError,
 )
 from upwell.cluster.interface import (
@@ -52,7 +53,7 @@ from upwell.policy.cluster_rollouts.field_owners import ownership
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.store.clusters.versions import use_served_versions
-from upwell.store.interface import NotFoundError
+from upwell.store.interface import ExpiredError, NotFoundError
 from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
@@ -388,3 +389,16 @@ async def test_rights_that_are_missing_are_named(cluster: KitCluster) -> None:
             await KubernetesWorkloads(api, now).set_images(write(read, "good"))
     finally:
         await api.close()
+
+
+async def test_a_version_that_the_cluster_has_not_reached_is_no_position(
+    cluster: KitCluster,
+) -> None:
+    """As after a restore of etcd: the API server would tell nothing until it is there again."""
+    async with cluster.client() as store:
+        reached = int((await store.list(Namespace)).resource_version)
+        later = str(reached + 1_000_000)
+        with pytest.raises(ExpiredError):
+            await anext(store.watch(Namespace, since=later))
+        with pytest.raises(ListExpiredError):
+            await anext(KubernetesPods(store.connection).watch(later))

@@ -41,6 +41,10 @@ class ScriptedConnection(ApiConnection):
             yield json.dumps(line).encode()
 
 
+REACHED = {"metadata": {"resourceVersion": "11"}}
+"""Answer to how far the server is."""
+
+
 def document(
     name: str = "a", owner: tuple[str, str] = ("StatefulSet", "web"), **parts: Any
 ) -> dict[str, Any]:
@@ -91,7 +95,7 @@ async def test_a_watch_gives_changes_and_bookmarks_with_their_positions() -> Non
         {"type": "DELETED", "object": document(metadata={"resourceVersion": "11"})},
     ]
 
-    async with aclosing(KubernetesPods(ScriptedConnection([], lines)).watch("5")) as changes:
+    async with aclosing(KubernetesPods(ScriptedConnection([REACHED], lines)).watch("5")) as changes:
         seen = [(change and (change.pod.name, change.gone), at) async for change, at in changes]
 
     assert seen == [(("a", False), "7"), (None, "9"), (("a", True), "11")]
@@ -100,7 +104,9 @@ async def test_a_watch_gives_changes_and_bookmarks_with_their_positions() -> Non
 async def test_a_watch_from_a_forgotten_position_says_so() -> None:
     gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
 
-    async with aclosing(KubernetesPods(ScriptedConnection([], [gone])).watch("5")) as changes:
+    async with aclosing(
+        KubernetesPods(ScriptedConnection([REACHED], [gone])).watch("5")
+    ) as changes:
         with pytest.raises(ListExpiredError):
             await anext(changes)
 
@@ -198,7 +204,7 @@ async def test_what_crashes_again_and_again_takes_no_more_memory(
         }
         for n in range(100)
     ]
-    pods = KubernetesPods(ScriptedConnection([], lines))
+    pods = KubernetesPods(ScriptedConnection([REACHED], lines))
 
     async with aclosing(pods.watch("5")) as changes:
         seen = [change async for change, _ in changes if change is not None]

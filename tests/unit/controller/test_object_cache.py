@@ -14,6 +14,7 @@ from upwell.controller import cache as cache_module
 from upwell.machine.backoff import Backoff
 from upwell.store.interface import (
     EVERYTHING,
+    ExpiredError,
     Listing,
     Selector,
     StoreError,
@@ -35,9 +36,13 @@ class InterruptedStore(MemoryStore):
         self.failures: list[StoreError] = []
         self.meanwhile: list[Resource] = []
         self.held: asyncio.Event | None = None
+        self.restored: MemoryStore | None = None
+        """Store that is read in place of this one, of which a watch goes on nowhere."""
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
         self._fail()
+        if self.restored is not None:
+            return await self.restored.list(kind, selector)
         listing = await super().list(kind, selector)
         while self.meanwhile:
             await self.create(self.meanwhile.pop())
@@ -55,8 +60,12 @@ class InterruptedStore(MemoryStore):
         progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         self._fail()
-        async for event in super().watch(kind, selector, since=since, progress=progress):
+        before = self.restored
+        source = super().watch if before is None else before.watch
+        async for event in source(kind, selector, since=since, progress=progress):
             self._fail()
+            if self.restored is not before:
+                raise ExpiredError(since)
             yield event
 
     def _fail(self) -> None:
@@ -202,6 +211,28 @@ async def test_nothing_falls_between_the_list_and_the_watch(cached: CachedStore)
     async with cached.running():
         await cached.cache.wait_for(await cached.store.create(config_map("sea", "grey")))
     assert cached.told == [(None, "blue"), (None, "grey")]
+
+
+async def test_a_store_that_went_back_gives_its_versions_again(cached: CachedStore) -> None:
+    restored = MemoryStore(lambda: datetime.now(UTC))
+    for store in (cached.store, restored):
+        await store.create(config_map("sky", "blue"))
+    async with cached.running():
+        await cached.store.create(secret("of other kinds"))
+        await cached.cache.wait_for(await cached.store.update(config_map("sky", "red")))
+        await restored.create(secret("another"))
+        same_version = await restored.update(config_map("sky", "green"))
+        await cached.store.create(config_map("last", "black"))
+        await cached.cache.wait_for(await cached.store.create(config_map("sea", "grey")))
+        before = cached.cache.get(ConfigMap, "n", "sky")
+        assert before is not None
+        assert before.resource_version == same_version.resource_version
+        cached.store.restored = restored
+        await cached.store.create(config_map("ends", "the watch"))
+
+        await cached.cache.wait_for(await restored.create(config_map("new", "white")))
+        assert (cached.names("white"), cached.names("green")) == ({"new"}, {"sky"})
+        assert cached.cache.get(ConfigMap, "n", "sea") is None
 
 
 async def test_a_gap_in_the_history_is_closed_by_a_list() -> None:

@@ -25,6 +25,8 @@ def build(version: int, spec: Any) -> dict[str, Any]:
 
 
 NONSENSE = {"triggeredBy": 7}
+POSITION = {"metadata": {"resourceVersion": "9"}, "items": []}
+"""Answer to how far the server is, which is asked for before each watch."""
 
 
 @asynccontextmanager
@@ -57,7 +59,7 @@ async def test_a_watch_passes_over_what_became_nonsense_and_tells_its_end() -> N
     ]
     found = UnreadableObjects()
     async with (
-        answering(events, lenient=found) as store,
+        answering(POSITION, events, lenient=found) as store,
         aclosing(store.watch(Build, since="1")) as watch,
     ):
         seen = [await anext(watch) for _ in range(3)]
@@ -77,7 +79,7 @@ async def test_what_became_nonsense_is_named_with_its_field(
     after = {"type": "ADDED", "object": {**build(4, {}), "metadata": {"name": "b"}}}
     found = UnreadableObjects()
     async with (
-        answering([again, again, after], lenient=found) as store,
+        answering(POSITION, [again, again, after], lenient=found) as store,
         aclosing(store.watch(Build, since="1")) as watch,
     ):
         await anext(watch)
