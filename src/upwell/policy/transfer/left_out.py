@@ -1,7 +1,7 @@
 """Objects that are not moved, each with the reason."""
 
 from upwell.api.apps import Job
-from upwell.api.core import ConfigMap, Namespace, Secret, ServiceAccount
+from upwell.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from upwell.api.kept import KEPT
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
@@ -47,6 +47,8 @@ def may_exist(resource: Resource) -> bool:
 def _is_made_by_cluster(resource: Resource) -> bool:
     if isinstance(resource, Secret):
         return resource.type == _ACCOUNT_TOKEN
+    if isinstance(resource, Service):  # the API server's own
+        return (resource.namespace, resource.name) == ("default", "kubernetes")
     if isinstance(resource, ConfigMap):
         return resource.name == "kube-root-ca.crt"
     return isinstance(resource, Pod) and bool(resource.metadata.owner_references)

@@ -8,7 +8,7 @@ from upwell.api.apps import Job
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as, encode
-from upwell.api.core import ConfigMap, Namespace, Secret, ServiceAccount
+from upwell.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from upwell.api.kept import KEPT
 from upwell.api.meta import ObjectMeta, OwnerReference, Resource
 from upwell.api.pipeline import Pipeline
@@ -147,6 +147,10 @@ def test_what_a_cluster_made_for_itself_stays_there() -> None:
     kept = Secret(metadata=ObjectMeta(name="login", namespace="shop"))
     assert stays_behind(Namespace(metadata=ObjectMeta(name="kube-system")))
     assert stays_behind(token)
+    of_the_api = Service(metadata=ObjectMeta(name="kubernetes", namespace="default"))
+    assert stays_behind(of_the_api)
+    assert not_for_cluster(of_the_api)
+    assert not stays_behind(Service(metadata=ObjectMeta(name="kubernetes", namespace="shop")))
     assert stays_behind(ours)
     assert not stays_behind(kept)
     assert may_exist(ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop")))
