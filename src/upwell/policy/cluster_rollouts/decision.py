@@ -10,6 +10,7 @@ from upwell.policy.cluster_rollouts.note import (
     NOTE_ANNOTATION,
     RolloutNote,
     hash_without_images,
+    listed_images,
 )
 from upwell.policy.cluster_rollouts.observation import (
     NativeWorkload,
@@ -84,7 +85,7 @@ def put_back(
     if not changes:
         return None
     failed = {slot[0]: note.images[slot[0]] for slot in changes}
-    told = f"{_listed(failed)} failed: {observed.message}"
+    told = f"{listed_images(failed)} failed: {observed.message}"
     if HOLD_ANNOTATION in workload.annotations:
         why = f"{told}; it stays, as the workload is held: {hold_text(workload)}"
         return RolloutStep(HELD_BACK, why, is_warning=True)
@@ -100,7 +101,7 @@ def put_back(
         note.template,
         promotion=note.promotion,
     )
-    message = f"{told}; {_listed({slot[0]: one for slot, one in changes.items()})} put back"
+    message = f"{told}; {listed_images({slot[0]: one for slot, one in changes.items()})} put back"
     return RolloutStep(
         PUT_BACK, message, is_warning=True, images=images, note=undone, promoted=_mark(workload)
     )
@@ -122,17 +123,16 @@ def set_images(
     wanted, failed, changed = _sorted_out(workload, note, verdict.images)
     if not wanted:
         if failed:
-            text = f"{_listed(failed)} failed here before: {note.why or 'it was put back'}"
-            text += f"; removing annotation {NOTE_ANNOTATION} tries it again"
+            text = replace(note, failed=failed).failed_text
             return RolloutStep(FAILED_BEFORE, text, is_warning=True)
         if changed:
-            text = f"admission changed {_listed(changed)}; it is left so"
+            text = f"admission changed {listed_images(changed)}; it is left so"
             return RolloutStep(CHANGED, text, is_warning=True)
         return RolloutStep(*_of_verdict(verdict))
     owned = ownership(workload, wanted, set_before=bool(note.images), staged=staged)
     if owned.taken_by:
         slot, manager = next(iter(owned.taken_by.items()))
-        pending = f"; pending: {_listed({one[0]: image for one, image in wanted.items()})}"
+        pending = f"; pending: {listed_images({one[0]: image for one, image in wanted.items()})}"
         text = owned_text(slot, manager, staged=staged) + pending
         return RolloutStep(TAKEN, text, is_warning=True)
     images = {**_present(workload, note), **wanted}
@@ -150,7 +150,7 @@ def set_images(
         promotion=note.promotion if staged else "",
     )
     mark = _mark(workload) if staged else ""
-    message = f"set {_listed({slot[0]: image for slot, image in wanted.items()})}"
+    message = f"set {listed_images({slot[0]: image for slot, image in wanted.items()})}"
     return RolloutStep(
         SET, message, images=images, note=after, take_over=owned.takes_over, promoted=mark
     )
@@ -213,7 +213,3 @@ def _of_verdict(verdict: TriggerVerdict) -> tuple[str, str, bool]:
     if verdict.resolved:
         return "", "", False
     return verdict.reason.value, verdict.message, verdict.reason in _FAULTS
-
-
-def _listed(images: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} = {image}" for name, image in images.items())

@@ -36,6 +36,16 @@ class RolloutNote:
     promotion: str = ""
     """UID of the Promotion that set them; empty: a trigger did."""
 
+    @property
+    def failed_text(self) -> str:
+        """Words of what failed here and is not set again; empty: nothing."""
+        if not self.failed:
+            return ""
+        return (
+            f"{listed_images(self.failed)} failed here before: {self.why or 'it was put back'};"
+            f" removing annotation {NOTE_ANNOTATION} tries it again"
+        )
+
     @classmethod
     def of(cls, workload: Resource) -> Self:
         """Return the note on a workload; what is none has nothing."""
@@ -72,6 +82,11 @@ class RolloutNote:
         if self.complete:
             document["complete"] = True
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def listed_images(images: Mapping[str, str]) -> str:
+    """Return images by container, for people."""
+    return ", ".join(f"{name} = {image}" for name, image in images.items())
 
 
 def hash_without_images(workload: Resource) -> str:

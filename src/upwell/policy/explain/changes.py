@@ -21,6 +21,7 @@ from upwell.api.values.commits import short_commit
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.backlog import Urgency, no_urgency
 from upwell.policy.builds.triggers import digest_of
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
 from upwell.policy.explain.image_policies import judged_by
@@ -67,7 +68,7 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
         case ClusterOperator():
             return list(_component(asked))
         case _ if isinstance(asked, WORKLOADS):
-            return list(explainer.workload(asked))
+            return list(explainer.workload(as_rolled_out(asked)))
         case _:
             found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
             found += [*destinations(snapshot, asked), *judged_by(asked)]

@@ -25,6 +25,7 @@ from upwell.policy.builds.backlog import (
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, stage_by_note
@@ -336,8 +337,7 @@ class Snapshot:
                     found |= {config, *self.graph.upstream(config)}
         return found
 
-    @staticmethod
-    def _keeps(workload: Workload) -> str:
+    def _keeps(self, workload: Workload) -> str:
         """Say what keeps a workload from the image that its tag has already."""
         triggered = conditions.find(workload.status.conditions, IMAGE_TRIGGERED)
         if hold := hold_text(workload):
@@ -345,7 +345,12 @@ class Snapshot:
         if triggered is not None and not triggered.is_true:
             return triggered.message
         rollout = rollout_of(workload)
-        return rollout.text if rollout.state is not RolloutState.COMPLETE else "the next rollout"
+        if rollout.state is not RolloutState.COMPLETE:
+            return rollout.text
+        coming = {digest_of(image) for image in self.next_images(workload)}
+        note = RolloutNote.of(workload)
+        failed = {name: one for name, one in note.failed.items() if digest_of(one) in coming}
+        return replace(note, failed=failed).failed_text or "the next rollout"
 
 
 def output_digest(build: Build) -> str:

@@ -1,5 +1,7 @@
 """Workloads that a cluster rolls out are told of as those that this server rolls out."""
 
+from dataclasses import replace
+
 import pytest
 from tests.support.clocks import TickingClock
 from tests.support.cluster.workloads import (
@@ -15,6 +17,8 @@ from tests.support.cluster.workloads import (
 from upwell.api.apps import DaemonSet, Deployment, StatefulSet
 from upwell.api.image import ImageStream
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
+from upwell.policy.explain.changes import explain
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.store.memory import MemoryStore
@@ -66,6 +70,27 @@ async def test_one_that_runs_an_older_image_is_behind() -> None:
 
     [seen] = found.workloads.values()
     assert found.workload_freshness(seen).behind == 1
+
+
+async def test_one_that_was_put_back_says_so_wherever_it_is_asked() -> None:
+    one = running(Deployment, "old")
+    note = RolloutNote({"app": image("old")}, failed={"app": image("new")}, why="it crashed")
+    noted = one.with_metadata(annotations={**one.annotations, NOTE_ANNOTATION: note.format()})
+    ready = with_status_of(noted, **complete(noted))
+    found = await snapshot(ready)
+
+    told = [str(one) for one in explain(found, ready)]
+    assert any("revision 7 serves" in line for line in told)
+    [held] = [line for line in told if "behind by 1" in line]
+    assert f"app = {image('new')} failed here before: it crashed" in held
+
+    another = replace(note, failed={"app": image("older")}).format()
+    [seen] = (
+        await snapshot(
+            noted.with_metadata(annotations={**ready.annotations, NOTE_ANNOTATION: another})
+        )
+    ).workloads.values()
+    assert "failed" not in str(found.workload_freshness(seen))
 
 
 async def test_a_rollout_under_way_and_one_that_failed_are_told() -> None:
