@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from upwell.api.builds.build import Build
 from upwell.app.data_folder import DataFolderError
 from upwell.app.identity.exchange import open_exchange
 from upwell.app.identity.signin import open_sign_in
@@ -24,6 +25,7 @@ from upwell.audit.files import AuditRetention
 from upwell.audit.heads import AuditKeyError, HeadSigner
 from upwell.audit.log import AuditFiles, AuditLog
 from upwell.builder.interface import BuildPlan, RegistryLogin
+from upwell.machine.clock import seconds
 from upwell.machine.components import Components
 from upwell.machine.private_file import (
     MAX_SECRET_BYTES,
@@ -39,12 +41,13 @@ from upwell.server.asgi.local_socket import bind_local
 from upwell.server.asgi.tls import RenewCertificate, keep_fresh, server_context
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
+from upwell.server.auth.registry_access import RegistryAccessTokens
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.signin.services import SignIn
 from upwell.settings import LocalAdmin, ServerPlatform, ServerSettings
-from upwell.store.interface import Store
+from upwell.store.interface import NotFoundError, Store
 
 log = logging.getLogger(__name__)
 
@@ -140,15 +143,18 @@ async def protect(
         )
     socket_path = None if local is None else (data / LOCAL_SOCKET).absolute()
     stack.enter_context(announced(addresses, token_file, certificate.authority, socket_path))
-    registry = RegistryTokens()
+    is_one_of_many = settings.on is ServerPlatform.KUBERNETES
+    runs = partial(build_runs, store) if is_one_of_many else None
+    registry = RegistryTokens(keys.derived("registry tokens"), runs)
     audit_files = _audit_files(settings)
     component = components.add("audit-log", required=False)
     signer = await asyncio.to_thread(_audit_signer, data, keys.files)
     audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
     jwts = OwnJwts(keys.derived("service account tokens"))
     # On a cluster, ServiceAccounts are written past this server, and their grants with them.
-    gives_accounts = settings.on is not ServerPlatform.KUBERNETES
-    tokens = Tokens(store, clock, [own_token(token)], registry, jwts, gives_accounts=gives_accounts)
+    tokens = Tokens(
+        store, clock, [own_token(token)], registry, jwts, gives_accounts=not is_one_of_many
+    )
 
     sign_in = await open_sign_in(settings, store, keys.signing, stack)
 
@@ -168,6 +174,7 @@ async def protect(
             registry=settings.image_prefix,
             admission=admission,
             people=sign_in.sessions if sign_in is not None else None,
+            registry_tokens=RegistryAccessTokens(seconds, keys.derived("registry access")),
             admin_by_socket=by_socket,
         ),
         InternalLogins(settings.internal_host, registry),
@@ -204,6 +211,16 @@ def listening_locally(path: Path) -> Iterator[socket.socket | None]:
         path.unlink(missing_ok=True)
 
 
+async def build_runs(store: Store, build: str, uid: str) -> bool:
+    """Return True while a Build (NAMESPACE/NAME) has not ended; raises a StoreError."""
+    namespace, _, name = build.partition("/")
+    try:
+        found = await store.get(Build, namespace, name)
+    except NotFoundError:
+        return False
+    return found.uid == uid and not found.status.phase.is_terminal
+
+
 class InternalLogins:
     """Logins of builds and workloads at the embedded registry. Implements CredentialSource."""
 
@@ -218,7 +235,7 @@ class InternalLogins:
         push = plan.push if plan.push and plan.push.registry == self._host else None
         build = f"{plan.namespace}/{plan.name}"
         repository, tag = (push.repository, push.tag or "") if push else (None, "")
-        with self._tokens.of_build(build, pulls, repository, tag) as token:
+        with self._tokens.of_build(build, pulls, repository, tag, plan.id) as token:
             yield RegistryLogin(self._host, _USERNAME, token)
 
     def to_push(self, namespace: str) -> Credential:

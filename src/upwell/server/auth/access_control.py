@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from secrets import token_bytes
 
 from upwell.audit.log import AuditLog
-from upwell.machine.clock import elapsed
+from upwell.machine.clock import elapsed, seconds
 from upwell.policy.access.roles import EVERYWHERE, Grant, Role
 from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.server.auth.admin_token import RotateAdminToken
@@ -46,7 +46,7 @@ class AccessControl:
     people: People | None = None
     """People who sign in; None: nobody does."""
     registry_tokens: RegistryAccessTokens = field(
-        default_factory=lambda: RegistryAccessTokens(elapsed)
+        default_factory=lambda: RegistryAccessTokens(seconds)
     )
     """Tokens for some repositories, which registry clients get for their login."""
     admin_by_socket: bool = False

@@ -2,7 +2,7 @@
 
 Clients that know no other way, such as caches that pull through, get them for their login. A token
 is that login, sealed with what it was asked for: so it ends with the login, and gives no right that
-the login does not give at that moment. None is kept, and none outlives the process.
+the login does not give at that moment. None is kept.
 """
 
 import binascii
@@ -69,11 +69,14 @@ class RegistryAccess:
 
 
 class RegistryAccessTokens:
-    """Seals and opens tokens; `clock` tells seconds."""
+    """Seals and opens tokens; `clock` tells seconds since 1970.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Replicas with the same `key` (32 bytes) open those of each other; without one, nobody does.
+    """
+
+    def __init__(self, clock: Callable[[], float], key: bytes = b"") -> None:
         self._clock = clock
-        self._cipher = AESGCM(AESGCM.generate_key(256))
+        self._cipher = AESGCM(key or AESGCM.generate_key(256))
 
     def issue(self, access: RegistryAccess) -> str:
         """Return a token; it ends after LIFETIME."""

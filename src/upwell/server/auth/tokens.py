@@ -7,7 +7,7 @@ ServiceAccounts are signed, and kept nowhere.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from typing import Self
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import GROUP_APPROVER
+from upwell.machine.clock import seconds
 from upwell.policy.access.roles import (
     EVERYWHERE,
     SYSTEM_NAMESPACE,
@@ -30,6 +31,7 @@ from upwell.policy.access.service_accounts import parse_account
 from upwell.server.auth.own_jwt import OwnJwts, is_jwt
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.service_accounts import AccountObjects, AccountTokens
+from upwell.server.auth.signatures import Claim, Signatures
 from upwell.server.auth.token_uses import TokenUses
 from upwell.store.interface import NotFoundError
 
@@ -40,6 +42,13 @@ _RANDOM_BYTES = 32
 SYSTEM = "system:"
 """Begins the names of what is no Secret: no object's name has a colon."""
 _BUILD, _PUSH, _PULL = f"{SYSTEM}build:", f"{SYSTEM}push:", f"{SYSTEM}pull"
+_OF_REGISTRY = tuple(f"{_PREFIX}_{name}" for name in (_BUILD, _PUSH, f"{_PULL}_"))
+"""Beginnings of tokens of the embedded registry."""
+_REGISTRY = "registry"
+"""Purpose that they are signed for."""
+_MAX_REGISTRY_LETTERS = 32 * 1024
+"""Of one that names all repositories of a build."""
+_HALF_DAY = 12 * 3600
 _ATTEMPT_BYTES = 8
 ADMIN = f"{SYSTEM}admin"
 """Name of the person who started the server."""
@@ -175,30 +184,87 @@ class OwnToken:
     principal: Principal
 
 
-class RegistryTokens:
-    """Tokens that open the embedded registry to builds and workloads while this process lives.
+type BuildRuns = Callable[[str, str], Awaitable[bool]]
+"""Tells whether a build (NAMESPACE/NAME) with a uid still runs, whichever replica has begun it."""
 
-    None of them is kept: each carries a MAC of what it is for. A build may hand its token to code
-    of its author (a custom builder), so it reaches the repositories of that build, until it ends.
+
+class RegistryTokens:
+    """Tokens that open the embedded registry to builds and workloads.
+
+    None of them is kept: each says what it is for, signed by a key that replicas share. Those of
+    the server itself end within a day. A build may hand its token to code of its author (a custom
+    builder), so it reaches the repositories of that build, until it ends; `runs` is asked about
+    builds that this process has not begun.
     """
 
-    def __init__(self) -> None:
-        self._key = token_bytes(_RANDOM_BYTES)
-        self._builds: dict[str, Principal] = {}
-        """Of running builds, by the name in the token."""
+    def __init__(
+        self,
+        key: bytes = b"",
+        runs: BuildRuns | None = None,
+        clock: Callable[[], float] = seconds,
+    ) -> None:
+        """Without a `key`, no other process knows the tokens; `clock` tells seconds.
+
+        Without `runs`, the token of a build ends with its block.
+        """
+        self._signatures = Signatures(key or token_bytes(_RANDOM_BYTES), _MAX_REGISTRY_LETTERS)
+        self._runs = runs
+        self._clock = clock
+        self._running: set[str] = set()
+        """Builds of this process, by the name in the token."""
 
     @contextmanager
     def of_build(
-        self, build: str, pulls: Iterable[str], push: str | None, inputs_tag: str = ""
+        self,
+        build: str,
+        pulls: Iterable[str],
+        push: str | None,
+        inputs_tag: str = "",
+        uid: str = "",
     ) -> Iterator[str]:
         """Make a token for the time of the block; `build` is NAMESPACE/NAME.
 
         It pulls from the repositories `pulls`, and pushes to `push`; of the tags that stand for
-        results of inputs it sets `inputs_tag` alone.
+        results of inputs it sets `inputs_tag` alone. At other replicas it ends with the build.
         """
-        pushes = frozenset({push} if push is not None else ())
         name = f"{_BUILD}{build}:{token_hex(_ATTEMPT_BYTES)}"
-        self._builds[name] = Principal(
+        self._running.add(name)
+        try:
+            yield self._token(name, uid, push or "", inputs_tag, *sorted(pulls))
+        finally:
+            self._running.discard(name)
+
+    def to_push(self, namespace: str) -> str:
+        """Return a token of the server's own that pulls everything and pushes to `namespace`."""
+        return self._token(f"{_PUSH}{namespace}", self._end())
+
+    def to_pull(self) -> str:
+        """Return a token that pulls everything."""
+        return self._token(_PULL, self._end())
+
+    async def principal(self, token: str) -> Principal | None:
+        """Return whose token it is; None when it is not one of these, or its build has ended."""
+        _, name, signed = token.split("_", 2)
+        claims = self._signatures.open(_REGISTRY, signed)
+        if claims is None or claims[0] != name:
+            return None
+        if name.startswith(_BUILD):
+            return await self._build(name, *map(str, claims[1:]))
+        if int(claims[1]) <= self._clock():
+            return None
+        grants = [Grant(Role.VIEWER, frozenset({EVERYWHERE}))]
+        if name.startswith(_PUSH):
+            grants.append(Grant(Role.BUILDER, frozenset({name.removeprefix(_PUSH)})))
+        return Principal(name, tuple(grants), registry_only=True, unlimited=True)
+
+    async def _build(
+        self, name: str, uid: str, push: str, inputs_tag: str, *pulls: str
+    ) -> Principal | None:
+        build = name.removeprefix(_BUILD).rpartition(":")[0]
+        if name not in self._running and (self._runs is None or not await self._runs(build, uid)):
+            return None
+        pushes = frozenset({push} if push else ())
+        return Principal(
             f"{_BUILD}{build}",
             (),
             registry_only=True,
@@ -206,34 +272,13 @@ class RegistryTokens:
             repositories={"pull": frozenset(pulls) | pushes, "push": pushes},
             inputs_tag=inputs_tag,
         )
-        try:
-            yield self._token(name)
-        finally:
-            del self._builds[name]
 
-    def to_push(self, namespace: str) -> str:
-        """Return a token of the server's own that pulls everything and pushes to `namespace`."""
-        return self._token(f"{_PUSH}{namespace}")
+    def _end(self) -> int:
+        """Return when a token ends that is made now: for half a day, all have one end."""
+        return (int(self._clock()) // _HALF_DAY + 2) * _HALF_DAY
 
-    def to_pull(self) -> str:
-        """Return a token that pulls everything."""
-        return self._token(_PULL)
-
-    def principal(self, token: str) -> Principal | None:
-        """Return whose token it is; None when it is not one of these, or its build has ended."""
-        name = token.split("_", 2)[1]
-        if not hmac.compare_digest(self._token(name), token):
-            return None
-        if name.startswith(_BUILD):
-            return self._builds.get(name)
-        grants = [Grant(Role.VIEWER, frozenset({EVERYWHERE}))]
-        if name.startswith(_PUSH):
-            grants.append(Grant(Role.BUILDER, frozenset({name.removeprefix(_PUSH)})))
-        return Principal(name, tuple(grants), registry_only=True, unlimited=True)
-
-    def _token(self, name: str) -> str:
-        mac = hmac.digest(self._key, name.encode(), "sha256").hex()
-        return f"{_PREFIX}_{name}_{mac}"
+    def _token(self, name: str, *claims: Claim) -> str:
+        return f"{_PREFIX}_{name}_{self._signatures.sign(_REGISTRY, (name, *claims))}"
 
 
 LOCAL_ADMIN = Principal(ADMIN, (Grant(Role.ADMIN, frozenset({EVERYWHERE})),), unlimited=True)
@@ -278,6 +323,8 @@ class Tokens:
         """Return whose token it is; None when it is unknown, damaged or expired."""
         if is_jwt(token):
             return await self.accounts.principal(token)
+        if token.startswith(_OF_REGISTRY):
+            return await self._registry.principal(token)
         if len(token) > MAX_TOKEN_LETTERS or not token.isascii():
             return None
         given = hash_of(token)
@@ -286,10 +333,8 @@ class Tokens:
             return found.principal
         prefix, _, rest = token.partition("_")
         name, _, random = rest.partition("_")
-        if prefix != _PREFIX or not name or not random:
+        if prefix != _PREFIX or not name or name.startswith(SYSTEM) or not random:
             return None
-        if name.startswith(SYSTEM):
-            return self._registry.principal(token)
         return await self._kept(name, given)
 
     async def _kept(self, name: str, given: str) -> Principal | None:

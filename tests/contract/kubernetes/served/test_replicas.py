@@ -1,5 +1,6 @@
 """Two replicas answer alike: what one has signed or given out, the other one takes."""
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -50,6 +51,15 @@ def ask(
         return error.code, error.read()
 
 
+def own_registry_token(server: AccountServer, person: str) -> str:
+    """Return the token that a registry client gets for a login: for one repository."""
+    login = base64.b64encode(f"x:{person}".encode()).decode()
+    scope = f"repository:{NAMESPACE}/app:pull"
+    status, answer = ask(server, f"/v2/auth?service=upwell&scope={scope}", login=f"Basic {login}")
+    assert status == 200, answer
+    return str(json.loads(answer)["token"])
+
+
 def public_keys(server: AccountServer) -> bytes:
     return ask(server, "/image-signing.pub")[1]
 
@@ -69,6 +79,10 @@ def test_what_one_replica_has_signed_the_other_one_takes(
         assert status == 201, answer
         token = json.loads(answer)["status"]["token"]
         assert ask(two, ABOUT_ME, {}, f"Bearer {token}")[0] == 201
+
+        person = one.upwell("token", "create", "ann", "--grant", f"viewer@{NAMESPACE}")
+        given = own_registry_token(one, person.stdout.split()[-1])
+        assert ask(two, "/v2/", login=f"Bearer {given}")[0] == 200
 
         authorities = {(at.folder / "data/tls/ca.pem").read_bytes() for at in (one, two)}
         assert len(authorities) == 1
