@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from upwell.api.meta import Kind
 
 _READ = ("get", "list", "watch")
-_WRITE = (*_READ, "create", "update", "patch", "delete")
+_WRITE = (*_READ, "create", "update", "delete")
+"""A change is a whole object with its resourceVersion (PUT), also where a client of Upwell's API
+has sent a patch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
         GrantedRule("", ("pods",), ("create", "delete")),
         GrantedRule("", ("pods/log",), ("get",)),
         # A build gets its plan, source and Secrets by a command in its Pod: no object holds them.
+        # Over a WebSocket that is a `get`; from Kubernetes 1.35 on, a `create` as well.
         GrantedRule("", ("pods/exec",), ("get", "create")),
         # Whether a namespace has the claim with the caches of its BuildConfigs.
         GrantedRule("", ("persistentvolumeclaims",), ("get",)),
@@ -82,9 +85,7 @@ _NEEDS: tuple[GrantedRule, ...] = (
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
 )
-_LEADER = (
-    GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "update")),
-)
+_LEADER = (GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "create", "update")),)
 # Who holds a token, and since when it is in force; whichever namespaces are kept current.
 _READ_TOKENS = (GrantedRule("", ("secrets",), _READ),)
 _WRITE_TOKENS = (
@@ -149,9 +150,6 @@ def _of_kinds(*, namespaced: bool) -> Iterator[GrantedRule]:
     for group, kinds in sorted(groups.items()):
         yield GrantedRule(group, tuple(kind.plural for kind in kinds), _WRITE)
         if statuses := tuple(f"{kind.plural}/status" for kind in kinds if kind.has_status):
-            yield GrantedRule(group, statuses, ("get", "update", "patch"))
-        if namespaced:
-            # A child whose deletion its owner waits for (OwnerReferencesPermissionEnforcement).
-            yield GrantedRule(
-                group, tuple(f"{kind.plural}/finalizers" for kind in kinds), ("update",)
-            )
+            yield GrantedRule(group, statuses, ("update",))
+        # None on `finalizers`: OwnerReferencesPermissionEnforcement asks for it where a child keeps
+        # its owner from being deleted (`blockOwnerDeletion`), and none of ours does.

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
 
-from upwell.api.meta import Resource
+from upwell.api.builds.config import BuildConfig
+from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass, TlsRoute
+from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
 from upwell.cli.install.files import helm_files, yaml_of
 from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
@@ -163,6 +165,23 @@ def test_nothing_is_granted_by_a_wildcard() -> None:
     for role in applied():
         for rule in role.get("rules", ()):
             assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+def test_own_kinds_are_written_as_wholes_and_their_statuses_alone() -> None:
+    """Verbs that no request of the server takes are not granted (`KubernetesStore`)."""
+    whole = {"get", "list", "watch", "create", "update", "delete"}
+    for resource in custom_kinds():
+        kind = resource.KIND
+        assert verbs(applied(), kind.group, kind.plural) == whole
+        status = verbs(applied(), kind.group, f"{kind.plural}/status")
+        assert status == ({"update"} if kind.has_status else set())
+        assert verbs(applied(), kind.group, f"{kind.plural}/finalizers") == set()
+
+
+def test_no_child_of_ours_keeps_its_owner_from_being_deleted() -> None:
+    """It would take the right to the owner's finalizers, where a cluster asks for it."""
+    owner = BuildConfig(metadata=ObjectMeta(name="app", namespace="shop", uid="1"))
+    assert owner.owner_reference().block_owner_deletion is None
 
 
 def test_a_feature_that_is_left_out_has_no_rights() -> None:
