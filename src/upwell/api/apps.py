@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, WithJsonSchema
 
 from upwell.api.columns import workloads
-from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
 from upwell.api.meta import (
     Condition,
     KeptText,
@@ -16,6 +15,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.pod_template import EnvVar, PodTemplate, PodTemplateMeta
 
 TRIGGERS_ANNOTATION = "image.openshift.io/triggers"
 

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from upwell.api.apps import LabelSelector
 from upwell.api.clusters.cluster import LOCAL
-from upwell.api.core import EnvVar, PodTemplate
 from upwell.api.meta import (
     Column,
     Condition,
@@ -21,6 +20,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.pod_template import EnvVar, PodTemplate
 from upwell.api.write_only.fields import UrlCredentials
 
 GROUP = "upwell.dev"

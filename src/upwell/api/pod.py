@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.core import PodSpec, PodTemplate, PodTemplateMeta
 from upwell.api.meta import Column, Condition, Kind, Model, Resource, Time
+from upwell.api.pod_template import PodSpec, PodTemplate, PodTemplateMeta
 
 
 class ContainerRunning(Model):

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from upwell.api.apps import LabelSelector
 from upwell.api.columns import workloads
-from upwell.api.core import PodTemplate
 from upwell.api.meta import Kind, Model, Resource
+from upwell.api.pod_template import PodTemplate
 
 
 class ReplicaSetSpec(Model):

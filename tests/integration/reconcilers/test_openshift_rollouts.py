@@ -10,7 +10,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
-from upwell.api.core import EnvVar
+from upwell.api.pod_template import EnvVar
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.workload.interface import Instance, Runtime, State
 

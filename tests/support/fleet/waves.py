@@ -22,8 +22,8 @@ from upwell.api.builds.build import (
     ResolvedImage,
 )
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import PodTemplate
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
+from upwell.api.pod_template import PodTemplate
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveSpec, WaveStatus
 from upwell.oci import Digest
 from upwell.policy.builds.fairness import FairQueue, QueuedBuild

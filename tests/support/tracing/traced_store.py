@@ -24,7 +24,6 @@ from upwell.api.builds.build import (
     ImageChangeCause,
 )
 from upwell.api.builds.inputs import BuildOutput
-from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.image import (
     ImageStream,
     ImageStreamStatus,
@@ -33,6 +32,7 @@ from upwell.api.image import (
     TagEvent,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
+from upwell.api.pod_template import Container, PodSpec, PodTemplate
 from upwell.controller import ObjectCache
 from upwell.oci import Digest
 from upwell.reconcilers.tracing.reconciler import TraceReconciler

@@ -14,7 +14,7 @@ from upwell.api.builds.build import (
     SourceStrategyOptions,
     WebHookCause,
 )
-from upwell.api.core import EnvVar
+from upwell.api.pod_template import EnvVar
 from upwell.policy.builds.requests import BuildRefusedError
 from upwell.store.interface import NotFoundError
 

@@ -30,7 +30,6 @@ from upwell.api.builds.inputs import (
 )
 from upwell.api.codec import decode, decode_as
 from upwell.api.conditions import find
-from upwell.api.core import EnvVar, EnvVarSource, KeySelector
 from upwell.api.image import (
     ImageStream,
     ImageStreamStatus,
@@ -40,6 +39,7 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.pod_template import EnvVar, EnvVarSource, KeySelector
 from upwell.api.values.author import with_author, with_content_authors
 from upwell.policy.access.roles import parse_grant
 from upwell.policy.images.schedule import ImportSchedule

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from upwell.api.builds.inputs import GROUP, BinaryBuildSource, CommonSpec, SourceRevision
 from upwell.api.columns import builds
-from upwell.api.core import EnvVar
 from upwell.api.meta import (
     Condition,
     Kind,
@@ -19,6 +18,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.pod_template import EnvVar
 from upwell.api.values.base_changes import BuildRebase
 
 BUILD_CONFIG_LABEL = "openshift.io/build-config.name"

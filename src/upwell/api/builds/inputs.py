@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from upwell.api.core import ConfigMapVolume, EnvVar, ResourceRequirements, SecretVolume
 from upwell.api.meta import (
     LocalReference,
     Model,
     ObjectReference,
     Seconds,
 )
+from upwell.api.pod_template import ConfigMapVolume, EnvVar, ResourceRequirements, SecretVolume
 from upwell.api.write_only.fields import UrlCredentials
 
 GROUP = "build.openshift.io"

@@ -11,8 +11,9 @@ from functools import cache
 from pydantic import BaseModel
 
 from upwell.api.apps import DeploymentConfigStrategy, JobSpec, StatefulSetSpec, WorkloadSpec
-from upwell.api.core import Container, PodSpec, ServiceSpec
+from upwell.api.core import ServiceSpec
 from upwell.api.meta import ObjectMeta
+from upwell.api.pod_template import Container, PodSpec
 
 _ONE_MACHINE = "there is one machine, and nothing to schedule"
 _RESOLVER = "names are resolved as they are for all instances"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from upwell.api.apps import Job
-from upwell.api.core import PodTemplate
+from upwell.api.pod_template import PodTemplate
 
 _HOW_IT_RUNS = ("parallelism", "backoff_limit", "suspend", "completion_mode")
 _NAME = ("job-name", "batch.kubernetes.io/job-name")

@@ -18,23 +18,14 @@ from upwell.api.apps import (
 )
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy
-from upwell.api.core import (
-    Container,
-    Namespace,
-    PodSpec,
-    Probe,
-    Secret,
-    Service,
-    ServicePort,
-    ServiceSpec,
-    Volume,
-)
+from upwell.api.core import Namespace, Secret, Service, ServicePort, ServiceSpec
 from upwell.api.defaults import builds, core, images, jobs, pod_templates, workloads
 from upwell.api.defaults.completion import Completion
 from upwell.api.image import ImageStream
 from upwell.api.meta import Model, Resource
 from upwell.api.networking.network_policy import NetworkPolicy, NetworkPolicySpec
 from upwell.api.pod import Pod
+from upwell.api.pod_template import Container, PodSpec, Probe, Volume
 from upwell.api.route import Route, RouteTls
 
 _COMPLETION = (

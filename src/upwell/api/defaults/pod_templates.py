@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from upwell.api.core import (
+from upwell.api.meta import Model
+from upwell.api.pod_template import (
     ConfigMapVolume,
     Container,
     ContainerPort,
@@ -19,7 +20,6 @@ from upwell.api.core import (
     TokenProjection,
     Volume,
 )
-from upwell.api.meta import Model
 
 ALWAYS, IF_NOT_PRESENT = "Always", "IfNotPresent"
 _PROBE_NUMBERS = ("period_seconds", "timeout_seconds", "success_threshold", "failure_threshold")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import BUILD_ACCOUNT, DEFAULT_ACCOUNT, PodTemplate
+from upwell.api.core import BUILD_ACCOUNT, DEFAULT_ACCOUNT
 from upwell.api.meta import Resource
+from upwell.api.pod_template import PodTemplate
 from upwell.policy.access.declared import run_beside, says_the_same
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action, Grant, grant_text

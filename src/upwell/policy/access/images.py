@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImageStreamMapping
 from upwell.api.image_policies.review import ImagePolicyReview
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod, template_of_pod
+from upwell.api.pod_template import PodTemplate
 from upwell.api.promotion import Release
 from upwell.oci import Reference
 from upwell.oci.copies import is_public_view

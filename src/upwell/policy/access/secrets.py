@@ -6,11 +6,11 @@ from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.builds.build import Build, BuildRequest
 from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
-from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource
 from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
 from upwell.api.pod import Pod
+from upwell.api.pod_template import PodTemplate
 from upwell.api.subscription import Subscription
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import EnvVar
 from upwell.api.meta import Resource
+from upwell.api.pod_template import EnvVar
 from upwell.formats.compose.model import ComposeService
 from upwell.policy.adoption.images import followed_stream, followed_tag, normalised
 from upwell.policy.new_app.application import Application, ApplicationBuild

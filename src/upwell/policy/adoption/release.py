@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from upwell.api.apps import TRIGGERS_ANNOTATION
-from upwell.api.core import Container, Service
+from upwell.api.core import Service
 from upwell.api.image import ImageStream
+from upwell.api.pod_template import Container
 from upwell.api.route import Route
 from upwell.api.values.quantities import parse_quantity
 from upwell.api.values.security_context import ContainerSecurity

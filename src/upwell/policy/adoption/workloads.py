@@ -12,7 +12,9 @@ from upwell.api.apps import (
     DeploymentStrategy,
     LabelSelector,
 )
-from upwell.api.core import (
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.pod_template import (
     ClaimVolume,
     ConfigMapVolume,
     Container,
@@ -32,8 +34,6 @@ from upwell.api.core import (
     Volume,
     VolumeMount,
 )
-from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.values.devices import resource_of
 from upwell.formats.compose.model import (
     ComposeService,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upwell.api.builds.build import Build
-from upwell.api.core import EnvVar, EnvVarSource, KeySelector
+from upwell.api.pod_template import EnvVar, EnvVarSource, KeySelector
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName, expand
 
 type Values = Mapping[SourceName, Mapping[str, bytes]]

@@ -20,8 +20,8 @@ from upwell.api.builds.build import (
 )
 from upwell.api.builds.config import BuildConfig, WebHookTrigger
 from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
-from upwell.api.core import EnvVar
 from upwell.api.manifests import parse_manifests
+from upwell.api.pod_template import EnvVar
 
 SECRET_KEY = "WebHookSecretKey"  # noqa: S105 - the key in a Secret, not its value
 DEFAULT_REF = "master"

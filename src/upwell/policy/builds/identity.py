@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upwell.api.builds.build import BuildSpec
-from upwell.api.core import DEFAULT_FILE_MODE
+from upwell.api.pod_template import DEFAULT_FILE_MODE
 from upwell.formats.canonical_json import canonical_json
 from upwell.oci import Digest
 from upwell.policy.builds.environment import takes_secrets

@@ -18,9 +18,9 @@ from upwell.api.builds.build import (
 )
 from upwell.api.builds.config import HOST_NETWORK_ANNOTATION, BinaryInput, BuildConfig
 from upwell.api.builds.inputs import BinaryBuildSource, BuildSource, BuildStrategy, CommonSpec
-from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.api.pod_template import EnvVar
 from upwell.api.values.author import (
     author_of,
     content_authors_of,

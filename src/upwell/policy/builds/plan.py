@@ -7,9 +7,9 @@ from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
 from upwell.api.codec import encode_json
-from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
+from upwell.api.pod_template import EnvVar
 from upwell.api.values.author import made_of_uid
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.write_only.fields import without_credentials

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.builds.inputs import BuildStrategy, BuildVolume
-from upwell.api.core import KeyToPath
+from upwell.api.pod_template import KeyToPath
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 
 

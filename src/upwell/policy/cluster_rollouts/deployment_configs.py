@@ -1,9 +1,9 @@
 """Objects of a cluster that roll a DeploymentConfig out, as OpenShift makes them; pure."""
 
 from upwell.api.apps import DeploymentConfig, LifecycleHook, RevisionRecord
-from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import ObjectMeta
 from upwell.api.pod import Pod
+from upwell.api.pod_template import Container, PodTemplate
 from upwell.api.revisions import ReplicationController, ReplicationControllerSpec
 from upwell.policy.cluster_rollouts.replicas import HASH_ANNOTATION
 from upwell.policy.rollouts.history import (

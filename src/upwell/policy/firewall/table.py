@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from itertools import islice
 
-from upwell.api.core import PodSpec, Service
+from upwell.api.core import Service
 from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import (
     NetworkPolicy,
@@ -22,6 +22,7 @@ from upwell.api.networking.network_policy import (
     PeerSelector,
 )
 from upwell.api.pod import Pod
+from upwell.api.pod_template import PodSpec
 from upwell.firewall.interface import MAX_PORT, Access, Bridge, FirewallTable, Opening
 from upwell.policy.firewall.openings import (
     MAX_EXPANDED,

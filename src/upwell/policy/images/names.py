@@ -5,10 +5,10 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
+from upwell.api.pod_template import PodTemplate
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.local_names import is_local, local_stream
 from upwell.policy.images.repository_tags import effective_tags

@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from upwell.api.core import EnvVar
 from upwell.api.meta import Model, ObjectMeta
+from upwell.api.pod_template import EnvVar
 from upwell.policy.new_app.components import (
     NewAppError,
     NewAppStrategy,

@@ -16,21 +16,7 @@ from upwell.api.apps import (
     LabelSelector,
     RollingParams,
 )
-from upwell.api.core import (
-    ClaimVolume,
-    Container,
-    ContainerPort,
-    PodSpec,
-    PodTemplate,
-    PodTemplateMeta,
-    Probe,
-    Service,
-    ServicePort,
-    ServiceSpec,
-    TcpSocketAction,
-    Volume,
-    VolumeMount,
-)
+from upwell.api.core import Service, ServicePort, ServiceSpec
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import (
@@ -44,6 +30,18 @@ from upwell.api.pipeline import (
     StageWorkloads,
     TcpCheck,
     Verification,
+)
+from upwell.api.pod_template import (
+    ClaimVolume,
+    Container,
+    ContainerPort,
+    PodSpec,
+    PodTemplate,
+    PodTemplateMeta,
+    Probe,
+    TcpSocketAction,
+    Volume,
+    VolumeMount,
 )
 from upwell.api.route import Route, RoutePort, RouteSpec, RouteTarget
 from upwell.policy.new_app.application import Application, with_variables

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from upwell.api.core import Container, Volume
+from upwell.api.pod_template import Container, Volume
 from upwell.api.values.devices import device_of
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.policy.pod_security.templates import HOST_NAMESPACES, PlacedTemplate

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod, template_of_pod
+from upwell.api.pod_template import Container, PodTemplate
 from upwell.api.validation.pods.unsupported import unsupported_faults
 from upwell.api.values.faults import Fault
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault

@@ -21,16 +21,14 @@ from upwell.api.core import (
     IMAGES,
     POD,
     STORAGE,
-    Container,
     LimitRange,
     LimitRangeItem,
-    PodTemplate,
     Quantity,
-    ResourceRequirements,
 )
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
+from upwell.api.pod_template import Container, PodTemplate, ResourceRequirements
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of

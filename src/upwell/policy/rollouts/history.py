@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
-from upwell.api.core import Container, PodTemplate
+from upwell.api.pod_template import Container, PodTemplate
 from upwell.policy.rollouts.pod_template import repeated_hash, same_meaning, template_hash
 from upwell.policy.rollouts.settings import ROLL_OUT_ANNOTATION, Workload, template_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION

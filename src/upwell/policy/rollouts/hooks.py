@@ -16,8 +16,8 @@ from upwell.api.apps import (
     RevisionRecord,
     TagImageHook,
 )
-from upwell.api.core import Container, EnvVar, PodTemplate
 from upwell.api.meta import Resource
+from upwell.api.pod_template import Container, EnvVar, PodTemplate
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, HookMoment
 

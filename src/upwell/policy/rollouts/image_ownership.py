@@ -13,9 +13,9 @@ from upwell.api.apps import (
     DeploymentConfig,
     StatefulSet,
 )
-from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.defaults.pod_templates import pull_policy
 from upwell.api.meta import Resource
+from upwell.api.pod_template import Container, PodSpec, PodTemplate
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.rollouts import trigger_annotation
 

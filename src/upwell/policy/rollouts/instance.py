@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from upwell.api import core
+from upwell.api import pod_template
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.validation.formats import has_backsteps, is_below
@@ -84,7 +84,7 @@ class RevisionTemplate:
 
     workload: Resource
     hash: str
-    template: core.PodTemplate
+    template: pod_template.PodTemplate
     images: Mapping[str, str]
     """Container name -> pull spec with digest."""
     sources: Sources
@@ -223,7 +223,7 @@ def _instance(
         account_of(revision.template),
     )
 
-    def container(one: core.Container) -> ContainerSpec:
+    def container(one: pod_template.Container) -> ContainerSpec:
         path = f"container {one.name}: securityContext"
         restrictions, faults = security.container(one.security_context, path)
         _refuse_malformed(faults)
@@ -262,13 +262,13 @@ def _users(placed: PlacedTemplate) -> InstanceUsers:
 
 
 def _container(
-    container: core.Container, revision: RevisionTemplate, identity: Identity
+    container: pod_template.Container, revision: RevisionTemplate, identity: Identity
 ) -> ContainerSpec:
     env = environment(container, revision.sources, identity)
     image = revision.images.get(container.name, container.image)
     reference = parse_image(image, container.name)
     limits = container.resources.limits if container.resources else {}
-    lifecycle = container.lifecycle or core.Lifecycle()
+    lifecycle = container.lifecycle or pod_template.Lifecycle()
     return ContainerSpec(
         name=container.name,
         image=reference,
@@ -311,7 +311,7 @@ def _refuse_malformed(faults: Sequence[SecurityFault]) -> None:
             raise TemplateError("InvalidSecurityContext", f"{fault.path}: {fault.message}")
 
 
-def _mount(mount: core.VolumeMount, revision: RevisionTemplate) -> InstanceMount:
+def _mount(mount: pod_template.VolumeMount, revision: RevisionTemplate) -> InstanceMount:
     known = {volume.name: volume for volume in revision.template.spec.volumes}
     if mount.name not in known.keys() | _claims(revision.workload, 0).keys():
         raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
@@ -332,16 +332,18 @@ def _claims(workload: Resource, index: int) -> dict[str, VolumeClaim]:
     }
 
 
-def _action(handler: core.LifecycleHandler | None, container: core.Container) -> Action | None:
+def _action(
+    handler: pod_template.LifecycleHandler | None, container: pod_template.Container
+) -> Action | None:
     if handler is None:
         return None
     if handler.sleep is not None:
         return Pause(handler.sleep.seconds)
-    check = _check(core.Probe(exec=handler.exec, http_get=handler.http_get), container)
+    check = _check(pod_template.Probe(exec=handler.exec, http_get=handler.http_get), container)
     return check if isinstance(check, ExecProbe | HttpProbe) else None
 
 
-def _probe(probe: core.Probe | None, container: core.Container) -> ProbeSpec | None:
+def _probe(probe: pod_template.Probe | None, container: pod_template.Container) -> ProbeSpec | None:
     if probe is None:
         return None
     return ProbeSpec(
@@ -354,7 +356,9 @@ def _probe(probe: core.Probe | None, container: core.Container) -> ProbeSpec | N
     )
 
 
-def _check(probe: core.Probe, container: core.Container) -> HttpProbe | TcpProbe | ExecProbe:
+def _check(
+    probe: pod_template.Probe, container: pod_template.Container
+) -> HttpProbe | TcpProbe | ExecProbe:
     if probe.http_get is not None:
         get = probe.http_get
         headers = tuple((header.name, header.value) for header in get.http_headers)
@@ -370,7 +374,7 @@ def _check(probe: core.Probe, container: core.Container) -> HttpProbe | TcpProbe
     )
 
 
-def port_number(port: int | str, container: core.Container) -> int:
+def port_number(port: int | str, container: pod_template.Container) -> int:
     """Return the number of a port that may be given by name; raises TemplateError."""
     if isinstance(port, int):
         return port
@@ -383,7 +387,7 @@ def port_number(port: int | str, container: core.Container) -> int:
 
 
 def _volume(
-    volume: core.Volume, revision: RevisionTemplate, identity: Identity
+    volume: pod_template.Volume, revision: RevisionTemplate, identity: Identity
 ) -> EmptyDir | HostPath | VolumeClaim | Files:
     if volume.persistent_volume_claim is not None:
         return VolumeClaim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
@@ -401,7 +405,9 @@ def _volume(
     return EmptyDir()
 
 
-def _volume_files(volume: core.Volume, sources: Sources, identity: Identity) -> Files | None:
+def _volume_files(
+    volume: pod_template.Volume, sources: Sources, identity: Identity
+) -> Files | None:
     """Return the files of a volume that is made of objects; None for any other."""
     if volume.projected is not None:
         return _projected(volume, volume.projected, sources, identity)
@@ -420,7 +426,10 @@ def _volume_files(volume: core.Volume, sources: Sources, identity: Identity) -> 
 
 
 def _projected(
-    volume: core.Volume, projected: core.ProjectedVolume, sources: Sources, identity: Identity
+    volume: pod_template.Volume,
+    projected: pod_template.ProjectedVolume,
+    sources: Sources,
+    identity: Identity,
 ) -> Files:
     mode = projected.default_mode
     content: dict[str, bytes] = {}
@@ -443,8 +452,8 @@ def _projected(
 
 
 def _sources(
-    volume: core.Volume,
-    source: core.ProjectedSource,
+    volume: pod_template.Volume,
+    source: pod_template.ProjectedSource,
     mode: int,
     sources: Sources,
     identity: Identity,
@@ -457,7 +466,9 @@ def _sources(
         yield _downward(volume.name, source.downward_api, mode, identity)
 
 
-def _downward(name: str, volume: core.ProjectedFields, mode: int, identity: Identity) -> Files:
+def _downward(
+    name: str, volume: pod_template.ProjectedFields, mode: int, identity: Identity
+) -> Files:
     """Return the fields of the instance that a volume shows (core/v1 DownwardAPIVolumeSource)."""
     content: dict[str, bytes] = {}
     for item in volume.items:
@@ -491,7 +502,9 @@ def _token_volume(revision: RevisionTemplate, identity: Identity) -> dict[str, F
     return {_TOKEN_VOLUME: Files(content, tokens=(token,))}
 
 
-def _token_mount(container: core.Container, revision: RevisionTemplate) -> Sequence[InstanceMount]:
+def _token_mount(
+    container: pod_template.Container, revision: RevisionTemplate
+) -> Sequence[InstanceMount]:
     paths = {mount.mount_path.rstrip("/") for mount in container.volume_mounts}
     if not mounts_token(revision.template) or TOKEN_FOLDER in paths:
         return ()
@@ -504,7 +517,7 @@ def _require_below(path: str, where: str) -> None:
 
 
 def _files(
-    volume: core.SecretVolume | core.ProjectedObject,
+    volume: pod_template.SecretVolume | pod_template.ProjectedObject,
     source: SourceName,
     found: Mapping[str, bytes],
     mode: int,

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from upwell.api.core import (
-    DEFAULT_ACCOUNT,
+from upwell.api.core import DEFAULT_ACCOUNT
+from upwell.api.defaults.pod_templates import without_defaults
+from upwell.api.pod_template import (
     Container,
     EnvFromSource,
     EnvVar,
@@ -18,7 +19,6 @@ from upwell.api.core import (
     PodTemplate,
     Volume,
 )
-from upwell.api.defaults.pod_templates import without_defaults
 from upwell.formats.canonical_json import canonical_json
 
 _HASH_LENGTH = 16

@@ -16,8 +16,8 @@ from upwell.api.apps import (
     RollingUpdate,
     StatefulSet,
 )
-from upwell.api.core import PodTemplate
 from upwell.api.meta import Resource
+from upwell.api.pod_template import PodTemplate
 from upwell.api.validation.numbers import MAX_REPLICAS
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.steps import RolloutStrategy, Settings

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from upwell.api.core import PodSpec
+from upwell.api.pod_template import PodSpec
 
 _FIELD_PATH = re.compile(
     r"""spec\.(?:jobTemplate\.spec\.)?template\.spec\.

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
 from upwell.api.conditions import find
-from upwell.api.core import Container, PodSpec
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, parse_time
+from upwell.api.pod_template import Container, PodSpec
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
 from upwell.policy.rollouts.image_ownership import is_pinned, pod_template

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from upwell.api.core import PodTemplate, Service
+from upwell.api.core import Service
 from upwell.api.meta import ObjectKey
 from upwell.api.pod import FAILED, SUCCEEDED, Pod, template_of_pod
+from upwell.api.pod_template import PodTemplate
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, instance_labels, template_of

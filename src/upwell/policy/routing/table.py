@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network
 
-from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
+from upwell.api.core import Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.pod import Pod
+from upwell.api.pod_template import ContainerPort, PodTemplate
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollouts.instance import key_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, template_of

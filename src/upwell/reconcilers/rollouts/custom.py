@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.apps import CustomParams, DeploymentConfig, HookResult, RevisionRecord
-from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.meta import Resource
+from upwell.api.pod_template import Container, PodSpec, PodTemplate
 from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
 from upwell.policy.rollouts.instance import build_task, instance_name, parse_image
 from upwell.policy.rollouts.pod_template import TemplateError

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from upwell.api.core import PodTemplate
 from upwell.api.image_policies.policy import PolicyPoint
+from upwell.api.pod_template import PodTemplate
 from upwell.oci import Digest, Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.instance import parse_image

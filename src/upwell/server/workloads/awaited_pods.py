@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
-from upwell.api import core
+from upwell.api import pod_template
 from upwell.api.apps import Job
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pod import (
@@ -101,7 +101,7 @@ def _pod(awaiting: _Awaiting, name: str) -> Pod:
             annotations={REVISION_ANNOTATION: awaited.revision},
             owner_references=references(workload),
         ),
-        spec=core.PodSpec(
+        spec=pod_template.PodSpec(
             containers=_of_spec(template.spec.containers),
             init_containers=_of_spec(template.spec.init_containers),
         ),
@@ -118,8 +118,9 @@ def _pod(awaiting: _Awaiting, name: str) -> Pod:
     )
 
 
-def _of_spec(containers: Iterable[core.Container]) -> tuple[core.Container, ...]:
+def _of_spec(containers: Iterable[pod_template.Container]) -> tuple[pod_template.Container, ...]:
     """Return what the Pods of workloads show of their containers: nothing that may be secret."""
     return tuple(
-        core.Container(name=one.name, image=one.image, ports=one.ports) for one in containers
+        pod_template.Container(name=one.name, image=one.image, ports=one.ports)
+        for one in containers
     )

@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.core import Container, ContainerPort, PodSpec
 from upwell.api.defaults.jobs import OWN_LABELS
 from upwell.api.meta import Condition, ObjectMeta, OwnerReference, Resource
 from upwell.api.pod import (
@@ -18,6 +17,7 @@ from upwell.api.pod import (
     PodIP,
     PodStatus,
 )
+from upwell.api.pod_template import Container, ContainerPort, PodSpec
 from upwell.policy.jobs.awaited_pods import uid_of
 from upwell.policy.jobs.pods import CRASH_LOOP
 from upwell.policy.rollouts.history import find, revision_annotations, revision_labels

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.builds.memory_builds import docker_build
 
-from upwell.api.core import EnvVar
+from upwell.api.pod_template import EnvVar
 from upwell.policy.builds.environment import (
     Environment,
     UnresolvableEnvironmentError,

@@ -8,8 +8,8 @@ from upwell.api.builds.inputs import (
     ImageLabel,
     SourceBuildStrategy,
 )
-from upwell.api.core import EnvVar
 from upwell.api.meta import LocalReference, ObjectReference
+from upwell.api.pod_template import EnvVar
 from upwell.policy.builds.identity import inputs_hash, inputs_tag
 
 IMAGES = {"builder": f"registry.example/builder@sha256:{'a' * 64}"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
-from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import Resource
+from upwell.api.pod_template import Container, PodTemplate
 from upwell.policy.rollouts.pod_template import (
     Identity,
     MissingSourceError,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.core import Container, PodSpec
+from upwell.api.pod_template import Container, PodSpec
 from upwell.policy.rollouts.trigger_annotation import ImageTrigger, parse
 
 POD = PodSpec(

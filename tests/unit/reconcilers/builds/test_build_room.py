@@ -14,7 +14,7 @@ from tests.support.builds.memory_builds import (
 )
 
 from upwell.api.builds.build import Build, BuildPhase
-from upwell.api.core import ResourceRequirements
+from upwell.api.pod_template import ResourceRequirements
 
 MEBIBYTE = 1024**2
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 from tests.support.builds.memory_builds import NAMESPACE, BuildMachine, image_stream, push
 
-from upwell.api.core import PodTemplate
 from upwell.api.image import LookupPolicy
+from upwell.api.pod_template import PodTemplate
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.rollouts import TemplateImages

@@ -8,8 +8,9 @@ import pytest
 from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
 
 from upwell.api.codec import decode_as
-from upwell.api.core import PodTemplate, Secret, ServiceAccount
+from upwell.api.core import Secret, ServiceAccount
 from upwell.api.meta import LocalReference
+from upwell.api.pod_template import PodTemplate
 from upwell.oci import Digest, Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets

@@ -7,7 +7,7 @@ import pytest
 from tests.support.server.api_server import START, Api, deployment, next_event, serving
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment, RevisionRecord
-from upwell.api.core import PodTemplate
+from upwell.api.pod_template import PodTemplate
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of, with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION

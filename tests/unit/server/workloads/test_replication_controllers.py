@@ -9,7 +9,7 @@ from tests.support.server.api_server import START, Api, next_event, serving
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
-from upwell.api.core import PodTemplate
+from upwell.api.pod_template import PodTemplate
 from upwell.policy.rollouts.history import Phase, known_before, wanted_revision
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of, with_pod_template

@@ -9,7 +9,7 @@ from upwell.api.builds.inputs import (
     DockerBuildStrategy,
     JenkinsPipelineBuildStrategy,
 )
-from upwell.api.core import EnvVar
+from upwell.api.pod_template import EnvVar
 from upwell.api.validation.formats import label_problem, subdomain_problem
 from upwell.api.validation.openshift.paths import folder_problem, relative_problem
 from upwell.api.validation.openshift.references import image_faults, secret_faults

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from upwell.api.core import EnvVar
+from upwell.api.pod_template import EnvVar
 from upwell.api.validation.formats import variable_problem
 from upwell.api.values.faults import Fault
 

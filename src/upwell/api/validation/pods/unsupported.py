@@ -6,7 +6,8 @@ Objects that were stored before keep them; a condition says that they cannot be 
 import re
 from collections.abc import Iterator, Mapping
 
-from upwell.api.core import (
+from upwell.api.meta import Model
+from upwell.api.pod_template import (
     Container,
     EnvVar,
     Lifecycle,
@@ -16,7 +17,6 @@ from upwell.api.core import (
     TokenProjection,
     Volume,
 )
-from upwell.api.meta import Model
 from upwell.api.validation.pods.volume_sources import UNSUPPORTED
 from upwell.api.values.faults import Fault
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from upwell.api.apps import Job, JobSpec
-from upwell.api.core import Container, EnvVar, PodTemplate
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
+from upwell.api.pod_template import Container, EnvVar, PodTemplate
 from upwell.api.promotion import PIPELINE_LABEL, CheckResult, Promotion, Release
 from upwell.api.values.author import made_of
 from upwell.policy.promotion.images import stage_images

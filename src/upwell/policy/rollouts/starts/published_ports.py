@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from upwell.api.core import PodSpec
+from upwell.api.pod_template import PodSpec
 from upwell.workload.interface import PortMapping
 
 PUBLISHED = "UDP"

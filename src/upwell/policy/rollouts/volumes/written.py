@@ -6,7 +6,7 @@ each replica index.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from upwell.api.core import Container, PodTemplate
+from upwell.api.pod_template import Container, PodTemplate
 from upwell.policy.rollouts.settings import Workload, template_of
 
 
