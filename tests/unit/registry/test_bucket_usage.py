@@ -8,6 +8,7 @@ import pytest
 from upwell.oci import Digest
 from upwell.registry.bucket import usage
 from upwell.registry.bucket.index import ContentLink, RepositoryIndex
+from upwell.registry.bucket.indexes import IndexChange
 from upwell.registry.bucket.usage import BucketUsage
 from upwell.registry.hosted.quotas import BLOCK, charge
 from upwell.registry.hosting import StorageQuota
@@ -35,11 +36,14 @@ class MemoryIndexes:
     def push(self, name: str, *contents: str, tag: str = "") -> None:
         """Have a repository hold contents of 5,000 bytes each, and tell so."""
         before = self.held.get(name, RepositoryIndex())
-        links = {Digest.of(one.encode()): ContentLink(one, 5000, 0.0) for one in contents}
-        tags = {tag: (Digest.of(b"x"), 0.0)} if tag else {}
-        self.held[name] = RepositoryIndex({}, {**before.tags, **tags}, {**before.blobs, **links})
+        index = before.copy()
+        for one in contents:
+            index.link_blob(Digest.of(one.encode()), ContentLink(one, 5000, 0.0))
+        if tag:
+            index.set_tag(tag, Digest.of(b"x"), 0.0)
+        self.held[name] = index
         for watcher in self.watchers:
-            watcher(name, before, self.held[name])
+            watcher(IndexChange(name, before, index, is_own=True))
 
 
 @pytest.fixture

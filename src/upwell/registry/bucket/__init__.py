@@ -1,7 +1,9 @@
 """The embedded registry in a bucket of S3-compatible storage, shared by every replica of a server.
 
-    contents/ID                        bytes of a blob or manifest; written once, under a new name
-    repositories/NAME/_index           manifests, tags and blobs of a repository, each with its ID
+    contents/ID                        bytes of a blob or manifest, or a partition of an index;
+                                       written once, under a new name
+    repositories/NAME/_index           manifests, tags and blobs of a repository, each with its ID;
+                                       where they are many, the IDs of their partitions
     uploads/NAME with + for //UPLOAD   an upload: how far it is, and where its bytes are
     condemned/ID                       content that is about to be removed, and may not be linked
 

@@ -1,14 +1,18 @@
 """Pushes to this replica and, by looking at the indexes, to others, told to who listens."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from upwell.machine.clock import until_tick
-from upwell.oci import Digest
 from upwell.registry.bucket.index import RepositoryIndex
-from upwell.registry.bucket.indexes import RepositoryIndexes
+from upwell.registry.bucket.indexes import IndexChange, RepositoryIndexes
 from upwell.registry.hosting import StorageError
 from upwell.registry.interface import PushEvent, PushListener
+
+if TYPE_CHECKING:
+    from upwell.oci import Digest
+    from upwell.registry.bucket.partitions import PartitionedMap
 
 ACTOR = "upwell"
 LOOKS = 2.0
@@ -20,11 +24,18 @@ def ignore(_: StorageError | None) -> None:
 
 
 class PushAnnouncements:
-    """Listeners of one replica."""
+    """Listeners of one replica.
+
+    What another replica has set is told by whoever reads it first: a look, or a client's request.
+    """
 
     def __init__(self, indexes: RepositoryIndexes) -> None:
         self._indexes = indexes
         self._listeners: list[PushListener] = []
+        self._seen: dict[str, PartitionedMap[str, tuple[Digest, float]]] = {}
+        """Tags of the repositories, as they were read last."""
+        self._has_looked = False
+        indexes.watchers.append(self._changed)
 
     def subscribe(self, listener: PushListener) -> None:
         """Call `listener` after each push."""
@@ -42,39 +53,32 @@ class PushAnnouncements:
 
         `report` is called after each look, with what it failed for; `pause` is in seconds.
         """
-        seen: dict[str, str] = {}
-        tags: dict[str, dict[str, Digest]] = {}
-        is_first = True
         while True:
             try:
-                async for name, etag in self._indexes.names():
-                    if seen.get(name) != etag:
-                        before = self._read_before(name) if is_first else tags.get(name, {})
-                        index = await self._indexes.known(name, etag)
-                        now = index.named()
-                        if before is not None:
-                            self._announce_changes(name, before, now, index)
-                        seen[name], tags[name] = etag, now
-                is_first = False
+                await self._look()
                 report(None)
             except StorageError as error:
                 report(error)
             await asyncio.sleep(until_tick(pause))
 
-    def _read_before(self, name: str) -> dict[str, Digest] | None:
-        """Return the tags that somebody here read before the first look; None: nobody has."""
-        read = self._indexes.last_read(name)
-        return None if read is None else read.named()
+    async def _look(self) -> None:
+        before = set(self._seen)
+        found = set[str]()
+        async for name, etag in self._indexes.names():
+            found.add(name)
+            await self._indexes.known(name, etag)
+        self._has_looked = True
+        for gone in before - found:
+            self._seen.pop(gone, None)
 
-    def _announce_changes(
-        self,
-        name: str,
-        before: Mapping[str, Digest],
-        now: Mapping[str, Digest],
-        index: RepositoryIndex,
-    ) -> None:
-        for tag, digest in now.items():
-            known = index.manifests.get(digest)
-            if before.get(tag) != digest and known is not None:
-                kind = known.entry.media_type
+    def _changed(self, change: IndexChange) -> None:
+        name, index = change.repository, change.after
+        before = self._seen.get(name)
+        self._seen[name] = index.tags
+        if change.is_own or (before is None and not self._has_looked):
+            return
+        for tag, was, now in index.tags.changes(before or RepositoryIndex().tags):
+            known = index.manifests.get(now[0]) if now is not None else None
+            if known is not None and (was is None or was[0] != known.entry.digest):
+                digest, kind = known.entry.digest, known.entry.media_type
                 self.announce(PushEvent(name, tag, digest, kind, ACTOR))

@@ -81,5 +81,6 @@ class BucketGarbage:
         """
         found = {one for state in await self.uploads.states() for one in state.contents}
         async for name, etag in self.indexes.names():
-            found.update(link.content for link in (await self.indexes.known(name, etag)).links())
+            index = await self.indexes.known(name, etag)
+            found.update(index.stored(), (link.content for link in index.links()))
         return found

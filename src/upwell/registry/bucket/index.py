@@ -1,18 +1,20 @@
-"""Index of one repository: what it holds, as one document that is written as a whole."""
+"""Index of one repository: what it holds. `index_documents` says how it is written."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Self
 
-from upwell.oci import Digest, InvalidDigestError
+from upwell.oci import Digest
+from upwell.registry.bucket.partitions import (
+    Partition,
+    PartitionedMap,
+    place_of_digest,
+    place_of_name,
+)
 from upwell.registry.hosting import ManifestEntry
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
-from upwell.registry.s3.errors import BucketAnswerError
-
-_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +41,69 @@ class IndexedManifest:
 class RepositoryIndex:
     """Content of a repository. One that was read is not changed: changes are made to a copy."""
 
-    manifests: dict[Digest, IndexedManifest] = field(default_factory=dict)
-    tags: dict[str, tuple[Digest, float]] = field(default_factory=dict)
+    manifests: PartitionedMap[Digest, IndexedManifest] = field(
+        default_factory=lambda: PartitionedMap(place_of_digest)
+    )
+    tags: PartitionedMap[str, tuple[Digest, float]] = field(
+        default_factory=lambda: PartitionedMap(place_of_name)
+    )
     """Tag -> what it names, and since when (epoch)."""
-    blobs: dict[Digest, ContentLink] = field(default_factory=dict)
+    blobs: PartitionedMap[Digest, ContentLink] = field(
+        default_factory=lambda: PartitionedMap(place_of_digest)
+    )
 
     def copy(self) -> Self:
         """Return an index that can be changed."""
-        return type(self)(dict(self.manifests), dict(self.tags), dict(self.blobs))
+        return type(self)(self.manifests.copy(), self.tags.copy(), self.blobs.copy())
+
+    def __len__(self) -> int:
+        return len(self.manifests) + len(self.tags) + len(self.blobs)
 
     @property
     def is_empty(self) -> bool:
         """True if nothing was pushed, or nothing is left."""
-        return not (self.manifests or self.tags or self.blobs)
+        return not len(self)
 
     def links(self) -> Iterator[ContentLink]:
         """Yield the links to all content."""
         yield from (one.link for one in self.manifests.values())
         yield from self.blobs.values()
 
+    def partitions(self) -> Iterator[Partition[Any, Any]]:
+        """Yield what its documents are."""
+        for one in (self.manifests, self.tags, self.blobs):
+            yield from one.partitions.values()
+
+    def stored(self) -> set[str]:
+        """Return the IDs of the documents of its partitions."""
+        return {one.content for one in self.partitions() if one.content}
+
+    def link_changes(self, before: Self) -> Iterator[tuple[ContentLink | None, ContentLink | None]]:
+        """Yield the links that differ: before, and now."""
+        for _, old, new in self.manifests.changes(before.manifests):
+            yield (old.link if old else None), (new.link if new else None)
+        for _, gone, made in self.blobs.changes(before.blobs):
+            yield gone, made
+
     def named(self) -> dict[str, Digest]:
         """Return what each tag names."""
         return {tag: digest for tag, (digest, _) in self.tags.items()}
+
+    def digest_of(self, tag: str) -> Digest | None:
+        """Return what a tag names; None: there is no such tag."""
+        return self.tags.get(tag, (None,))[0]
 
     def link(self, digest: Digest) -> ContentLink | None:
         """Return where the content of a manifest or blob is."""
         known = self.manifests.get(digest)
         return known.link if known else self.blobs.get(digest)
+
+    def link_blob(self, digest: Digest, link: ContentLink | None) -> ContentLink | None:
+        """Say where a blob is; return where it was. None: it is not here."""
+        before = self.blobs.pop(digest)
+        if link is not None:
+            self.blobs[digest] = link
+        return before
 
     def is_named(self, digest: Digest) -> bool:
         """Return True if a tag or an index names a manifest."""
@@ -75,14 +113,14 @@ class RepositoryIndex:
 
     def set_tag(self, tag: str, digest: Digest, at: float) -> None:
         """Point a tag at a manifest; one that names it already keeps its time."""
-        if self.tags.get(tag, (None,))[0] != digest:
+        if self.digest_of(tag) != digest:
             self.tags[tag] = (digest, at)
 
     def remove_manifest(self, digest: Digest) -> bool:
         """Remove a manifest with its tags; False when there is none."""
         for tag in [tag for tag, (target, _) in self.tags.items() if target == digest]:
-            del self.tags[tag]
-        return self.manifests.pop(digest, None) is not None
+            self.tags.pop(tag)
+        return self.manifests.pop(digest) is not None
 
     def use(self, digest: Digest, at: float) -> bool:
         """Note that content is used; False when there is none."""
@@ -103,7 +141,7 @@ class RepositoryIndex:
             if digest not in named and link.used < before
         ]
         for digest in unused:
-            del self.blobs[digest]
+            self.blobs.pop(digest)
         return len(unused)
 
     def survey(self, name: str) -> StoredRepository:
@@ -125,74 +163,3 @@ def _stored(one: IndexedManifest) -> StoredManifest:
 
 def _time(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
-
-
-def encode(index: RepositoryIndex, write: str) -> bytes:
-    """Return the document of an index; `write` names this write among all others."""
-    document = {
-        "version": _VERSION,
-        "write": write,
-        "manifests": {str(digest): _manifest(one) for digest, one in index.manifests.items()},
-        "tags": {tag: [str(digest), at] for tag, (digest, at) in index.tags.items()},
-        "blobs": {str(digest): _link(one) for digest, one in index.blobs.items()},
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
-
-
-def decode(raw: bytes, name: str) -> tuple[RepositoryIndex, str]:
-    """Return the index that a document has, and the name of its write.
-
-    Raises BucketAnswerError: whatever is wrong with it, nothing of it is used.
-    """
-    try:
-        document = json.loads(raw)
-        if document["version"] != _VERSION:
-            raise BucketAnswerError(name, "it is of another version of Upwell")
-        return _decoded(document), str(document["write"])
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidDigestError) as error:
-        raise BucketAnswerError(name, "it is no index of a repository") from error
-
-
-def _decoded(document: Any) -> RepositoryIndex:
-    parse = Digest.parse
-    return RepositoryIndex(
-        {parse(text): _read(parse(text), one) for text, one in document["manifests"].items()},
-        {tag: (parse(text), float(at)) for tag, (text, at) in document["tags"].items()},
-        {parse(text): _read_link(one) for text, one in document["blobs"].items()},
-    )
-
-
-def _manifest(one: IndexedManifest) -> dict[str, object]:
-    entry = one.entry
-    return {
-        "link": _link(one.link),
-        "mediaType": entry.media_type,
-        "size": entry.size,
-        "subject": str(entry.subject) if entry.subject else None,
-        "artifactType": entry.artifact_type,
-        "annotations": dict(entry.annotations),
-        "needs": {str(digest): size for digest, size in one.needs.items()},
-        "isIndex": one.is_index,
-    }
-
-
-def _read(digest: Digest, one: Any) -> IndexedManifest:
-    entry = ManifestEntry(
-        digest,
-        str(one["mediaType"]),
-        int(one["size"]),
-        Digest.parse(one["subject"]) if one["subject"] else None,
-        str(one["artifactType"]),
-        {str(name): str(value) for name, value in one["annotations"].items()},
-    )
-    needs = {Digest.parse(text): int(size) for text, size in one["needs"].items()}
-    return IndexedManifest(entry, _read_link(one["link"]), needs, bool(one["isIndex"]))
-
-
-def _link(one: ContentLink) -> list[object]:
-    return [one.content, one.size, one.used]
-
-
-def _read_link(one: Any) -> ContentLink:
-    content, size, used = one
-    return ContentLink(str(content), int(size), float(used))

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from upwell.machine.backoff import Backoff
-from upwell.registry.bucket.index import RepositoryIndex, decode, encode
+from upwell.registry.bucket.index import RepositoryIndex
+from upwell.registry.bucket.index_storage import IndexStorage, PartitionGoneError
 from upwell.registry.hosting import StorageFullError
-from upwell.registry.s3.client import IfMatch, S3Bucket
+from upwell.registry.s3.client import IfMatch, S3Bucket, S3Object
 from upwell.registry.s3.errors import BucketAnswerError, BucketUnavailableError, PreconditionError
 
-MAX_INDEX_BYTES = 64 * 1024 * 1024
-"""Of one repository: some 75,000 images of three layers, each with a tag."""
+MAX_INDEX_BYTES = 512 * 1024 * 1024
+"""Of all documents of one repository: some 600,000 images of three layers, each with a tag."""
+_MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""Of the one that names the others, or has everything."""
 _ROOM = "remove tags (`upwell prune --confirm`), or push to another repository"
 _CACHED_BYTES = 256 * 1024 * 1024
 """Of documents whose indexes are kept, as they are counted in the bucket."""
@@ -23,6 +26,11 @@ _TRIES = 30
 """Writes that may lose to others, one after another, before a change is given up."""
 _BACKOFF = Backoff(first=0.02, longest=0.5)
 """Between two of them."""
+_LATEST_LINK = 600.0
+"""Seconds after which what was written for an index is written again, rather than linked: garbage
+collection removes it an hour after it was written."""
+_LEAST_COUNTED = 1024
+"""Bytes for which any index that is kept counts."""
 FRESH = 1.0
 """Seconds for which what an index is known to have is not asked for again."""
 ROOT, NAME = "repositories/", "/_index"
@@ -36,16 +44,31 @@ class CachedIndex:
     etag: str | None
     """None: there is none in the bucket."""
     size: int
-    read_at: float
+    """Bytes of its documents."""
+    read_at: float = 0.0
+    """Seconds of the clock, before the bucket was asked."""
     write: str = ""
 
 
-type IndexWatcher = Callable[[str, RepositoryIndex, RepositoryIndex], None]
-"""Called with the name of a repository, and its index before and after a change, wherever made."""
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """Index of a repository as it was known, and as it has become, wherever it was changed."""
+
+    repository: str
+    before: RepositoryIndex | None
+    """None: it was not known."""
+    after: RepositoryIndex
+    is_own: bool
+    """This process has made the change."""
+
+
+type IndexWatcher = Callable[[IndexChange], None]
 
 
 class RepositoryIndexes:
-    """Indexes of one bucket; every method raises a BucketError. `clock` gives seconds.
+    """Indexes of one bucket; every method raises a BucketError.
+
+    `clock` gives seconds from any origin, `wall_clock` since the epoch.
 
     `fence` is asked in the last moment before each write, and raises where none may be.
     """
@@ -55,10 +78,13 @@ class RepositoryIndexes:
         bucket: S3Bucket,
         fence: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._bucket = bucket
+        self._storage = IndexStorage(bucket)
         self._fence = fence
         self._clock = clock
+        self._wall_clock = wall_clock
         self._cached: OrderedDict[str, CachedIndex] = OrderedDict()
         self._size = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -70,11 +96,6 @@ class RepositoryIndexes:
         if known is not None and self._clock() - known.read_at < age:
             return known.index
         return (await self._refreshed(name)).index
-
-    def last_read(self, name: str) -> RepositoryIndex | None:
-        """Return the index of a repository as it was read last; None where none is kept."""
-        known = self._cached.get(name)
-        return None if known is None else known.index
 
     async def known(self, name: str, etag: str) -> RepositoryIndex:
         """Return the index of a repository that a listing says has this ETag."""
@@ -112,22 +133,29 @@ class RepositoryIndexes:
                     return result
                 known = fresh
                 continue
-            write = uuid.uuid4().hex
-            raw = await asyncio.to_thread(encode, draft, write)
-            if len(raw) > MAX_INDEX_BYTES:
+            write, began, asked_at = uuid.uuid4().hex, self._wall_clock(), self._clock()
+            raw, size = await self._storage.write(draft, write)
+            if size > max(MAX_INDEX_BYTES, known.size):
+                self._storage.let_go(draft.stored() - known.index.stored())
                 mib = MAX_INDEX_BYTES // 1024**2
                 why = f"its index would have more than {mib} MiB: {_ROOM}"
                 raise StorageFullError(name, why)
             self._fence()
+            if abs(self._wall_clock() - began) > _LATEST_LINK:
+                continue
             try:
                 etag = await self._bucket.put(key_of(name), raw, IfMatch(known.etag))
             except PreconditionError:
                 known = await self._refreshed(name)
                 if known.write == write:  # the answer to the first try was lost
                     return result
+                # Who has won may have begun with what this process believes to have lost.
+                self._storage.let_go(draft.stored() - known.index.stored())
                 await asyncio.sleep(_BACKOFF.delay(attempt))
                 continue
-            self._keep(name, CachedIndex(draft, etag, len(raw), self._clock(), write))
+            self._storage.let_go(known.index.stored() - draft.stored())
+            read = CachedIndex(draft, etag, size, asked_at, write)
+            self._keep(name, read, is_own=True)
             return result
         raise BucketUnavailableError(
             self._bucket.name, f"{_TRIES} changes of {name} lost to others: push again"
@@ -140,36 +168,53 @@ class RepositoryIndexes:
                 yield one.key.removeprefix(ROOT).removesuffix(NAME), one.etag
 
     async def _refreshed(self, name: str) -> CachedIndex:
-        known = self._cached.get(name)
-        etag = known.etag if known is not None else None
-        found = await self._bucket.get(key_of(name), MAX_INDEX_BYTES, etag or "")
-        if known is not None and found is not None and found.etag == known.etag:
-            known.read_at = self._clock()
-            self._cached.setdefault(name, known)
-            return known
-        if found is None:
-            read = CachedIndex(RepositoryIndex(), None, 0, self._clock())
-        elif not found.etag:
-            raise BucketAnswerError(self._bucket.name, f"the index of {name} has no ETag")
-        else:
-            where = f"{key_of(name)} of {self._bucket.name}"
-            index, write = await asyncio.to_thread(decode, found.raw, where)
-            read = CachedIndex(index, found.etag, len(found.raw), self._clock(), write)
-        self._keep(name, read)
-        return read
+        gone_of = None
+        while True:
+            known, asked_at = self._cached.get(name), self._clock()
+            etag = known.etag if known is not None else None
+            found = await self._bucket.get(key_of(name), _MAX_DOCUMENT_BYTES, etag or "")
+            if known is not None and found is not None and found.etag == known.etag:
+                known.read_at = asked_at
+                return known
+            try:
+                read = await self._read(name, found, known)
+            except PartitionGoneError:
+                if found is None or found.etag == gone_of:
+                    raise
+                gone_of = found.etag  # another writer has replaced it meanwhile
+                continue
+            latest = self._cached.get(name)
+            if latest is not None and latest is not known and latest.read_at >= asked_at:
+                return latest  # what was read here may be older
+            read.read_at = asked_at
+            self._keep(name, read)
+            return read
 
-    def _keep(self, name: str, read: CachedIndex) -> None:
+    async def _read(
+        self, name: str, found: S3Object | None, known: CachedIndex | None
+    ) -> CachedIndex:
+        if found is None:
+            return CachedIndex(RepositoryIndex(), None, 0)
+        if not found.etag:
+            raise BucketAnswerError(self._bucket.name, f"the index of {name} has no ETag")
+        where = f"{key_of(name)} of {self._bucket.name}"
+        before = known.index if known is not None else RepositoryIndex()
+        index, write = await self._storage.read(found.raw, where, before)
+        size = len(found.raw) + sum(one.size for one in index.partitions())
+        return CachedIndex(index, found.etag, size, write=write)
+
+    def _keep(self, name: str, read: CachedIndex, *, is_own: bool = False) -> None:
         before = self._cached.pop(name, None)
-        self._size -= before.size if before is not None else 0
+        self._size -= max(before.size, _LEAST_COUNTED) if before is not None else 0
         self._cached[name] = read
-        self._size += read.size
-        old = before.index if before is not None else None
+        self._size += max(read.size, _LEAST_COUNTED)
         while self._size > _CACHED_BYTES and len(self._cached) > 1:
             _, dropped = self._cached.popitem(last=False)
-            self._size -= dropped.size
-        if old is None or old != read.index:
+            self._size -= max(dropped.size, _LEAST_COUNTED)
+        if before is None or before.etag != read.etag:
+            known = before.index if before is not None else None
             for watcher in self.watchers:
-                watcher(name, old or RepositoryIndex(), read.index)
+                watcher(IndexChange(name, known, read.index, is_own))
 
 
 def key_of(name: str) -> str:

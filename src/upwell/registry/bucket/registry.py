@@ -73,7 +73,7 @@ class BucketRegistry(HostedReads):
         self._clock = clock
         self._quota = quota
         self._owner = owner
-        self._indexes = RepositoryIndexes(bucket, fence)
+        self._indexes = RepositoryIndexes(bucket, fence, wall_clock=clock)
         self._contents = BucketContents(bucket)
         self._usage = BucketUsage(self._indexes)
         self._uploads = BucketUploads(bucket, self._contents, limits.blob_bytes, self._usage)
@@ -160,9 +160,9 @@ class BucketRegistry(HostedReads):
         """Remove `tag` if it still names `digest`."""
 
         def change(index: RepositoryIndex) -> bool:
-            is_same = index.tags.get(tag, (None,))[0] == digest
+            is_same = index.digest_of(tag) == digest
             if is_same:
-                del index.tags[tag]
+                index.tags.pop(tag)
             return is_same
 
         return await self._indexes.change(repository, change)
@@ -205,7 +205,7 @@ class BucketRegistry(HostedReads):
 
     async def untag(self, repository: str, tag: str) -> None:
         """Remove `tag`, keeping its manifest."""
-        if not await self._indexes.change(repository, lambda index: index.tags.pop(tag, None)):
+        if not await self._indexes.change(repository, lambda index: index.tags.pop(tag)):
             raise ManifestUnknownError(self._reference(repository, tag))
 
     async def repositories(self) -> Sequence[str]:
@@ -228,7 +228,7 @@ class BucketRegistry(HostedReads):
     ) -> Digest | None:
         """Return what `tag` points at now, or None."""
         del access
-        return (await self._indexes.read(repository)).tags.get(tag, (None,))[0]
+        return (await self._indexes.read(repository)).digest_of(tag)
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
         """Return True if `repository` holds the manifest or index `digest`."""
@@ -251,7 +251,7 @@ class BucketRegistry(HostedReads):
         if isinstance(target, Digest):
             digest = target
         else:
-            digest = (await self._indexes.read(repository)).tags.get(target, (None,))[0]
+            digest = (await self._indexes.read(repository)).digest_of(target)
         found = await self._lookups.manifest(repository, digest) if digest is not None else None
         if found is None:
             raise ManifestUnknownError(self._reference(repository, target))
@@ -334,7 +334,7 @@ class BucketRegistry(HostedReads):
             await self._usage.require(repository, origin.size, quota)
         link = replace(origin, used=self._clock())
         before = (await self._indexes.read(repository)).blobs.get(digest)
-        await self._indexes.change(repository, lambda one: one.blobs.update({digest: link}))
+        await self._indexes.change(repository, lambda one: one.link_blob(digest, link))
         is_condemned = await self._bucket.size(f"{CONDEMNED}{link.content}") is not None
         if not is_condemned and await self._bucket.size(key_of(link.content)) is not None:
             return True
@@ -342,15 +342,14 @@ class BucketRegistry(HostedReads):
         # The source had let go of it, and it is gone, or may be at any moment.
         def undo(index: RepositoryIndex) -> None:
             if index.blobs.get(digest) == link:
-                del index.blobs[digest]
-                index.blobs.update({digest: before} if before is not None else {})
+                index.link_blob(digest, before)
 
         await self._indexes.change(repository, undo)
         return False
 
     async def delete_blob(self, repository: str, digest: Digest) -> None:
         """Take a blob out of a repository."""
-        if not await self._indexes.change(repository, lambda one: one.blobs.pop(digest, None)):
+        if not await self._indexes.change(repository, lambda one: one.blobs.pop(digest)):
             raise BlobUnknownError(repository, digest)
 
     # The HostedRegistry port: uploads
@@ -378,12 +377,7 @@ class BucketRegistry(HostedReads):
         content, size = await self._uploads.finish(repository, upload, digest)
         link = ContentLink(content, size, self._clock())
 
-        def adopt(index: RepositoryIndex) -> ContentLink | None:
-            before = index.blobs.get(digest)
-            index.blobs[digest] = link
-            return before
-
-        before = await self._indexes.change(repository, adopt)
+        before = await self._indexes.change(repository, lambda one: one.link_blob(digest, link))
         if before is not None:
             self._contents.forget_damage(before.content)
         await self._uploads.end(repository, upload)

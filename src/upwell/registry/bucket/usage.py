@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from upwell.registry.bucket.index import RepositoryIndex
-from upwell.registry.bucket.indexes import RepositoryIndexes
+from upwell.registry.bucket.index import ContentLink, RepositoryIndex
+from upwell.registry.bucket.indexes import IndexChange, RepositoryIndexes
 from upwell.registry.bucket.upload_state import UploadState
 from upwell.registry.hosted.quotas import (
     BLOCK,
@@ -24,20 +24,46 @@ _FRESH = 10.0
 """Seconds for which what other replicas have pushed may not be counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Content of a repository (ID -> bytes), and the number of its tags."""
-
-    contents: dict[str, int]
-    tags: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Held:
-    """Content of all repositories of a namespace: IDs, and the bytes that count."""
+    """Content of several repositories, each once."""
 
-    contents: frozenset[str]
-    size: int
+    def __init__(self) -> None:
+        self._links: dict[str, int] = {}
+        """ID -> the repositories that link to it."""
+        self.size = 0
+        """Bytes of all content, and `charged` as they count."""
+        self.charged = 0
+
+    def __contains__(self, content: str) -> bool:
+        return content in self._links
+
+    def add(self, content: str, size: int) -> None:
+        """Count a link."""
+        self._count(content, size, 1)
+
+    def remove(self, content: str, size: int) -> None:
+        """Count a link no more."""
+        self._count(content, size, -1)
+
+    def _count(self, content: str, size: int, more: int) -> None:
+        before = self._links.get(content, 0)
+        after = before + more
+        if after:
+            self._links[content] = after
+        else:
+            del self._links[content]
+        if not before or not after:
+            self.size += more * size
+            self.charged += more * charge(size)
+
+
+@dataclass(slots=True)
+class _Namespace:
+    repositories: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Name -> its content: ID -> bytes."""
+    tags: dict[str, int] = field(default_factory=dict)
+    """Name -> how many it has."""
+    held: _Held = field(default_factory=_Held)
 
 
 @dataclass(slots=True)
@@ -63,10 +89,8 @@ class BucketUsage:
     ) -> None:
         self._indexes = indexes
         self._clock = clock
-        self._counted: dict[str, dict[str, _Counted]] = {}
-        """Namespace -> repository -> what it has."""
-        self._held: dict[str, _Held] = {}
-        """By namespace, until one of its repositories changes: each piece of an upload asks."""
+        self._namespaces: dict[str, _Namespace] = {}
+        self._held = _Held()
         self._asked: dict[str, float] = {}
         self._uploads: dict[str, _Upload] = {}
         self._stored: dict[str, dict[str, UploadState]] = {}
@@ -81,13 +105,14 @@ class BucketUsage:
             async for name, etag in self._indexes.names(namespace):
                 if namespace_of(name) == namespace:
                     found.add(name)
-                    self._count(name, await self._indexes.known(name, etag))
-            for gone in self._counted.get(namespace, {}).keys() - found:
-                del self._counted[namespace][gone]
-                self._held.pop(namespace, None)
+                    index = await self._indexes.known(name, etag)
+                    if name not in self._namespace(name).repositories:
+                        self._count(name, index)
+            for gone in self._namespace(namespace).repositories.keys() - found:
+                self._count(gone, RepositoryIndex())
             self._stored[namespace] = dict(await self.find_uploads(namespace))
             self._asked[namespace] = self._clock()
-        held = self._held_by(namespace)
+        known = self._namespace(namespace)
         uploads = sum(
             charge(one.size) for one in self._uploads.values() if one.namespace == namespace
         )
@@ -95,14 +120,15 @@ class BucketUsage:
             charge(state.offset)
             for key, state in self._stored.get(namespace, {}).items()
             # One that is linked since is counted as content.
-            if key not in self._uploads and not state.contents & held.contents
+            if key not in self._uploads
+            and not any(content in known.held for content in state.contents)
         )
-        return held.size + uploads + elsewhere
+        tags = BLOCK * sum(known.tags.values())
+        return known.held.charged + tags + uploads + elsewhere
 
     def total(self) -> int:
         """Return the bytes of all content that is known to be linked, each once."""
-        every = (one for known in self._counted.values() for one in known.values())
-        return sum({key: size for one in every for key, size in one.contents.items()}.values())
+        return self._held.size
 
     async def require(self, repository: str, size: int, quota: StorageQuota | None) -> None:
         """Raise QuotaExceededError if `size` more bytes of content are more than there may be."""
@@ -113,7 +139,7 @@ class BucketUsage:
 
     def has(self, repository: str, content: str) -> bool:
         """Return True if the namespace of a repository has content already."""
-        return content in self._held_by(namespace_of(repository)).contents
+        return content in self._namespace(repository).held
 
     def begin(self, repository: str, upload: str, owner: str) -> None:
         """Count an upload of a client, or, without an owner, of the server.
@@ -143,26 +169,42 @@ class BucketUsage:
         for states in self._stored.values():
             states.pop(upload, None)
 
-    def _held_by(self, namespace: str) -> _Held:
-        known = self._held.get(namespace)
-        if known is None:
-            repositories = self._counted.get(namespace, {}).values()
-            contents = {key: size for one in repositories for key, size in one.contents.items()}
-            size = sum(map(charge, contents.values())) + BLOCK * sum(
-                one.tags for one in repositories
-            )
-            known = self._held[namespace] = _Held(frozenset(contents), size)
-        return known
+    def _namespace(self, name: str) -> _Namespace:
+        """Return what is counted of a namespace, by its name or that of a repository."""
+        return self._namespaces.setdefault(namespace_of(name), _Namespace())
 
-    def _changed(self, name: str, before: RepositoryIndex, after: RepositoryIndex) -> None:
-        del before
-        self._count(name, after)
+    def _changed(self, change: IndexChange) -> None:
+        name = change.repository
+        if change.before is None or name not in self._namespace(name).repositories:
+            self._count(name, change.after)
+            return
+        for before, after in change.after.link_changes(change.before):
+            self._relink(name, before, after)
+        self._note_tags(name, change.after)
 
     def _count(self, name: str, index: RepositoryIndex) -> None:
-        self._held.pop(namespace_of(name), None)
-        known = self._counted.setdefault(namespace_of(name), {})
+        for content, size in [*self._namespace(name).repositories.get(name, {}).items()]:
+            self._relink(name, ContentLink(content, size, 0.0), None)
+        for link in index.links():
+            self._relink(name, None, link)
+        self._note_tags(name, index)
+
+    def _relink(self, name: str, before: ContentLink | None, after: ContentLink | None) -> None:
+        namespace = self._namespace(name)
+        contents = namespace.repositories.setdefault(name, {})
+        if before is not None and (size := contents.pop(before.content, None)) is not None:
+            namespace.held.remove(before.content, size)
+            self._held.remove(before.content, size)
+        if after is not None and after.content not in contents:
+            contents[after.content] = after.size
+            namespace.held.add(after.content, after.size)
+            self._held.add(after.content, after.size)
+
+    def _note_tags(self, name: str, index: RepositoryIndex) -> None:
+        namespace = self._namespace(name)
+        namespace.tags[name] = len(index.tags)
         if index.is_empty:
-            known.pop(name, None)
+            namespace.tags.pop(name)
+            namespace.repositories.pop(name, None)
         else:
-            contents = {link.content: link.size for link in index.links()}
-            known[name] = _Counted(contents, len(index.tags))
+            namespace.repositories.setdefault(name, {})
