@@ -3,6 +3,7 @@
 Durations are timedeltas, sizes bytes. Nothing here is changed once it is read.
 """
 
+from upwell.settings.builds import BuildIsolation
 from upwell.settings.errors import SettingsError
 from upwell.settings.file import MAX_FILE_BYTES, read_file
 from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
@@ -10,7 +11,6 @@ from upwell.settings.server import AccessSettings, ServerSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
     AuditSettings,
-    BuildIsolation,
     DiskSettings,
     FileSettings,
     ListenSettings,

@@ -14,23 +14,21 @@ from upwell.oci.registry_names import OPENSHIFT_NAME, OwnRegistry
 from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
+from upwell.settings.builds import BuildIsolation
 from upwell.settings.errors import SettingsError
 from upwell.settings.keyless import KeylessSettings
+from upwell.settings.keys import EncryptionSettings, SigningSettings
 from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
 from upwell.settings.network import NetworkSettings
 from upwell.settings.oidc import OidcSettings
+from upwell.settings.registries import EmbeddedRegistrySettings, ExternalRegistrySettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
     AuditSettings,
-    BuildIsolation,
     DiskSettings,
-    EmbeddedRegistrySettings,
-    EncryptionSettings,
-    ExternalRegistrySettings,
     ListenSettings,
     QuotaSettings,
     RetentionSettings,
-    SigningSettings,
     WorkloadLimits,
 )
 from upwell.settings.token_exchange import TokenExchangeSettings

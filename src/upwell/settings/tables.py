@@ -4,17 +4,13 @@ import re
 from collections import Counter
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
-from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
-from upwell.policy.builds.commits.following import DEFAULT_INTERVAL
 from upwell.policy.pruning.rules import (
     DEFAULT_GRACE,
     DEFAULT_PULLED_GRACE,
@@ -23,24 +19,19 @@ from upwell.policy.pruning.rules import (
     Rules,
 )
 from upwell.policy.quotas.usage import Usage, unknown_names
-from upwell.registry.hosts import (
-    DEFAULT_CONCURRENCY,
-    PullFrom,
-    RegistryHost,
-    RegistryLimits,
-    RegistryMirror,
-)
+from upwell.registry.hosts import RegistryHost
 from upwell.settings.base import SettingsTable
-from upwell.settings.bucket import BucketSettings
+from upwell.settings.builds import BuildIsolation
 from upwell.settings.keyless import KeylessSettings
+from upwell.settings.keys import EncryptionSettings, SigningSettings
 from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
-from upwell.settings.network import (
-    Networks,
-    NetworkSettings,
-    OutboundSettings,
-    RouterSettings,
-)
+from upwell.settings.network import NetworkSettings, OutboundSettings, RouterSettings
 from upwell.settings.oidc import OidcSettings
+from upwell.settings.registries import (
+    EmbeddedRegistrySettings,
+    ExternalRegistrySettings,
+    RegistrySettings,
+)
 from upwell.settings.token_exchange import TokenExchangeSettings, exchange_faults
 from upwell.settings.values import (
     AllowedValues,
@@ -50,77 +41,19 @@ from upwell.settings.values import (
     HttpAddress,
     ImageNames,
     Interval,
-    Rate,
-    RegistryName,
-    RegistryPrefix,
     Size,
-    Text,
     duration,
     show_duration,
 )
 from upwell.settings.waves import WaveSettings
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
-_PLACE = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
-    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._-]+)*/?"
-)
-_MAX_CA_BYTES = 1024 * 1024
 DEFAULT_AUTHOR = Author("Upwell", "upwell@localhost")
 
 _AUTHOR = re.compile(r"([^<>\x00-\x1f]*[^<>\x00-\x20]) <([^<>\s\x00-\x1f]+)>")
 _OFF = "off"
-_MIRROR = AllowedValues("a location or a table")
 _TRACES_PATH = "/v1/traces"
 """Of an OTLP/HTTP endpoint for all signals."""
-
-
-class BuildNetworkKind(StrEnum):
-    """Kind of network that builds have."""
-
-    ISOLATED = "isolated"
-    HOST = "host"
-
-
-class BuildIsolation(SettingsTable):
-    """Isolation of builds from this machine."""
-
-    user_namespaces: Flag = True
-    """Maps root in a build to an unprivileged id outside, where the machine allows that."""
-    network: Annotated[
-        BuildNetworkKind,
-        Field(strict=False),
-        AllowedValues(f"one of {', '.join(BuildNetworkKind)}"),
-    ] = BuildNetworkKind.ISOLATED
-    """The network of builds: isolated from this machine and from private networks, or the host's,
-    with all that this machine reaches and serves."""
-    allowed_networks: Networks = ()
-    """Private networks that isolated builds may reach, such as that of a package mirror. This
-    machine's own addresses stay closed."""
-    host_network: Flag = False
-    """Lets a BuildConfig ask for the machine's own network."""
-    memory_bytes: Size | None = Field(default=None, validation_alias="memory")
-    """The limit of a build that states none; without it, three quarters of the machine's memory."""
-    processes: Count = 4096
-    """The most processes that a build may have at once."""
-    namespace_slots: Count | None = None
-    """The most builds of one namespace that run at once, within `--build-slots`; without it, one
-    namespace may have all slots that no other waits for."""
-    on_base_change: Annotated[
-        OnBaseChange,
-        Field(strict=False),
-        AllowedValues(f"one of {', '.join(OnBaseChange)}"),
-    ] = OnBaseChange.REBUILD
-    """The answer to a change of a base where the BuildConfig has no annotation
-    `upwell.dev/on-base-change`: `auto` puts the image on the new base where that is safe, and
-    builds it otherwise; `rebase` never builds it, `rebuild` always does; `notify` does neither,
-    and says so."""
-    commit_interval: Interval = DEFAULT_INTERVAL
-    """The time between two looks at the repository of a BuildConfig whose annotation
-    `upwell.dev/follow-commits` is `true`; a duration in its place comes first."""
-    storage: Size | None = None
-    """The most room on the disk that a build may take while it runs; without it, half of the file
-    system."""
 
 
 class PullVerification(StrEnum):
@@ -244,105 +177,6 @@ class GitSettings(SettingsTable):
     """The author of the commits of promotions."""
 
 
-def _require_place(text: str, key: str) -> None:
-    """Raise ValueError for what cannot be a registry, or a part of one."""
-    if _PLACE.fullmatch(text) is None:
-        raise ValueError(f"{key} {text!r} is no HOST[:PORT][/NAMESPACE]")
-
-
-def _require_file(path: Path | None) -> None:
-    """Raise ValueError if a file of certificates cannot be read."""
-    if path is None:
-        return
-    try:
-        with path.open("rb") as file:
-            found = file.read(_MAX_CA_BYTES)
-    except OSError as error:
-        raise ValueError(f"ca-file {path} cannot be read: {error.strerror}") from error
-    if b"-----BEGIN " not in found:
-        raise ValueError(f"ca-file {path} holds no certificate in PEM")
-
-
-class MirrorSettings(SettingsTable):
-    """A mirror: a table, or its location alone."""
-
-    location: Annotated[str, Field(min_length=1), AllowedValues("HOST[:PORT][/NAMESPACE]")]
-    """Takes the place of the registry's prefix."""
-    insecure: Flag = False
-    """Allows unverified TLS and plain HTTP."""
-    ca_file: FilePath | None = None
-    """A certificate authority that is trusted besides the system's, PEM."""
-    pulls: Annotated[
-        PullFrom,
-        Field(strict=False),
-        AllowedValues(f"one of {', '.join(PullFrom)}", blank=True),
-    ] = PullFrom.ALL
-    """The pulls that it serves: its tags may be behind, its digests cannot."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_location(cls, value: Any) -> Any:
-        return {"location": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _is_reachable(self) -> "MirrorSettings":
-        _require_place(self.location, "location")
-        _require_file(self.ca_file)
-        return self
-
-    @property
-    def mirror(self) -> RegistryMirror:
-        """The mirror as the registry's client knows it."""
-        return RegistryMirror(
-            self.location, insecure=self.insecure, ca_file=self.ca_file, pulls=self.pulls
-        )
-
-
-class RegistrySettings(SettingsTable):
-    """A registry, or a part of one: the longest prefix of an image's name decides."""
-
-    prefix: Annotated[str, Field(min_length=1), AllowedValues("HOST[:PORT][/NAMESPACE] or *.HOST")]
-    """The beginning of the names of images that this is about."""
-    location: Text = ""
-    """Takes the place of the prefix when the registry is called; not with *.HOST."""
-    insecure: Flag = False
-    """Allows unverified TLS and plain HTTP."""
-    ca_file: FilePath | None = None
-    """A certificate authority that is trusted besides the system's, PEM."""
-    blocked: Flag = False
-    """Refuses every request to it."""
-    concurrency: Count = DEFAULT_CONCURRENCY
-    """The most requests that are open at once."""
-    per_second: Rate | None = None
-    """The most requests that begin in a second; without it, any number."""
-    mirrors: Annotated[
-        tuple[Annotated[MirrorSettings, _MIRROR], ...], Field(strict=False), AllowedValues("a list")
-    ] = ()
-    """Mirrors that are asked before the registry itself, in this order."""
-
-    @model_validator(mode="after")
-    def _is_a_host(self) -> "RegistrySettings":
-        _ = self.host
-        _require_place(self.prefix.removeprefix("*."), "prefix")
-        if self.location:
-            _require_place(self.location, "location")
-        _require_file(self.ca_file)
-        return self
-
-    @property
-    def host(self) -> RegistryHost:
-        """The registry as its client knows it; raises ValueError if it cannot be one."""
-        return RegistryHost(
-            self.prefix,
-            self.location,
-            insecure=self.insecure,
-            ca_file=self.ca_file,
-            blocked=self.blocked,
-            limits=RegistryLimits(self.concurrency, self.per_second),
-            mirrors=tuple(entry.mirror for entry in self.mirrors),
-        )
-
-
 class LocalAdmin(StrEnum):
     """Ways of the server's own user to the API."""
 
@@ -419,27 +253,6 @@ class DiskSettings(SettingsTable):
     but no more than a quarter."""
 
 
-class EmbeddedRegistrySettings(SettingsTable):
-    """The registry of this server: its address, and what it takes."""
-
-    address: RegistryName = ""
-    """The name by which nodes, Pods of builds and clients reach it, and which references to its
-    images have; without one, the address at which the server listens. With TLS, the server's
-    certificate has it."""
-    sparse_indexes: Flag = False
-    """Takes an index of several platforms without the images that it names, as of a copy of some
-    platforms with the digest of all. Without it, such a push is refused, with what is missing."""
-    bucket: BucketSettings = BucketSettings()
-
-
-class ExternalRegistrySettings(SettingsTable):
-    """A registry elsewhere that takes the place of the embedded one (docs/external-registry.md)."""
-
-    prefix: RegistryPrefix = ""
-    """The beginning of the names of images: builds push to PREFIX/NAMESPACE/STREAM, and streams
-    name images there. Without it, the embedded registry has them."""
-
-
 class AuditSettings(SettingsTable):
     """The audit log: how long it is kept, and where else it goes."""
 
@@ -464,49 +277,6 @@ class AuditSettings(SettingsTable):
         if self.export:
             receiver_of(self.export)
         return self
-
-
-def _key_source(value: Any) -> str:
-    return str(KeySource.parse(str(value)))
-
-
-class EncryptionSettings(SettingsTable):
-    """Encryption of `upwell.db`, `deliveries.db` and the server's own keys."""
-
-    keys: Annotated[
-        tuple[
-            Annotated[
-                str,
-                BeforeValidator(_key_source),
-                AllowedValues(
-                    '"file:/PATH", "credential:NAME", "pkcs11:URI", "exec:/PROGRAM" or "none"',
-                    explained=True,
-                ),
-            ],
-            ...,
-        ],
-        Field(strict=False),
-        AllowedValues("a list of keys"),
-    ] = ()
-    """Keys outside the data folder. The first encrypts, all open what is encrypted; `none` in the
-    first place writes plain texts. Without keys, nothing is encrypted."""
-
-    @property
-    def sources(self) -> tuple[KeySource, ...]:
-        """The keys, parsed."""
-        return tuple(map(KeySource.parse, self.keys))
-
-
-class SigningSettings(SettingsTable):
-    """Signatures and attestations of the images that builds make."""
-
-    enabled: Flag = True
-    """Signs images and attests how they were made."""
-    key: FilePath | None = None
-    """The private key, ECDSA on P-256 in PEM without a passphrase; without one, a key is made in
-    the data folder at the first start."""
-    builder_id: Annotated[str, AllowedValues("a URI", blank=True)] = ""
-    """The name of this builder in provenance; without one, the API's address."""
 
 
 class FileSettings(SettingsTable):

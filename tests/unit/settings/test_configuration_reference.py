@@ -5,14 +5,13 @@ from tests.support.settings.reference import EXAMPLE, PAGE, render
 
 from upwell.settings import read_file
 from upwell.settings.base import SettingsTable
+from upwell.settings.builds import BuildIsolation
+from upwell.settings.registries import MirrorSettings, RegistrySettings
 from upwell.settings.tables import (
     AuditSettings,
-    BuildIsolation,
     DiskSettings,
     FileSettings,
     GitSettings,
-    MirrorSettings,
-    RegistrySettings,
     RetentionSettings,
     TracingSettings,
 )

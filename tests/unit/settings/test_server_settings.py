@@ -13,7 +13,7 @@ from upwell.settings import (
     ServerSettings,
     SettingsError,
 )
-from upwell.settings.tables import EmbeddedRegistrySettings
+from upwell.settings.registries import EmbeddedRegistrySettings
 
 
 def test_the_embedded_registry_is_named_by_the_servers_address() -> None:

@@ -8,7 +8,7 @@ import pytest
 from upwell.app.configuration import Configuration, pod_settings, write_configuration
 from upwell.settings import AccessSettings, BuildIsolation, KubernetesSettings, ServerSettings
 from upwell.settings.kubernetes import KubernetesBuildSettings, ServerPlatform
-from upwell.settings.tables import EmbeddedRegistrySettings
+from upwell.settings.registries import EmbeddedRegistrySettings
 
 IMAGE = "registry.test/upwell:1"
 

@@ -15,7 +15,7 @@ from upwell.registry.hosts import RegistryHost, RegistryMirror
 from upwell.settings import AccessSettings, AuditSettings, QuotaSettings, ServerSettings
 from upwell.settings.bucket import BucketSettings
 from upwell.settings.oidc import OidcSettings
-from upwell.settings.tables import EmbeddedRegistrySettings
+from upwell.settings.registries import EmbeddedRegistrySettings
 
 
 def test_they_are_there_while_it_runs_for_its_own_user(tmp_path: Path) -> None:
