@@ -9,7 +9,16 @@ from typing import override
 import pytest
 from tests.support.delivery.envelopes import envelope
 
-from upwell.delivery.interface import Delivery, DeliveryStats, Envelope, Fate, Outbox, OutboxError
+from upwell.delivery.interface import (
+    SETTLED_LETTERS,
+    SETTLED_PERIOD,
+    Delivery,
+    DeliveryStats,
+    Envelope,
+    Fate,
+    Outbox,
+    OutboxError,
+)
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.keys import KeySource, write_new_key
@@ -54,6 +63,32 @@ def waiting(outbox: Outbox, subscription: str = CI) -> list[str]:
 
 def head(outbox: Outbox) -> Delivery:
     return outbox.next_due(CI, 1)[0]
+
+
+# contents
+
+
+def test_another_outbox_goes_on_with_its_contents(outbox: SqliteOutbox, tmp_path: Path) -> None:
+    add(outbox, 1, 2, 3)
+    outbox.delivered(head(outbox), NOW)
+    outbox.dead_letter(head(outbox), NOW, "answered 404")
+    period = int(NOW.timestamp() // SETTLED_PERIOD)
+    contents = outbox.contents([period])
+    assert contents.settled == {period: {envelope(1).id[:SETTLED_LETTERS]}}
+    other = SqliteOutbox(tmp_path / "other.db")
+    try:
+        other.add(CI, [(envelope(9), Fate.SEND)], NOW)
+        before = other.changes
+        other.replace(contents)
+        assert other.changes != before
+        assert other.contents([period]) == contents
+        assert waiting(other) == waiting(outbox)
+        assert other.dead_letters(CI) == outbox.dead_letters(CI)
+        assert (add(other, 1, 2, 3), add(other, 4)) == (0, 1)
+        other.remove_old(LATER + timedelta(days=1), NOW)
+        assert other.contents([period]).settled == {period: frozenset()}
+    finally:
+        other.close()
 
 
 # add

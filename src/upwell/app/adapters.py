@@ -31,7 +31,7 @@ from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import OpenedSigningKeys, open_signing_keys
-from upwell.app.subscriptions import open_outbox, subscriptions
+from upwell.app.subscriptions import open_outbox, shared_outbox, subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.interface import Builder
 from upwell.builder.logs import FileBuildLogs
@@ -263,7 +263,15 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         metrics=metrics,
         gauges=MachineGauges(data, client, local, disk, registries.embedded, registries.bucket),
         traces=tracing(settings.tracing, cache, now, stack),
-        subscriptions=await subscriptions(settings, cache, outbox, dialers.events, authors, stack),
+        subscriptions=await subscriptions(
+            settings,
+            cache,
+            outbox,
+            dialers.events,
+            authors,
+            shared_outbox(cluster, outbox, components),
+            stack,
+        ),
     )
     await adapters.inputs.recover()
     await adapters.evidence.recover()

@@ -8,6 +8,11 @@ from typing import ClassVar, Protocol
 
 from upwell.formats.cloud_events import CONTENT_TYPE, CloudEvent
 
+SETTLED_LETTERS = 16
+"""Of an id, enough to tell it from all others: 64 bits."""
+SETTLED_PERIOD = 12 * 3600
+"""Seconds. Number N of a period begins at N of them since the epoch."""
+
 
 class OutboxError(Exception):
     """The outbox cannot be read or written now."""
@@ -112,6 +117,46 @@ class DeliveryStats:
     """Reason why the earliest delivery that has failed waits."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnsettledEvent:
+    """An event that an outbox still has to do with: it waits, for a digest too, or is dead."""
+
+    number: int
+    subscription: str
+    """The Subscription's uid."""
+    envelope: Envelope
+    state: str
+    """`waiting`, `gathered` or `dead`."""
+    due: float
+    """Seconds since the epoch."""
+    attempts: int
+    reached: tuple[str, ...]
+    error: str
+    settled: float | None
+    """Seconds since the epoch at which it died; None: it has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTally:
+    """Deliveries of one Subscription that succeeded."""
+
+    subscription: str
+    delivered: int
+    last: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxContents:
+    """Contents of an outbox with which another one goes on in its place."""
+
+    events: Sequence[UnsettledEvent] = ()
+    tallies: Sequence[DeliveryTally] = ()
+    settled: Mapping[int, Collection[str]] = field(default_factory=dict)
+    """Beginnings (SETTLED_LETTERS) of the ids of events that were settled, by their period
+    (SETTLED_PERIOD): such an event is not new to any Subscription."""
+
+
 class Outbox(Protocol):
     """Keeps events for each Subscription (by its uid); every method raises OutboxError.
 
@@ -179,6 +224,19 @@ class Outbox(Protocol):
 
     def remove_old(self, settled_before: datetime, dead_before: datetime) -> None:
         """Remove what was settled, and what died, before these times."""
+        ...
+
+    @property
+    def changes(self) -> int:
+        """Number that is another one after each change of what is kept."""
+        ...
+
+    def contents(self, periods: Collection[int]) -> OutboxContents:
+        """Return what is kept; of what was settled, these periods."""
+        ...
+
+    def replace(self, contents: OutboxContents) -> None:
+        """Keep this, and nothing of what was kept before."""
         ...
 
 

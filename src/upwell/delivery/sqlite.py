@@ -16,15 +16,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.delivery.interface import (
+    SETTLED_LETTERS,
     DeadLetter,
     Delivery,
     DeliveryStats,
     Envelope,
     Fate,
+    OutboxContents,
     OutboxError,
 )
+from upwell.delivery.outbox_schema import set_up
 from upwell.delivery.sealed_events import EventResealer, SealedEvents
-from upwell.encryption.databases import FACTS_TABLE, DatabaseKeys, Resealer, truncate_log
+from upwell.delivery.sqlite_contents import period_of, read_contents, write_contents
+from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.sealing import DataKey, SealError
 from upwell.machine import clock
@@ -38,37 +42,12 @@ MOST_DEAD = 1000
 """Dead letters of one Subscription; of more, the oldest lose their content."""
 
 _DAMAGED = "it is damaged, or not what was put there, and was not sent"
-_SCHEMA = f"""
-{FACTS_TABLE};
-CREATE TABLE IF NOT EXISTS event (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    subscription TEXT NOT NULL,
-    id TEXT NOT NULL,
-    type TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    severity TEXT NOT NULL,
-    message TEXT NOT NULL,
-    body BLOB NOT NULL,
-    state TEXT NOT NULL,
-    due REAL NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    reached TEXT NOT NULL DEFAULT '[]',
-    error TEXT NOT NULL DEFAULT '',
-    settled REAL,
-    UNIQUE (subscription, id)
-);
-CREATE INDEX IF NOT EXISTS waiting ON event (subscription, subject, number)
-WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS by_state ON event (subscription, state, number);
-CREATE TABLE IF NOT EXISTS tally (
-    subscription TEXT PRIMARY KEY, delivered INTEGER NOT NULL, last REAL NOT NULL
-) WITHOUT ROWID;
-"""
 _ENVELOPE = "id, type, subject, severity, message, body"
 _ADD = f"""
-INSERT INTO event (subscription, {_ENVELOPE}, state, settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO event (subscription, {_ENVELOPE}, state, settled) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
+WHERE NOT EXISTS (SELECT 1 FROM settled_elsewhere WHERE id = substr(?2, 1, {SETTLED_LETTERS}))
 ON CONFLICT (subscription, id) DO NOTHING
-"""  # noqa: S608 - a constant list of columns
+"""  # noqa: S608 - constants
 _NEXT_DUE = f"""
 SELECT number, subscription, {_ENVELOPE}, due, attempts, reached FROM event WHERE number IN (
     SELECT min(number) FROM event WHERE subscription = ? AND state = 'waiting' GROUP BY subject
@@ -133,6 +112,7 @@ _FORGET = "DELETE FROM event WHERE subscription = ?"
 _FORGET_STATS = "DELETE FROM tally WHERE subscription = ?"
 _REMOVE_SETTLED = "DELETE FROM event WHERE settled < ? AND state != 'dead'"
 _REMOVE_DEAD = "DELETE FROM event WHERE settled < ? AND state = 'dead'"
+_REMOVE_PERIODS = "DELETE FROM settled_elsewhere WHERE period < ?"
 
 
 class SqliteOutbox:
@@ -158,7 +138,7 @@ class SqliteOutbox:
         self._most_pending = most_pending
         self._most_dead = most_dead
         try:
-            self._connection = open_database(path, _set_up)
+            self._connection = open_database(path, set_up)
         except DamagedDatabaseError as error:
             why = (
                 f"{error}: restore it with its -wal file from a copy, or remove them:"
@@ -307,6 +287,22 @@ class SqliteOutbox:
         with self._transaction() as connection:
             connection.execute(_REMOVE_SETTLED, (settled_before.timestamp(),))
             connection.execute(_REMOVE_DEAD, (dead_before.timestamp(),))
+            connection.execute(_REMOVE_PERIODS, (period_of(settled_before.timestamp()),))
+
+    @property
+    def changes(self) -> int:
+        """Number that is another one after each change of what is kept."""
+        return self._connection.total_changes
+
+    def contents(self, periods: Collection[int]) -> OutboxContents:
+        """Return what is kept; of what was settled, these periods."""
+        with self._guarded() as connection:
+            return read_contents(connection, self._events, periods)
+
+    def replace(self, contents: OutboxContents) -> None:
+        """Keep this, and nothing of what was kept before."""
+        with self._transaction() as connection:
+            write_contents(connection, self._events, contents)
 
     def encryption_left(self) -> int:
         """Return how many events a rotation has not passed yet."""
@@ -406,9 +402,3 @@ def _time(seconds: float) -> datetime:
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)

@@ -19,8 +19,10 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.sqlite import SqliteOutbox
+from upwell.machine.components import Components
 from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.notifications import Senders, Subscriptions
+from upwell.reconcilers.notifications.shared_outbox import SharedOutbox
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 
@@ -47,9 +49,11 @@ class NotifierSetup:
         self.store = MemoryStore(lambda: self.now)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Subscriptions]:
-        outbox = SqliteOutbox(self.folder / "deliveries.db")
-        senders = Senders(outbox, self.receivers, self.receivers)
+    async def running(self, replica: str = "") -> AsyncIterator[Subscriptions]:
+        """Run the server, or the replica of that name: one that leads."""
+        outbox = SqliteOutbox(self.folder / replica / "deliveries.db")
+        shared = self.shared(outbox) if replica else None
+        senders = Senders(outbox, self.receivers, self.receivers, shared)
         cache = ObjectCache(self.store)
         subscriptions = Subscriptions(
             cache, senders, SOURCE, lambda: self.now, Authority(self.authors)
@@ -72,6 +76,11 @@ class NotifierSetup:
                     task.cancel()
         finally:
             outbox.close()
+
+    def shared(self, outbox: SqliteOutbox) -> SharedOutbox:
+        """Return what a replica shares of its outbox."""
+        component = Components(lambda: self.now).add("outbox")
+        return SharedOutbox(self.store, outbox, "upwell", "upwell", lambda: self.now, component)
 
     async def subscribe(self, name: str = "ci", **spec: Any) -> Subscription:
         spec = {"webhook": {"url": "http://ci.test/"}, **spec}

@@ -14,6 +14,7 @@ from upwell.api.networking.gateway import GATEWAY_GROUP
 from upwell.api.schemas.crds import custom_kinds
 from upwell.api.schemas.webhooks import AUTHORITY_SECRET, CONFIGURATION
 from upwell.cli.install.installation import Feature
+from upwell.policy.notifications.shared_deliveries import part_names, secret_name
 
 if TYPE_CHECKING:
     from upwell.api.meta import Kind
@@ -97,6 +98,15 @@ _KEYS = (
     GrantedRule("", ("secrets",), ("create",)),
     GrantedRule("", ("secrets",), ("get", "update"), (KEYS_SECRET,)),
 )
+_OUTBOX = (
+    # Events on their way to Subscriptions, for the leader that comes next.
+    GrantedRule(
+        "",
+        ("secrets",),
+        ("get", "update"),
+        tuple(secret_name("upwell", part) for part in part_names()),
+    ),
+)
 _AUTHORITY = (
     # The authority of the certificates by which the cluster knows the webhook.
     GrantedRule("", ("secrets",), ("get", "update"), (AUTHORITY_SECRET,)),
@@ -124,8 +134,8 @@ def system_rules(features: Container[Feature]) -> dict[str, tuple[GrantedRule, .
 
 
 def leader_rules(*, admission: bool) -> tuple[GrantedRule, ...]:
-    """Return the rules in the server's own namespace: leader election, keys and certificates."""
-    return (*_LEADER, *_KEYS, *(_AUTHORITY if admission else ()))
+    """Return the rules in the server's own namespace: what replicas share, and certificates."""
+    return (*_LEADER, *_KEYS, *_OUTBOX, *(_AUTHORITY if admission else ()))
 
 
 def cluster_rules(*, admission: bool) -> tuple[GrantedRule, ...]:

@@ -16,6 +16,7 @@ from upwell.policy.notifications.cloud_events import addressed_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
 from upwell.policy.rollouts.starts.takeover import quiet_until
 from upwell.reconcilers.notifications.events import EVENT_KINDS
+from upwell.reconcilers.notifications.shared_outbox import TakenOver, at_once
 
 _INTERNAL = {"Job"}
 """Kinds whose events stay inside."""
@@ -34,12 +35,14 @@ class EventCollector:
         source: str,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
+        taken_over: TakenOver = at_once,
     ) -> None:
         self._cache = cache
         self._outbox = outbox
         self._source = source
         self._clock = clock
         self._wake = wake
+        self._taken_over = taken_over
         self._subscriptions: Sequence[Subscription] | None = None
         self._unlisted: set[ObjectKey] = set()
         """Objects that have changed since these were listed: a filter may be older than they."""
@@ -51,6 +54,7 @@ class EventCollector:
         """
         kind = resource_of_kind(key.kind)
         await self._cache.ready(kind)
+        await self._taken_over()
         resource = self._cache.get(kind, key.namespace, key.name)
         events = [] if resource is None else list(addressed_events(resource))
         if not events:

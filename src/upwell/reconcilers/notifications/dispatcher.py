@@ -15,6 +15,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.delivery.interface import Delivery, DeliveryError, Outbox, OutboxError
 from upwell.machine.backoff import Backoff
+from upwell.reconcilers.notifications.shared_outbox import TakenOver, at_once
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store, StoreError
 
@@ -51,12 +52,14 @@ class Dispatcher:
         targets: Targets,
         clock: Callable[[], datetime],
         on_try: Callable[[ObjectKey], None] = lambda _: None,
+        taken_over: TakenOver = at_once,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._targets = targets
         self._clock = clock
         self._on_try = on_try
+        self._taken_over = taken_over
         self._routes: dict[str, _Route] = {}
         self._wakened = asyncio.Event()
 
@@ -73,6 +76,8 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        await self._taken_over()
+        self._routes.clear()  # of an earlier term
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wakened.clear()

@@ -14,6 +14,7 @@ from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.notifications.digests import Digests
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
+from upwell.reconcilers.notifications.shared_outbox import TakenOver, at_once
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import NotFoundError, Store
 
@@ -31,6 +32,7 @@ class SubscriptionReconciler:
         digests: Digests,
         dispatcher: Dispatcher,
         clock: Callable[[], datetime],
+        taken_over: TakenOver = at_once,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -38,9 +40,11 @@ class SubscriptionReconciler:
         self._digests = digests
         self._dispatcher = dispatcher
         self._clock = clock
+        self._taken_over = taken_over
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the status of the Subscription that `key` names up to date."""
+        await self._taken_over()
         try:
             found = await self._store.get(Subscription, key.namespace, key.name)
         except NotFoundError:
@@ -59,6 +63,7 @@ class SubscriptionReconciler:
 
     async def remove_old(self) -> None:
         """Forget Subscriptions that are gone, and what was settled long ago."""
+        await self._taken_over()
         kept = self._outbox.subscriptions()  # before the list: none that is new is taken for gone
         alive = {one.uid for one in (await self._store.list(Subscription)).items}
         for uid in kept:

@@ -22,6 +22,7 @@ from upwell.reconcilers.notifications.reconciler import (
     SubscriptionReconciler,
     subscription_controller,
 )
+from upwell.reconcilers.notifications.shared_outbox import SharedOutbox, at_once
 from upwell.reconcilers.notifications.targets import Targets
 from upwell.store.interface import StoreError
 
@@ -39,6 +40,8 @@ class Senders:
     outbox: Outbox
     webhooks: WebhookSinks
     notices: NoticeSinks
+    shared: SharedOutbox | None = None
+    """The outbox as replicas share it; None: there are no others."""
 
 
 class Subscriptions:
@@ -57,15 +60,19 @@ class Subscriptions:
     ) -> None:
         store = cache.store
         self.outbox = senders.outbox
+        self.shared = senders.shared
+        taken_over = at_once if senders.shared is None else senders.shared.taken_over
         self.targets = Targets(store, senders.webhooks, senders.notices, authority)
         queue = WorkQueue[ObjectKey]()
         report = partial(queue.add_after, seconds=_REPORT_SECONDS)
-        self.dispatcher = Dispatcher(store, self.outbox, self.targets, clock, report)
+        self.dispatcher = Dispatcher(store, self.outbox, self.targets, clock, report, taken_over)
         digests = Digests(store, self.outbox, source, clock)
         self._reconciler = SubscriptionReconciler(
-            store, self.outbox, self.targets, digests, self.dispatcher, clock
+            store, self.outbox, self.targets, digests, self.dispatcher, clock, taken_over
         )
-        collector = EventCollector(cache, self.outbox, source, clock, self.dispatcher.wake)
+        collector = EventCollector(
+            cache, self.outbox, source, clock, self.dispatcher.wake, taken_over
+        )
         self.controllers = (
             event_collector_controller(collector, cache),
             subscription_controller(self._reconciler, self.dispatcher, cache, queue),
@@ -74,7 +81,8 @@ class Subscriptions:
     @property
     def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """Loops that run beside the controllers."""
-        return (self.dispatcher.run, self._remove_old)
+        keep = () if self.shared is None else (self.shared.keep,)
+        return (*keep, self.dispatcher.run, self._remove_old)
 
     async def _remove_old(self) -> None:
         while True:

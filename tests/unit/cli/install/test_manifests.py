@@ -21,6 +21,7 @@ from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, F
 from upwell.cli.install.manifests import manifests
 from upwell.controller.leader import INSTALLATION_LABELS
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
+from upwell.policy.notifications.shared_deliveries import part_names
 from upwell.reconcilers.notifications.events import EVENT_KINDS
 
 type Manifest = dict[str, Any]
@@ -104,12 +105,13 @@ def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
     assert verbs(roles, group, resource) == {"get", "list", "watch"}
 
 
-def test_the_authority_of_the_webhook_is_written_beside_the_server_alone() -> None:
+def test_what_replicas_share_is_written_beside_the_server_alone_and_by_name() -> None:
     (role,) = [one for one in only("Role", applied()) if name_of(one) == "upwell-leader"]
     secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in secrets] == [
         (["create"], None),
         (["get", "update"], ["upwell-keys"]),
+        (["get", "update"], [f"upwell-events-{part}" for part in part_names()]),
         (["get", "update"], ["upwell-admission"]),
     ]
     hooks = "mutatingwebhookconfigurations"

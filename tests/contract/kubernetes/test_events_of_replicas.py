@@ -1,0 +1,113 @@
+"""Test Subscriptions of replicas on one cluster: a leader that is killed takes no event with it."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
+from tests.support.faults.on_demand import on_demand
+from tests.support.installation.installation import until
+from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.server_replicas import ServerReplica
+
+from upwell.api.codec import decode_as
+from upwell.api.pipeline import Freeze
+from upwell.api.subscription import Subscription, SubscriptionStatus
+from upwell.store.kubernetes import KubernetesStore
+
+NAMESPACE = "told"
+SETTINGS = """\
+on = "kubernetes"
+[kubernetes]
+namespaces = ["told"]
+lease-namespace = "told"
+[outbound]
+allow = ["127.0.0.1:{port}"]
+"""
+DOWN = status(503, "Service Unavailable")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class ToldReplicas:
+    """Two servers with data folders of their own, a Subscription and its receiver."""
+
+    store: KubernetesStore
+    receiver: HttpReceiver
+    one: ServerReplica
+    two: ServerReplica
+
+    async def freeze(self, name: str) -> None:
+        """Let an event happen."""
+        spec = {"namespaces": [NAMESPACE], "reason": name}
+        await self.store.create(decode_as(Freeze, {"metadata": {"name": name}, "spec": spec}))
+
+    async def subscription(self) -> SubscriptionStatus:
+        return (await self.store.get(Subscription, NAMESPACE, "ci")).status
+
+    def told(self) -> list[str]:
+        """Return what the receiver took, in order: of what it refused, nothing."""
+        taken = [json.loads(one.body) for one in self.receiver.arrived]
+        return [one["data"]["message"].rpartition(": ")[2] for one in taken]
+
+
+@pytest.fixture
+async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[ToldReplicas]:
+    async with cluster.store(NAMESPACE) as store, receiving() as receiver:
+        (tmp_path / "upwell.toml").write_text(SETTINGS.format(port=receiver.port))
+        found = [ServerReplica(tmp_path / name, cluster.kubeconfig) for name in ("one", "two")]
+        spec = {
+            "webhook": {"url": receiver.url},
+            "filter": {"types": ["dev.upwell.freeze.begun"]},
+            "retries": {"longestSeconds": 1},
+        }
+        metadata = {"name": "ci", "namespace": NAMESPACE}
+        await store.create(decode_as(Subscription, {"metadata": metadata, "spec": spec}))
+        setup = ToldReplicas(store, receiver, *found)
+        try:
+            setup.one.launch()
+            await setup.one.until_it_leads()
+            setup.two.launch()
+            await until(setup.two.role, bool, 60)
+            yield setup
+        finally:
+            for one in found:
+                one.kill()
+            for freeze in (await store.list(Freeze)).items:
+                await store.delete(Freeze, "", freeze.name)
+            await store.delete(Subscription, NAMESPACE, "ci")
+
+
+@on_demand(
+    "tests/unit/reconcilers/notifications/test_shared_outbox.py"
+    "::test_a_leader_goes_on_where_one_that_was_killed_wrote_last"
+)
+async def test_a_killed_leader_takes_no_event_with_it(replicas: ToldReplicas) -> None:
+    await replicas.freeze("before")
+    await replicas.receiver.until(lambda _: replicas.told() == ["before"])
+    replicas.receiver.otherwise = DOWN
+    replicas.receiver.arrived.clear()
+    await replicas.freeze("lasting")
+    await replicas.freeze("deleted")
+
+    async def pending() -> int:
+        return (await replicas.subscription()).pending
+
+    await until(pending, lambda count: count == 2, 30)
+
+    replicas.one.kill()
+    await replicas.store.delete(Freeze, "", "deleted")
+    await replicas.two.until_it_leads()
+    replicas.receiver.arrived.clear()
+    replicas.receiver.otherwise = status(204, "No Content")
+    await replicas.freeze("after")
+
+    async def delivered() -> tuple[int, int]:
+        found = await replicas.subscription()
+        return found.delivered, found.pending
+
+    await until(delivered, lambda found: found == (4, 0), 60)
+    assert sorted(set(replicas.told())) == ["after", "deleted", "lasting"]
