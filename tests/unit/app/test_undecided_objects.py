@@ -24,12 +24,13 @@ class Strict:
 
     def __init__(self) -> None:
         self.mended = False
+        self.why = "not a digest: 'a'"
         self.seen: set[str] = set()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         self.seen.add(key.name)
         if key == NONSENSE and not self.mended:
-            raise ValueError("not a digest: 'a'")
+            raise ValueError(self.why)
         return Result()
 
 
@@ -50,6 +51,10 @@ async def test_one_that_fails_is_told_by_an_event_and_keeps_no_other_from_anythi
     async def succeeds() -> bool:
         return not cache.failing.all()
 
+    async def told_again() -> bool:
+        [event] = (await store.list(Event)).items
+        return strict.why in event.message and event.count == 2
+
     telling = tell_undecided(UnreadableObjects(), cache, lambda: NOW)
     tasks = [asyncio.create_task(one) for one in (cache.run(), controller.run(), telling)]
     try:
@@ -60,6 +65,9 @@ async def test_one_that_fails_is_told_by_an_event_and_keeps_no_other_from_anythi
         assert "not a digest: 'a'" in event.message
         strict.mended = True
         await until(succeeds)
+        strict.mended, strict.why = False, "not a platform: 'b'"
+        controller.queue.add(NONSENSE)
+        await until(told_again)
     finally:
         for task in tasks:
             task.cancel()

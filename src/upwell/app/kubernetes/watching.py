@@ -12,7 +12,7 @@ from upwell.api.core import Event
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.controller import ObjectCache
 from upwell.machine.components import Components
-from upwell.store.interface import AlreadyExistsError, StoreError
+from upwell.store.interface import AlreadyExistsError, Store, StoreError
 from upwell.store.unreadable import UnreadableObject, UnreadableObjects
 
 _LOOK_SECONDS = 1.0
@@ -51,22 +51,32 @@ async def watch_objects(
 async def tell_undecided(
     unreadable: UnreadableObjects, cache: ObjectCache, clock: Callable[[], datetime]
 ) -> None:
-    """Tell of each object by which nothing can be decided, once for each version, by an Event.
+    """Tell of each object by which nothing can be decided, once for each fault, by an Event.
 
-    It cannot be read, or a reconcile of it fails.
+    It cannot be read, or a reconcile of it fails. Each version of an object has one Event, which
+    has the last fault.
     """
-    told: set[str] = set()
+    told: dict[str, str] = {}
     while True:
         found = [*map(_unreadable, unreadable.all()), *_failing(cache)]
         present = {one.event_name: one for one in found}
-        told &= present.keys()
+        told = {name: message for name, message in told.items() if name in present}
         for name, one in present.items():
-            if name not in told:
+            if told.get(name) != one.message:
                 with suppress(StoreError):  # the log and the component have it too
-                    with suppress(AlreadyExistsError):
-                        await cache.store.create(one.event(name, clock()))
-                    told.add(name)
+                    await _tell(cache.store, one.event(name, clock()))
+                    told[name] = one.message
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _tell(store: Store, event: Event) -> None:
+    """Create an Event, or have the one of its name say it now; raises StoreError."""
+    try:
+        await store.create(event)
+    except AlreadyExistsError:
+        known = await store.get(Event, event.namespace, event.name)
+        latest = {"message": event.message, "last_timestamp": event.last_timestamp}
+        await store.update(known.model_copy(update={**latest, "count": known.count + 1}))
 
 
 @dataclass(frozen=True, slots=True)
