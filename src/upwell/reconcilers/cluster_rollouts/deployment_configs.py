@@ -15,6 +15,7 @@ from upwell.api.revisions import ReplicationController
 from upwell.cluster.errors import WriteRefusedError, is_of_admission
 from upwell.cluster.interface import ClusterInstances
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
+from upwell.controller.refusals import Refusals
 from upwell.policy.cluster_rollouts.deployment_configs import (
     images_of_template,
     new_controller,
@@ -73,8 +74,6 @@ _MACHINE_FINALIZER = "upwell.dev/rollout"
 """Finalizer of one that came from a machine, where instances have to be stopped first."""
 _REFUSALS = frozenset({AlreadyExistsError.reason, RejectedError.reason, "Forbidden"})
 """Reasons of errors that are told: "Forbidden" is an admission webhook's and a quota's, too."""
-_REFUSED_SECONDS = 60.0
-"""Time until what the cluster refused is tried again: rights and quotas change unseen."""
 
 
 class ClusterRevisions:
@@ -116,6 +115,7 @@ class ClusterDeploymentConfigs:
         self._clock = clock
         self._snapshots = SnapshotReader(ClusterRevisions(cluster.authority, clock).begin, clock)
         self._hooks = HookPods(cache.store, cluster.authority, clock)
+        self._refusals = Refusals()
         self._owned = cache.index(ReplicationController, _owner_uids)
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -125,6 +125,7 @@ class ClusterDeploymentConfigs:
         try:
             config = await self._store.get(DeploymentConfig, key.namespace, key.name)
         except NotFoundError:
+            self._refusals.forget(key)
             return Result()  # what it owns goes with it
         if config.is_deleting:
             await self._let_go(config)
@@ -172,7 +173,9 @@ class ClusterDeploymentConfigs:
         waits += [one for one in again if one is not None and one > now]
         seconds = [max((one - now).total_seconds(), 0) for one in waits]
         if refused is not None or (snapshot.obstacle is not None and snapshot.obstacle.error):
-            seconds.append(_REFUSED_SECONDS)
+            seconds.append(self._refusals.note(config.key))
+        else:
+            self._refusals.forget(config.key)
         return Result(min(seconds, default=None))
 
     async def _resize(

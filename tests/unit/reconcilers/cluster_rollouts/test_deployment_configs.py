@@ -386,6 +386,24 @@ async def test_a_webhook_that_is_away_is_told(setup: ConfigSetup) -> None:
     assert reason(await setup.roll()) == "NewReplicationControllerAvailable"
 
 
+async def test_what_is_refused_is_tried_again_soon_and_then_ever_later(setup: ConfigSetup) -> None:
+    await setup.store.create(config())
+    await setup.reconcile()
+    foreign = {"metadata": {"name": "web-1", "namespace": NAMESPACE}}
+    await setup.store.create(decode_as(ReplicationController, foreign))
+
+    waits = [(await setup.configs.reconcile(KEY)).requeue_after or 0 for _ in range(3)]
+
+    assert 5 <= waits[0] <= 10 <= waits[1] <= 20 <= waits[2] <= 40
+    await setup.store.delete(ReplicationController, NAMESPACE, "web-1")
+    assert reason(await setup.roll()) == "NewReplicationControllerAvailable"
+    await setup.change(config("app:2"))
+    await setup.reconcile()
+    foreign["metadata"]["name"] = "web-2"
+    await setup.store.create(decode_as(ReplicationController, foreign))
+    assert 5 <= ((await setup.configs.reconcile(KEY)).requeue_after or 0) <= 10
+
+
 @pytest.mark.parametrize("kind", ["Custom", "Rolling"])  # of any type, the command steers it
 async def test_custom_strategies_are_refused_with_what_to_do(setup: ConfigSetup, kind: str) -> None:
     custom = {"type": kind, "customParams": {"command": ["/deploy"]}}
