@@ -285,7 +285,9 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
         current = await _current(store, build)
         if current.status.phase.is_terminal:
             return current
-        status: BuildStatus = current.status.model_copy(update=dict(changes))
+        # A cluster creates a Build without a status, and shows the phase that was written.
+        whole = {"phase": current.status.phase, **changes}
+        status: BuildStatus = current.status.model_copy(update=whole)
         return current.with_status(status)
 
     return await update_with_retry(changed, store.update_status)

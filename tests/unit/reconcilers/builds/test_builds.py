@@ -15,9 +15,10 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.builds.build import Build, BuildPhase
+from upwell.api.builds.build import Build, BuildPhase, BuildStatus
 from upwell.api.builds.config import HOST_NETWORK_ANNOTATION
 from upwell.api.builds.inputs import BuildStrategy, DockerBuildStrategy
+from upwell.api.codec import encode
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
     BUILDER_KILLED,
@@ -793,6 +794,38 @@ async def test_an_output_that_does_not_exist_is_waited_for(machine: BuildMachine
     assert machine.builder.plans == []
     await machine.store.create(image_stream("app"))
     machine.clock.advance(10)
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+async def test_a_build_that_waits_has_a_phase_where_it_was_created_without_a_status(
+    machine: BuildMachine,
+) -> None:
+    """As a cluster creates it, whose clients show the phase that is written."""
+    await machine.store.delete(type(await machine.stream("app")), NAMESPACE, "app")
+    created = await machine.store.create(docker_build())
+    await machine.store.update_status(created.with_status(BuildStatus(reason="JustMade")))
+    async with machine.building():
+        build = await until_reason(machine, "app-1", "InvalidOutputReference")
+    assert encode(build)["status"]["phase"] == "New"
+
+
+async def test_a_pod_that_is_refused_is_waited_for_beyond_the_deadline(
+    machine: BuildMachine,
+) -> None:
+    """As OpenShift does, whose deadline counts from the Pod's start: the build stays New."""
+    await machine.store.create(docker_build(completion_deadline_seconds=20))
+    machine.builder.failure = BuildError("CannotCreateBuildPod", "exceeded quota", retryable=True)
+    for attempt in range(1, 5):
+        async with machine.building():
+            waits = await until_reason(machine, "app-1", "CannotCreateBuildPod")
+        assert (waits.status.phase, waits.status.attempts) == (BuildPhase.NEW, attempt)
+        assert (waits.status.message or "").startswith("Failed creating build pod. exceeded quota")
+        assert waits.status.retry_time is not None
+        wait = (waits.status.retry_time - machine.clock()).total_seconds()
+        await write(machine, "app-1", reason=None)
+        machine.clock.advance(wait)
+    machine.builder.failure = None
     async with machine.building():
         await until_phase(machine, "app-1", BuildPhase.COMPLETE)
 
