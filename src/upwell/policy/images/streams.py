@@ -1,6 +1,6 @@
 """Tags of an ImageStream: their history, and the pull specs that stand for them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
@@ -146,6 +146,12 @@ def record_image(
     change and by whom it was imported: they brought it in.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
+    return replace_tag(status, _recorded(old, event, changes))
+
+
+def _recorded(
+    old: NamedTagEventList, event: TagEvent, changes: dict[str, object]
+) -> NamedTagEventList:
     if old.latest is not None and _same_image(old.latest, event):
         kept = {
             "created": old.latest.created,
@@ -161,8 +167,7 @@ def record_image(
         change = change_brought(old, event)
         event = event.model_copy(update={"requested_by": brought, "imported": change})
         items = _bounded((event, *old.items))
-    entry = with_items(old, items).model_copy(update={"conditions": (), **changes})
-    return replace_tag(status, entry)
+    return with_items(old, items).model_copy(update={"conditions": (), **changes})
 
 
 def _bounded(items: tuple[TagEvent, ...]) -> tuple[TagEvent, ...]:
@@ -195,8 +200,14 @@ def _same_image(one: TagEvent, other: TagEvent) -> bool:
 
 def replace_tag(status: ImageStreamStatus, entry: NamedTagEventList) -> ImageStreamStatus:
     """Return `status` with this entry in place of the one of its tag."""
-    others = [other for other in status.tags if other.tag != entry.tag]
-    tags = tuple(sorted([*others, entry], key=lambda tag: tag.tag))
+    return _replace_tags(status, {entry.tag: entry})
+
+
+def _replace_tags(
+    status: ImageStreamStatus, entries: Mapping[str, NamedTagEventList]
+) -> ImageStreamStatus:
+    others = [other for other in status.tags if other.tag not in entries]
+    tags = tuple(sorted([*others, *entries.values()], key=lambda tag: tag.tag))
     return status.model_copy(update={"tags": tags})
 
 
@@ -204,14 +215,36 @@ def take_push(
     status: ImageStreamStatus, repository: str, tag: str, digest: Digest, now: datetime
 ) -> ImageStreamStatus:
     """Return `status` with a pushed image; `repository` carries the internal registry's host."""
-    old = status.tag(tag)
+    old = status.tag(tag) or NamedTagEventList(tag=tag)
+    return replace_tag(status, _pushed(old, repository, digest, now))
+
+
+def take_pushes(
+    status: ImageStreamStatus, repository: str, pushed: Iterable[tuple[str, Digest]], now: datetime
+) -> ImageStreamStatus:
+    """Return `status` with those of the pushed images that it does not know; see `take_push`.
+
+    A repository may have tens of thousands: none of them is searched for.
+    """
+    known = status.by_tag()
+    entries = {}
+    for tag, digest in pushed:
+        old = known.get(tag) or NamedTagEventList(tag=tag)
+        if old.pushed_digest != str(digest):
+            entries[tag] = _pushed(old, repository, digest, now)
+    return _replace_tags(status, entries) if entries else status
+
+
+def _pushed(
+    old: NamedTagEventList, repository: str, digest: Digest, now: datetime
+) -> NamedTagEventList:
     event = TagEvent(
         created=now,
         docker_image_reference=f"{repository}@{digest}",
         image=str(digest),
-        generation=old.latest.generation if old and old.latest else 1,
+        generation=old.latest.generation if old.latest else 1,
     )
-    return record_image(status, tag, event, changes={"pushed_digest": str(digest)})
+    return _recorded(old, event, {"pushed_digest": str(digest)})
 
 
 def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> ImageStreamStatus:

@@ -27,7 +27,7 @@ from upwell.policy.images.stream_plan import (
     fold_answers,
     plan_stream,
 )
-from upwell.policy.images.streams import take_push
+from upwell.policy.images.streams import take_pushes
 from upwell.policy.images.tracking import TrackingRefusal, follows_other_namespaces, sources_of
 from upwell.reconcilers.authority import (
     ASK_AGAIN_SECONDS,
@@ -241,11 +241,11 @@ class ImageStreams:
             if self._is_settled(stream) and not pushed and not answers.are_news(stream.status):
                 return stream, stream.status
             status = fold_answers(stream, answers, self._schedule, now)
-            status = self._take_pushes(stream, status, pushed, now)
+            repository = f"{self._internal.prefix}/{key.namespace}/{key.name}"
+            status = take_pushes(status, repository, pushed, now)
             sources = await self.tracking.sources(stream)
             refusal = await self._refusal(stream)
             status = take_sources(stream, status, sources, now, refusal)
-            repository = f"{self._internal.prefix}/{key.namespace}/{key.name}"
             return stream, status.model_copy(update={"docker_image_repository": repository})
 
         async def write(new: tuple[ImageStream, ImageStreamStatus]) -> ImageStream:
@@ -270,16 +270,6 @@ class ImageStreams:
             return None
         why = await self._authority.refusal(stream)
         return (MISSING_RIGHT, why) if why else None
-
-    def _take_pushes(
-        self, stream: ImageStream, status: ImageStreamStatus, pushed: PushedTags, now: datetime
-    ) -> ImageStreamStatus:
-        name = f"{self._internal.prefix}/{stream.namespace}/{stream.name}"
-        for tag, digest in pushed:
-            old = status.tag(tag)
-            if old is None or old.pushed_digest != str(digest):
-                status = take_push(status, name, tag, digest, now)
-        return status
 
 
 def image_stream_controller(streams: ImageStreams, cache: ObjectCache) -> Controller:

@@ -25,6 +25,7 @@ from upwell.policy.images.streams import (
     replace_tag,
     resolve_tag,
     take_push,
+    take_pushes,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -191,6 +192,26 @@ def test_a_push_is_an_image_of_the_internal_registry() -> None:
     first = take_push(ImageStreamStatus(), INSIDE, "11", Digest.parse(NEW), LATER).tag("11")
     assert first is not None
     assert first.items[0].generation == 1
+
+
+def test_many_pushes_are_taken_as_one_after_another_and_what_is_known_is_left() -> None:
+    before = status(event(OLD), pushed_digest=OLD)
+    pushed = [(tag, Digest.parse(digest)) for tag in ("9", "11", "10") for digest in (NEW,)]
+    expected = before
+    for tag, digest in pushed:
+        expected = take_push(expected, INSIDE, tag, digest, LATER)
+    taken = take_pushes(before, INSIDE, pushed, LATER)
+    assert taken == expected
+    assert [one.tag for one in taken.tags] == ["10", "11", "9"]
+    assert take_pushes(taken, INSIDE, pushed, LATER + timedelta(hours=1)) is taken
+
+
+def test_tens_of_thousands_of_pushes_are_taken_without_a_search_for_each() -> None:
+    """Take so many that a search for each would be beyond this test's time."""
+    pushed = [(f"v{number}", Digest.parse(NEW)) for number in range(12_000)]
+    taken = take_pushes(ImageStreamStatus(), INSIDE, pushed, LATER)
+    assert len(taken.tags) == len(pushed)
+    assert take_pushes(taken, INSIDE, pushed, LATER) is taken
 
 
 def test_what_is_imported_no_more_keeps_its_images_alone() -> None:
