@@ -34,7 +34,10 @@ CONFIG = b'{"os":"linux"}'
 
 
 def index_of(images: int) -> bytes:
-    """Return an index of so many images of three layers, each with a tag, in the form of 0.1."""
+    """Return an index of so many images of three layers, each with a tag, as one document.
+
+    The tags are those of signatures: an ImageStream has none of them, whose cost is its own.
+    """
     manifests, tags, blobs = {}, {}, {}
     for number in range(images):
         names = [f"sha256:{os.urandom(32).hex()}" for _ in range(5)]
@@ -48,7 +51,7 @@ def index_of(images: int) -> bytes:
             "needs": dict.fromkeys(names[1:], 12345678),
             "isIndex": False,
         }
-        tags[f"v{number}"] = [names[0], 1.7e9 + number]
+        tags[f"sha256-{names[0].removeprefix('sha256:')}.sig"] = [names[0], 1.7e9 + number]
         blobs.update({one: [os.urandom(16).hex(), 12345678, 1.7e9 + number] for one in names[1:]})
     document = {
         "version": 1,
