@@ -158,7 +158,7 @@ async def test_changes_are_told_although_the_service_dies(
     async with PodmanRuntime.open(settings) as runtime, told(runtime) as change:
         await runtime.start(workload.spec(workload.container("sleep", "60")))
         assert await change() == OWNER
-        process = runtime._api._service._process
+        process = runtime._api._connection.service._process
         assert process is not None
         process.kill()
         await process.wait()

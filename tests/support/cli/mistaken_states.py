@@ -29,7 +29,7 @@ from upwell.oci import Reference
 from upwell.outbound.dialing import unrestricted
 from upwell.policy.builds.failures import may_pass, retry_message, status_message, status_reason
 from upwell.policy.health.builds import build_degradation
-from upwell.workload.podman.api.client import failed_pull
+from upwell.workload.podman.api.pull_faults import failed_pull
 
 _NOW = RolloutSetup().clock()
 ASKED_AT = _NOW + timedelta(hours=2)

@@ -10,7 +10,8 @@ from typing import Any
 
 from upwell.machine.process import run_command
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError
 from upwell.workload.podman.containers.body import LABEL_UPWELL
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from upwell.machine.clock import Clock
 from upwell.machine.tasks import first_error, side_by_side
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import Action, ExecProbe, Pause, ProbeSpec
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.faults import InstanceFaults
 from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch

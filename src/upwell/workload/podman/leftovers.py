@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.workload.interface import Leftover, LeftoverKind
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_UPWELL
 from upwell.workload.podman.containers.facts import parse_time

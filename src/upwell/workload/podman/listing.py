@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import LogQuery, Owner
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,
     LABEL_KIND,

@@ -48,8 +48,9 @@ from upwell.workload.interface import (
     ServiceName,
     State,
 )
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
+from upwell.workload.podman.api.connection import PodmanNotFoundError
 from upwell.workload.podman.api.execution import attachment, conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.orphans import end_orphans

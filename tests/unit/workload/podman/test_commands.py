@@ -10,8 +10,9 @@ import pytest
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
+from upwell.workload.podman.api.connection import PodmanNotFoundError
 
 if TYPE_CHECKING:
     from upwell.workload.podman.api.service import PodmanService

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from upwell.outbound.policy import OutboundPolicy
 from upwell.settings.tables import PullVerification, WorkloadLimits
 from upwell.workload.errors import ImagePullError
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, State
-from upwell.workload.podman.api.client import PodmanApi, failed_pull
+from upwell.workload.podman.api.pull_faults import failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_NAMESPACE
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
@@ -32,6 +32,9 @@ from upwell.workload.podman.images.judged_pulls import JudgedPulls
 from upwell.workload.podman.images.pulled_images import PulledImages
 from upwell.workload.podman.images.pulls import Pulls, images_of
 from upwell.workload.podman.records import InstanceRecord
+
+if TYPE_CHECKING:
+    from upwell.workload.podman.api.client import PodmanApi
 
 OWNER = Owner("Deployment", "shop", "web")
 IMAGE = Reference.parse("registry.test/team/web:1").with_digest(Digest.of(b"web"))

@@ -9,7 +9,7 @@ import pytest
 
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
-from upwell.workload.podman.api.client import PodmanRefusedError
+from upwell.workload.podman.api.connection import PodmanRefusedError
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 
 CHECK = TcpProbe(80)

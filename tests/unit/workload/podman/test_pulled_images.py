@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from upwell.oci import Digest, Reference
-from upwell.workload.podman.api.client import PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.images import pulled_images
 from upwell.workload.podman.images.pulled_images import PulledImages

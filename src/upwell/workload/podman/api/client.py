@@ -1,20 +1,16 @@
-"""Podman's REST API (libpod 5) as far as we use it: bounded JSON answers, typed errors.
+"""Podman's REST API (libpod 5) as far as we use it.
 
-Every call states what it does to the containers; none of them retries, except that a service
-that is gone is started again before the first byte of a request is sent.
+Every call states what it does to the containers; none of them retries.
 """
 
 import asyncio
 import base64
 import contextlib
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 
@@ -22,17 +18,22 @@ from upwell.oci import Digest, Reference
 from upwell.outbound.registry_faults import without_answer
 from upwell.workload.errors import ImagePullError, RuntimeUnavailableError
 from upwell.workload.interface import LogQuery
-from upwell.workload.podman.api.hijack import hijack
-from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
+from upwell.workload.podman.api.connection import (
+    CHUNK,
+    PodmanConnection,
+    PodmanNotFoundError,
+    PodmanRefusedError,
+    PodmanRequest,
+    pieces,
+    read_whole,
+)
+from upwell.workload.podman.api.log_frames import FrameReader
+from upwell.workload.podman.api.pull_faults import failed_pull, fault_of_pull
 from upwell.workload.podman.api.service import PodmanService
 from upwell.workload.podman.api.slow_readers import read_little
 from upwell.workload.podman.api.stored_images import digest_names, formerly_named, is_own
 from upwell.workload.podman.volumes.mounts import unmount_below
 
-_PATH = "/v5.0.0/libpod"
-_BASE = f"http://podman{_PATH}"
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_MAX_ERROR_CHARACTERS = 2000
 _REQUEST_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 PULL_SECONDS = 3600.0
@@ -40,7 +41,6 @@ PULL_SECONDS = 3600.0
 PULL_SILENCE_SECONDS = 300.0
 """Longest time in which nothing comes of one."""
 _ARCHIVE_SECONDS = 120.0
-_REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _START_TIMEOUT = aiohttp.ClientTimeout(total=15 * 60.0)
 """Of a creation or start: the first of a large image changes the owners of all its files."""
 _SLOW_START_SECONDS = 10.0
@@ -50,68 +50,32 @@ _LIST_TIMEOUT = aiohttp.ClientTimeout(total=20.0)
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
 _MAX_OUTPUT_BYTES = 64 * 1024
-_CHUNK = 64 * 1024
 _LOG_PIECE = 4 * 1024
 """Of a log: each of its lines is a frame, and others have their turn between pieces."""
 _NO_IMAGE = "image not known"
 """Words of containers/storage."""
-_PLAIN_HTTP = "server gave HTTP response to HTTPS client"
-_UNANSWERED = ("dial tcp", "dial udp", "no such host", "i/o timeout", "TLS handshake timeout")
-"""Words of Go's net package for a connection that came to nothing."""
-_PASSING = re.compile(
-    r"status ?(?:code)?:? ?(?:429|5\d\d)\b|toomanyrequests|connection reset|EOF|no space left",
-    re.IGNORECASE,
-)
-"""Words of answers that say nothing of who may have an image: they pass by themselves."""
-_UNTRUSTED = ("x509: ", "tls: failed to verify certificate")
-
-
-class PodmanNotFoundError(Exception):
-    """Podman has no such container, image or network. Stays within the adapter."""
-
-
-class PodmanRefusedError(RuntimeUnavailableError):
-    """Podman answered that it cannot do what it was asked for: it runs, something else is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodmanRequest:
-    """One request: what is asked, and how long the answer may take."""
-
-    method: str
-    path: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT
-    ahead: int = _CHUNK
-    """Bytes of the answer that wait until they are read."""
 
 
 class PodmanApi:
-    """One connection pool to the service that runs."""
+    """Calls of the service that runs."""
 
     def __init__(self, service: PodmanService) -> None:
-        self._service = service
-        self._session: aiohttp.ClientSession | None = None
+        self._connection = PodmanConnection(service)
         self._starts: dict[str, float] = {}
         """Containers that are being started, with the time at which that began."""
-        self._start = 0
-        """Number of the start of the service that the connections belong to."""
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._connection.close()
 
     @property
     def service_starts(self) -> int:
         """Number of times that the service was started: what began with an earlier one is cut."""
-        return self._service.starts
+        return self._connection.service.starts
 
     async def answers(self) -> bool:
         """Return True if the service answers within a moment."""
-        return await self._service.answers(_ANSWER_SECONDS)
+        return await self._connection.service.answers(_ANSWER_SECONDS)
 
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""
@@ -123,7 +87,7 @@ class PodmanApi:
             # between fails the whole list, which says nothing about the others.
             with contextlib.suppress(PodmanNotFoundError):
                 try:
-                    return list(await self._json(call) or [])
+                    return list(await self._connection.json(call) or [])
                 except RuntimeUnavailableError as error:
                     if (why := self._slow_start()) and isinstance(error.__cause__, TimeoutError):
                         raise RuntimeUnavailableError(f"{error}: {why}") from error
@@ -132,12 +96,16 @@ class PodmanApi:
 
     async def inspect(self, container: str) -> dict[str, Any]:
         """Return all that is known of one container; raises PodmanNotFoundError."""
-        return dict(await self._json(PodmanRequest("GET", f"/containers/{container}/json")))
+        return dict(
+            await self._connection.json(PodmanRequest("GET", f"/containers/{container}/json"))
+        )
 
     async def create(self, body: Mapping[str, Any]) -> str:
         """Create a container from a SpecGenerator and return its ID; it does not run yet."""
         path = "/containers/create"
-        created = await self._json(PodmanRequest("POST", path, body=body, timeout=_START_TIMEOUT))
+        created = await self._connection.json(
+            PodmanRequest("POST", path, body=body, timeout=_START_TIMEOUT)
+        )
         return str(created["Id"])
 
     async def start(self, container: str) -> None:
@@ -145,7 +113,7 @@ class PodmanApi:
         path = f"/containers/{container}/start"
         self._starts[container] = asyncio.get_running_loop().time()
         try:
-            await self._json(PodmanRequest("POST", path, timeout=_START_TIMEOUT))
+            await self._connection.json(PodmanRequest("POST", path, timeout=_START_TIMEOUT))
         finally:
             self._starts.pop(container, None)
 
@@ -163,7 +131,7 @@ class PodmanApi:
         timeout = aiohttp.ClientTimeout(total=grace_seconds + _REQUEST_SECONDS)
         parameters = {"timeout": str(grace_seconds)}
         path = f"/containers/{container}/stop"
-        await self._json(PodmanRequest("POST", path, parameters, timeout=timeout))
+        await self._connection.json(PodmanRequest("POST", path, parameters, timeout=timeout))
 
     async def remove(self, container: str, *, volumes: bool = True, depend: bool = False) -> None:
         """Remove a container, whatever it does; with `volumes` its anonymous ones too.
@@ -175,7 +143,7 @@ class PodmanApi:
         parameters = {"force": "true", "v": with_them, "volumes": with_them, "timeout": "0"}
         if depend:
             parameters["depend"] = "true"
-        await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
+        await self._connection.json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
 
     async def image_exists(self, reference: Reference) -> bool:
         """Return True if the image is in the local storage."""
@@ -192,12 +160,14 @@ class PodmanApi:
         PodmanNotFoundError.
         """
         try:
-            await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
+            await self._connection.json(PodmanRequest("GET", f"/images/{reference}/exists"))
         except PodmanNotFoundError:
             if not is_own(reference):
                 raise
             filters = json.dumps({"digest": [str(reference.digest)]})
-            found = await self._json(PodmanRequest("GET", "/images/json", {"filters": filters}))
+            found = await self._connection.json(
+                PodmanRequest("GET", "/images/json", {"filters": filters})
+            )
             if not (image := formerly_named(found or [], reference)):
                 raise
             return image
@@ -214,11 +184,11 @@ class PodmanApi:
     async def _image(self, reference: Reference) -> dict[str, Any]:
         """Return what Podman knows of an image; raises PodmanNotFoundError."""
         name = await self.stored_name(reference) if is_own(reference) else str(reference)
-        return dict(await self._json(PodmanRequest("GET", f"/images/{name}/json")))
+        return dict(await self._connection.json(PodmanRequest("GET", f"/images/{name}/json")))
 
     async def images(self) -> Sequence[Mapping[str, Any]]:
         """List all images of the storage, but those that builds have left between their steps."""
-        return list(await self._json(PodmanRequest("GET", "/images/json")) or [])
+        return list(await self._connection.json(PodmanRequest("GET", "/images/json")) or [])
 
     async def remove_image(self, reference: Reference) -> None:
         """Take a name from an image, and with its last name the image.
@@ -227,7 +197,7 @@ class PodmanApi:
         PodmanNotFoundError, or PodmanRefusedError for one that a container has.
         """
         parameters = {"images": str(reference), "noprune": "true"}
-        answer = await self._json(PodmanRequest("DELETE", "/images/remove", parameters))
+        answer = await self._connection.json(PodmanRequest("DELETE", "/images/remove", parameters))
         if faults := "; ".join(map(str, answer.get("Errors") or ())):
             if _NO_IMAGE in faults:
                 raise PodmanNotFoundError(faults)
@@ -256,7 +226,7 @@ class PodmanApi:
 
     async def shifts_layers(self) -> bool:
         """Return True if images are shown under other ids, instead of copied for them."""
-        store = (await self._json(PodmanRequest("GET", "/info"))).get("store") or {}
+        store = (await self._connection.json(PodmanRequest("GET", "/info"))).get("store") or {}
         return (store.get("graphStatus") or {}).get("Supports shifting") == "true"
 
     async def create_volume(self, name: str, folder: Path, labels: Mapping[str, str]) -> None:
@@ -268,7 +238,7 @@ class PodmanApi:
             "Label": dict(labels),
             "IgnoreIfExists": True,
         }
-        await self._json(PodmanRequest("POST", "/volumes/create", body=body))
+        await self._connection.json(PodmanRequest("POST", "/volumes/create", body=body))
 
     async def prepare_once(self, body: Mapping[str, Any]) -> None:
         """Make a container with its volumes, and remove it; its program never runs."""
@@ -276,7 +246,7 @@ class PodmanApi:
             await self.remove(body["name"], volumes=False)  # of a call that was cut short
         container = await self.create(body)
         try:
-            await self._json(PodmanRequest("POST", f"/containers/{container}/init"))
+            await self._connection.json(PodmanRequest("POST", f"/containers/{container}/init"))
         finally:
             await asyncio.shield(self.remove(container, volumes=False))
 
@@ -287,18 +257,20 @@ class PodmanApi:
         Raises RuntimeUnavailableError if it is used, or shows a folder all the same.
         """
         with contextlib.suppress(PodmanNotFoundError):
-            found = await self._json(PodmanRequest("GET", f"/volumes/{name}/json"))
+            found = await self._connection.json(PodmanRequest("GET", f"/volumes/{name}/json"))
             if not found.get("MountCount"):
                 try:
                     await asyncio.to_thread(unmount_below, Path(found["Mountpoint"]))
                 except OSError as error:
                     raise RuntimeUnavailableError(f"volume {name} not removed: {error}") from error
-            await self._json(PodmanRequest("DELETE", f"/volumes/{name}"))
+            await self._connection.json(PodmanRequest("DELETE", f"/volumes/{name}"))
 
     async def volumes(self, label: str) -> list[str]:
         """Return the names of the volumes that carry a label (`key=value`)."""
         filters = json.dumps({"label": [label]})
-        found = await self._json(PodmanRequest("GET", "/volumes/json", {"filters": filters}))
+        found = await self._connection.json(
+            PodmanRequest("GET", "/volumes/json", {"filters": filters})
+        )
         return [str(one["Name"]) for one in found or []]
 
     async def pull(
@@ -320,8 +292,8 @@ class PodmanApi:
         timeout = aiohttp.ClientTimeout(total=PULL_SECONDS, sock_read=PULL_SILENCE_SECONDS)
         call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
         try:
-            async with self._open(call) as response:
-                fault = _pull_fault(await _read(response))
+            async with self._connection.open(call) as response:
+                fault = fault_of_pull(await read_whole(response))
         except (RuntimeUnavailableError, PodmanNotFoundError) as error:
             raise ImagePullError(
                 f"cannot pull {reference}: {without_answer(str(error))}"
@@ -332,46 +304,50 @@ class PodmanApi:
     async def network_exists(self, name: str) -> bool:
         """Return True if Podman has a network of that name."""
         try:
-            await self._json(PodmanRequest("GET", f"/networks/{name}/exists"))
+            await self._connection.json(PodmanRequest("GET", f"/networks/{name}/exists"))
         except PodmanNotFoundError:
             return False
         return True
 
     async def create_network(self, body: Mapping[str, Any]) -> None:
         """Create a network; raises RuntimeUnavailableError, also when its subnet is taken."""
-        await self._json(PodmanRequest("POST", "/networks/create", body=body))
+        await self._connection.json(PodmanRequest("POST", "/networks/create", body=body))
 
     async def network(self, name: str) -> tuple[str, str]:
         """Return the interface and the first subnet of a network; raises PodmanNotFoundError."""
-        document = await self._json(PodmanRequest("GET", f"/networks/{name}/json"))
+        document = await self._connection.json(PodmanRequest("GET", f"/networks/{name}/json"))
         return str(document["network_interface"]), str(document["subnets"][0]["subnet"])
 
     async def networks(self, label: str) -> list[dict[str, Any]]:
         """List the networks that carry `label`."""
         parameters = {"filters": json.dumps({"label": [label]})}
-        return list(await self._json(PodmanRequest("GET", "/networks/json", parameters)) or [])
+        return list(
+            await self._connection.json(PodmanRequest("GET", "/networks/json", parameters)) or []
+        )
 
     async def unused_volumes(self) -> list[dict[str, Any]]:
         """List the volumes that no container has."""
         parameters = {"filters": json.dumps({"dangling": ["true"]})}
-        return list(await self._json(PodmanRequest("GET", "/volumes/json", parameters)) or [])
+        return list(
+            await self._connection.json(PodmanRequest("GET", "/volumes/json", parameters)) or []
+        )
 
     async def remove_network(self, name: str) -> None:
         """Remove the network, if it exists."""
         with contextlib.suppress(PodmanNotFoundError):
-            await self._json(PodmanRequest("DELETE", f"/networks/{name}"))
+            await self._connection.json(PodmanRequest("DELETE", f"/networks/{name}"))
 
     async def run_session(self, session: str) -> tuple[int, bytes]:
         """Run a session's command; returns its exit code and the start of its output."""
         start = PodmanRequest("POST", f"{session}/start", body={"Detach": False, "Tty": False})
-        async with self._open(start) as response:
+        async with self._connection.open(start) as response:
             # To its end: a command that has written something has not ended yet.
             output = b"".join([piece async for piece in _first_pieces(response)])
         return await self.exit_code(session), output
 
     async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
         """Make a session for a command; return its path. Raises PodmanNotFoundError."""
-        created = await self._json(
+        created = await self._connection.json(
             PodmanRequest("POST", f"/containers/{container}/exec", body=body)
         )
         return f"/exec/{created['Id']}"
@@ -380,22 +356,19 @@ class PodmanApi:
         self, session: str, body: Mapping[str, Any]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Start a session's command on a connection that becomes its input and output."""
-        await self._service.ensure()
-        return await hijack(self._service.socket, f"{_PATH}{session}/start", body)
+        return await self._connection.hijack(f"{session}/start", body)
 
     async def attach(
         self, container: str, *, stdin: bool
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Make a connection the input and output of a container's own process, from now on."""
-        await self._service.ensure()
         query = f"stream=true&stdout=true&stderr=true&stdin={str(stdin).lower()}"
-        path = f"{_PATH}/containers/{container}/attach?{query}"
-        return await hijack(self._service.socket, path, None)
+        return await self._connection.hijack(f"/containers/{container}/attach?{query}", None)
 
     async def resize(self, session: str, columns: int, rows: int) -> None:
         """Give a session's terminal another size."""
         parameters = {"w": str(columns), "h": str(rows)}
-        await self._json(PodmanRequest("POST", f"{session}/resize", parameters))
+        await self._connection.json(PodmanRequest("POST", f"{session}/resize", parameters))
 
     async def exit_code(self, session: str) -> int:
         """Return the exit code of a session's command, which has ended."""
@@ -421,11 +394,11 @@ class PodmanApi:
             parameters["since"] = wanted.since.isoformat()
         path = f"/containers/{container}/logs"
         frames = FrameReader()
-        async with self._open(
+        async with self._connection.open(
             PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT, ahead=_LOG_PIECE)
         ) as response:
             read_little(response.connection and response.connection.transport, _LOG_PIECE)
-            async with aclosing(_pieces(response, _LOG_PIECE)) as chunks:
+            async with aclosing(pieces(response, _LOG_PIECE)) as chunks:
                 async for chunk in chunks:
                     if payloads := frames.feed(chunk):  # a line each
                         yield b"".join(payloads)
@@ -437,7 +410,10 @@ class PodmanApi:
         call = PodmanRequest(
             "GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout
         )
-        async with self._open(call) as response, aclosing(_pieces(response, _CHUNK)) as chunks:
+        async with (
+            self._connection.open(call) as response,
+            aclosing(pieces(response, CHUNK)) as chunks,
+        ):
             async for chunk in chunks:
                 yield chunk
 
@@ -445,7 +421,7 @@ class PodmanApi:
         """Yield once the stream is open, and whenever a container starts, ends or is removed."""
         wanted = {"label": [label], "event": ["start", "died", "remove"]}
         parameters = {"stream": "true", "filters": json.dumps(wanted)}
-        async with self._open(
+        async with self._connection.open(
             PodmanRequest("GET", "/events", parameters, timeout=_NO_LIMIT)
         ) as response:
             yield
@@ -454,7 +430,9 @@ class PodmanApi:
 
     async def session_state(self, session: str) -> Mapping[str, Any]:
         """Return a session as Podman describes it. Raises PodmanNotFoundError."""
-        found: Mapping[str, Any] = await self._json(PodmanRequest("GET", f"{session}/json"))
+        found: Mapping[str, Any] = await self._connection.json(
+            PodmanRequest("GET", f"{session}/json")
+        )
         return found
 
     async def remove_session(self, session: str, *, by_force: bool = False) -> None:
@@ -463,130 +441,14 @@ class PodmanApi:
         Raises PodmanNotFoundError, or PodmanRefusedError for one that runs.
         """
         body = {"Force": by_force}
-        await self._json(PodmanRequest("POST", f"{session}/remove", body=body))
-
-    async def _json(self, call: PodmanRequest) -> Any:
-        async with self._open(call) as response:
-            raw = await _read(response)
-        try:
-            return json.loads(raw) if raw else None
-        except ValueError as error:
-            raise RuntimeUnavailableError(f"podman answered no JSON to {call.path}") from error
-
-    async def _connected(self) -> aiohttp.ClientSession:
-        """Return the session of the service that runs; connections to an earlier one are closed."""
-        if self._session is None or self._start != self._service.starts:
-            old, self._start = self._session, self._service.starts
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(path=str(self._service.socket), limit=0),
-            )
-            if old is not None:
-                await old.close()
-            return self._session
-        return self._session
-
-    @asynccontextmanager
-    async def _open(self, call: PodmanRequest) -> AsyncIterator[aiohttp.ClientResponse]:
-        await self._service.ensure()
-        request = (await self._connected()).request(
-            call.method,
-            _BASE + call.path,
-            params=call.parameters,
-            json=call.body,
-            headers=call.headers,
-            timeout=call.timeout,
-            read_bufsize=call.ahead,
-        )
-        try:
-            async with request as response:
-                if response.status >= HTTPStatus.BAD_REQUEST:
-                    await _raise(response)
-                yield response
-        except (aiohttp.ClientError, OSError, BadFrameError) as error:  # a TimeoutError is one too
-            # A socket refuses without a pause: who tries again and again would hold the event
-            # loop, and with it whoever starts the service anew.
-            await asyncio.sleep(0)
-            why = str(error) or "no answer in time"
-            raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
-
-
-async def _pieces(response: aiohttp.ClientResponse, size: int) -> AsyncGenerator[bytes]:
-    """Yield the body; raises ClientError where the connection ended, whoever read at that time."""
-    try:
-        async for piece in response.content.iter_chunked(size):
-            yield piece
-    except RuntimeError as error:  # aiohttp's, of one that ended while nobody read from it
-        raise aiohttp.ClientConnectionError(str(error)) from error
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in _pieces(response, _CHUNK):
-        content += chunk
-        if len(content) > _MAX_ANSWER_BYTES:
-            raise RuntimeUnavailableError(f"podman answered over {_MAX_ANSWER_BYTES} bytes")
-    return bytes(content)
+        await self._connection.json(PodmanRequest("POST", f"{session}/remove", body=body))
 
 
 async def _first_pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yield the start of framed output, and read on to its end."""
     frames, size = FrameReader(), 0
-    async for chunk in response.content.iter_chunked(_CHUNK):
+    async for chunk in response.content.iter_chunked(CHUNK):
         for payload in frames.feed(chunk):
             if size < _MAX_OUTPUT_BYTES:
                 yield payload[: _MAX_OUTPUT_BYTES - size]
             size += len(payload)
-
-
-async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
-    raw = (await _read(response)).decode(errors="replace")
-    message, cause = raw, ""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        document = json.loads(raw)
-        message, cause = str(document["message"]), str(document["cause"])
-    message = message.strip()[:_MAX_ERROR_CHARACTERS] or f"HTTP {response.status}"
-    if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
-        raise PodmanNotFoundError(message)
-    raise PodmanRefusedError(f"podman: {message}")
-
-
-def failed_pull(
-    reference: Reference, said: str, *, unanswered: bool | None = None
-) -> ImagePullError:
-    """Return the error of a pull, of what Podman has said, without what a registry answered.
-
-    Unless it is known otherwise, these words tell whether any registry was reached.
-    """
-    fault = without_answer(said)[:_MAX_ERROR_CHARACTERS]
-    if unanswered is None:
-        unanswered = any(words in fault for words in _UNANSWERED)
-    return ImagePullError(
-        f"cannot pull {reference}: {fault}{_hint(reference, fault)}",
-        unanswered=unanswered,
-        refused=not unanswered and _PASSING.search(fault) is None,
-    )
-
-
-def _hint(reference: Reference, fault: str) -> str:
-    """Return the setting to make for a registry that speaks no TLS that is trusted."""
-    if _PLAIN_HTTP in fault:
-        return (
-            f"; {reference.registry} speaks plain HTTP: allow that by importPolicy.insecure of"
-            " the ImageStream tag that imports the image, or by `insecure` in a [[registry]] of"
-            " the configuration file"
-        )
-    if any(words in fault for words in _UNTRUSTED):
-        return (
-            f"; the certificate of {reference.registry} is not trusted: set `ca-file` in a"
-            " [[registry]] of the configuration file"
-        )
-    return ""
-
-
-def _pull_fault(stream: bytes) -> str:
-    """Return the error in the progress stream: the status was sent before the pull began."""
-    for line in reversed(stream.splitlines()):
-        with contextlib.suppress(ValueError, AttributeError):
-            if fault := json.loads(line).get("error"):
-                return str(fault)
-    return ""

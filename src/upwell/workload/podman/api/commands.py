@@ -22,7 +22,8 @@ from upwell.machine.backoff import Backoff
 from upwell.machine.clock import until_tick
 from upwell.machine.processes import is_process_of, sessions, signal_process
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.shared_calls import SharedCall
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any, override
 
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import InstanceCommand, Output
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError
 from upwell.workload.podman.api.log_frames import STDERR, BadFrameError, FrameReader
 
 _CHUNK = 32 * 1024

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upwell.workload.interface import ContainerSpec, InstanceSpec
-from upwell.workload.podman.api.client import PodmanApi, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.api.stored_images import is_own
 from upwell.workload.podman.containers.body import ContainerContext, create_body

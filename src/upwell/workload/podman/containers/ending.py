@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import LogQuery
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.facts import ContainerFacts

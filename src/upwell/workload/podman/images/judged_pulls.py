@@ -18,15 +18,12 @@ from upwell.machine.process import ChildCommand, Launcher, ProcessResult
 from upwell.machine.tasks import side_by_side
 from upwell.oci import Reference
 from upwell.outbound.child_network import ChildNetwork, child_network
-from upwell.outbound.image_registries import (
-    ImageRegistries,
-    RegistryLookupError,
-    is_behind_proxy,
-)
+from upwell.outbound.image_registries import ImageRegistries, RegistryLookupError, is_behind_proxy
 from upwell.outbound.registry_network import RegistryNetwork
 from upwell.outbound.socks import SocksServer
 from upwell.workload.errors import ImagePullError
-from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS, failed_pull
+from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS
+from upwell.workload.podman.api.pull_faults import failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.images.pulls import ImageApi
 

@@ -18,7 +18,7 @@ from upwell.machine.clock import Clock
 from upwell.machine.private_file import write_private
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.workload.interface import InstanceImage
-from upwell.workload.podman.api.client import PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.api.stored_images import digests_of, has_containers, names_of
 
