@@ -123,13 +123,22 @@ class ClusterImport:
         except KindNotServedError:
             self.outcome.left_out[f"{resource.KIND}: the cluster has no such kind"] += 1
         except AlreadyExistsError:
-            self.outcome.refused.append(f"{resource.key} was made by somebody else meanwhile")
+            await self._take_what_is_there(resource)
         except StoreError as error:
             if error.retryable:
                 raise
             self.outcome.refused.append(str(error))
         else:
             self.outcome.written += 1
+
+    async def _take_what_is_there(self, resource: Resource) -> None:
+        """Keep what has come meanwhile, as a cluster makes a ServiceAccount in a new namespace."""
+        if may_exist(resource):
+            found = await self._store.get(type(resource), resource.namespace, resource.name)
+            self._uids[resource.uid] = found.uid
+            self.outcome.there += 1
+        else:
+            self.outcome.refused.append(f"{resource.key} was made by somebody else meanwhile")
 
     async def _finish(self, resource: Resource, wanted: Resource, made: Resource) -> None:
         """Write the status, and then what says that all of it is there.

@@ -141,6 +141,15 @@ def _component(component: ClusterOperator) -> Iterator[Statement]:
             yield Statement(Topic.RUNNING, "it worked again", depth=1, at=fault.until)
 
 
+def _unfinished(workload: Workload) -> str:
+    """Say what serves where the newest revision is not complete, and no other is recorded."""
+    ready, newest = workload.status.ready_replicas, next(iter(workload.status.revisions), None)
+    if not ready or newest is None:
+        return "no revision serves yet"
+    wanted = desired_replicas(workload)
+    return f"{ready} of {wanted} replicas ready, of revision {newest.revision} or one before it"
+
+
 def _ran_before(
     workload: Workload, revision: RevisionRecord, container: str
 ) -> Iterator[Statement]:
@@ -162,7 +171,7 @@ class _Explainer:
         revision = serving(workload)
         place = self._snapshot.lineage.placement(workload)
         if revision is None:
-            yield Statement(Topic.RUNNING, "no revision serves yet")
+            yield Statement(Topic.RUNNING, _unfinished(workload))
         else:
             cause = f", rolled out for {revision.cause}" if revision.cause else ""
             ready = workload.status.ready_replicas or not desired_replicas(workload)

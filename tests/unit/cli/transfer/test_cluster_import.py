@@ -11,7 +11,7 @@ import pytest
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace, Secret
+from upwell.api.core import Namespace, Secret, ServiceAccount
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.cli.core.errors import CommandError
 from upwell.cli.transfer.archive import write_archive
@@ -159,3 +159,24 @@ async def test_a_namespace_that_is_there_is_kept() -> None:
     outcome = await importing(store, moved)
     assert (outcome.written, outcome.there) == (1, 1)
     assert (await store.get(Namespace, "", "shop")).labels["kept"] == "yes"
+
+
+class ClusterLikeStore(MemoryStore):
+    """Makes the ServiceAccount `default` of each new namespace, as a cluster's controller does."""
+
+    @override
+    async def create[R: Resource](self, resource: R) -> R:
+        made = await super().create(resource)
+        if isinstance(resource, Namespace):
+            own = ObjectMeta(name="default", namespace=resource.name)
+            await super().create(ServiceAccount(metadata=own))
+        return made
+
+
+async def test_an_account_that_the_cluster_makes_meanwhile_is_kept() -> None:
+    moved: list[Resource] = [
+        Namespace(metadata=ObjectMeta(name="shop", uid="old")),
+        ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop", uid="account")),
+    ]
+    outcome = await importing(ClusterLikeStore(now), moved)
+    assert (outcome.written, outcome.there, outcome.refused) == (1, 1, [])

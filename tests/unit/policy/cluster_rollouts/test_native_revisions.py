@@ -98,6 +98,10 @@ async def test_a_rollout_under_way_and_one_that_failed_are_told() -> None:
     begun = with_status_of(one, observedGeneration=1, replicas=1, updatedReplicas=0)
     assert rollout_of(as_rolled_out(begun)).text == "revision 7: 0 of 1 updated, 0 ready"
 
+    replaced = with_status_of(begun, readyReplicas=1, observedGeneration=1, replicas=1)
+    told = [str(statement) for statement in explain(await snapshot(replaced), replaced)]
+    assert "1 of 1 replicas ready, of revision 7 or one before it" in told[0]
+
     failed = as_rolled_out(with_status_of(one, **stuck(one)))  # type: ignore[arg-type]
     progress = rollout_of(failed)
     assert progress.state is RolloutState.FAILED
