@@ -47,6 +47,13 @@ class ClusterWorkloads(Protocol):
         """
         ...
 
+    async def delete_pod(self, pod: ObjectKey, image: str) -> None:
+        """Delete a Pod if a container of it still has this image; nothing happens to another.
+
+        Raises AccessDeniedError, WriteRefusedError.
+        """
+        ...
+
     async def tell(self, event: WorkloadEvent) -> None:
         """Show an Event at a workload. The same twice is one Event."""
         ...

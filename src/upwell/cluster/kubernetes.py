@@ -11,6 +11,7 @@ from upwell.api.codec import InvalidObjectError, decode_as
 from upwell.api.core import Event
 from upwell.api.meta import Kind, ObjectKey, Resource, format_time
 from upwell.api.patches.content_types import APPLY, MERGE_PATCH
+from upwell.api.pod import Pod
 from upwell.cluster.errors import (
     AccessDeniedError,
     ClusterError,
@@ -60,6 +61,18 @@ class KubernetesWorkloads:
             return decode_as(type(workload), answer)
         except InvalidObjectError as error:
             raise ClusterError(f"the cluster answered no {kind}: {error}") from error
+
+    async def delete_pod(self, pod: ObjectKey, image: str) -> None:
+        """Delete the Pod that has been looked at, and none that has come in its place."""
+        about = ApiRequest("GET", Pod.KIND, pod)
+        try:
+            found = await self._send(about)
+            if image not in _images_of_pod(found):
+                return
+            options = {"preconditions": {"uid": found["metadata"]["uid"]}}
+            await self._send(replace(about, method="DELETE", body=options))
+        except WorkloadChangedError:
+            return
 
     async def tell(self, event: WorkloadEvent) -> None:
         """Create the Event, or note on it that it was seen again."""
@@ -111,6 +124,12 @@ class KubernetesWorkloads:
             raise
         except StoreError as error:
             raise cluster_error(error) from error
+
+
+def _images_of_pod(pod: Mapping[str, Any]) -> set[str]:
+    spec = pod.get("spec") or {}
+    parts = (spec.get("initContainers"), spec.get("containers"))
+    return {str(one.get("image")) for part in parts for one in part or ()}
 
 
 def _applied(write: ImageWrite, kind: Kind) -> dict[str, Any]:

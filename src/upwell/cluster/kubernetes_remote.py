@@ -67,6 +67,10 @@ class _BoundedWorkloads:
         """Apply images and annotations."""
         return await self.bounds.within(self.inner.set_images(write))
 
+    async def delete_pod(self, pod: ObjectKey, image: str) -> None:
+        """Delete a Pod if a container of it still has this image."""
+        await self.bounds.within(self.inner.delete_pod(pod, image))
+
     async def tell(self, event: WorkloadEvent) -> None:
         """Create the Event, or note on it that it was seen again."""
         await self.bounds.within(self.inner.tell(event))

@@ -24,6 +24,7 @@ from tests.support.cluster.workloads import (
     workload,
 )
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.codec import decode_as
@@ -96,8 +97,8 @@ class MemorySite:
 
     def __init__(self) -> None:
         self._store = MemoryStore(now)
-        self._memory = MemoryWorkloads(self._store)
         self._pods = MemoryClusterPods()
+        self._memory = MemoryWorkloads(self._store, pods=self._pods)
         self._instances = MemoryInstances()
         self.namespace = NAMESPACE
         self.instances: ClusterInstances = self._instances
@@ -318,6 +319,21 @@ async def test_the_same_event_twice_is_one(site: ClusterUnderTest) -> None:
     await site.workloads.tell(WorkloadEvent(read, "Test", "said once"))
 
     assert await site.events() == ["said once"]
+
+
+async def test_a_pod_is_deleted_while_it_has_the_image(site: ClusterUnderTest) -> None:
+    stored = await site.apply(Deployment)  # its namespace is complete then
+    await site.put_pod("old", "bad")
+    named = ObjectKey("Pod", stored.namespace, "old")
+
+    async def names() -> set[str]:
+        return {one.name for one in (await site.pods.list())[0]}
+
+    await site.workloads.delete_pod(named, image("good"))
+    assert "old" in await names()
+    await site.workloads.delete_pod(named, image("bad"))
+    await site.workloads.delete_pod(named, image("bad"))
+    await eventually(names, lambda found: "old" not in found)
 
 
 async def test_warnings_about_an_object_are_read_by_its_uid(site: ClusterUnderTest) -> None:

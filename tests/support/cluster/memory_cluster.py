@@ -57,6 +57,8 @@ class MemoryWorkloads:
     """Raised by the next Events."""
     admission: str = ""
     """Image that admission puts in the place of each that is set."""
+    pods: "MemoryClusterPods | None" = None
+    """Pods that may be deleted."""
 
     async def set_images(self, write: ImageWrite) -> Resource:
         self.writes += 1
@@ -93,6 +95,16 @@ class MemoryWorkloads:
             return await self.store.update(changed)
         except ConflictError as error:
             raise WorkloadChangedError(str(error)) from error
+
+    async def delete_pod(self, pod: ObjectKey, image: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        found = (await self.pods.list())[0] if self.pods is not None else ()
+        for one in found:
+            if (one.namespace, one.name) != (pod.namespace, pod.name):
+                continue
+            if self.pods is not None and image in {part.image for part in one.containers}:
+                await self.pods.put(one, gone=True)
 
     async def tell(self, event: WorkloadEvent) -> None:
         if self.mute is not None:

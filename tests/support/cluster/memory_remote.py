@@ -13,7 +13,7 @@ from tests.support.cluster.memory_cluster import (
 )
 
 from upwell.api.clusters.cluster import Cluster
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import ClusterError, ClusterUnavailableError, NoClusterAccessError
 from upwell.cluster.interface import (
     AccessAttributes,
@@ -92,6 +92,9 @@ class _AwayWorkloads:
 
     async def set_images(self, write: ImageWrite) -> Resource:
         return await self._checked(self._cluster.memory.set_images(write))
+
+    async def delete_pod(self, pod: ObjectKey, image: str) -> None:
+        await self._checked(self._cluster.memory.delete_pod(pod, image))
 
     async def tell(self, event: WorkloadEvent) -> None:
         await self._checked(self._cluster.memory.tell(event))

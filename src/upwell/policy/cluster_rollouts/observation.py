@@ -104,7 +104,7 @@ def stays_up(workload: NativeWorkload, pods: Iterable[PodRecord]) -> RolloutObse
             ready, wanted = workload.status.number_ready, workload.status.desired_number_scheduled
         case _:
             ready, wanted = workload.status.ready_replicas, workload.spec.replicas
-    if ready >= wanted and _is_seen(workload):
+    if ready >= wanted and sees_newest(workload):
         return RolloutObservation(RolloutState.COMPLETE)
     text = f"{ready} of {wanted} ready{_detail(workload, containers)}"
     return RolloutObservation(RolloutState.PROGRESSING, "", text)
@@ -130,16 +130,16 @@ def is_rolled_out(workload: Deployment | StatefulSet | DaemonSet) -> bool:
     match workload:
         case Deployment():
             found = find(workload.status.conditions, "Progressing")
-            return _is_seen(workload) and _is_available(found) and _is_updated(workload)
+            return sees_newest(workload) and _is_available(found) and _is_updated(workload)
         case StatefulSet():
-            return _is_seen(workload) and _stateful_set_has_all(workload)
+            return sees_newest(workload) and _stateful_set_has_all(workload)
         case DaemonSet() if _is_on_delete(workload):
-            return _is_seen(workload)
+            return sees_newest(workload)
         case DaemonSet():
             status = workload.status
             wanted = status.desired_number_scheduled
             updated = status.updated_number_scheduled >= wanted <= status.number_available
-            return _is_seen(workload) and updated
+            return sees_newest(workload) and updated
 
 
 def _is_available(progressing: Condition | None) -> bool:
@@ -154,13 +154,20 @@ def _is_updated(workload: Deployment) -> bool:
 
 def _stateful_set_has_all(workload: StatefulSet) -> bool:
     status, extra = workload.status, workload.status.model_extra or {}
-    if _is_on_delete(workload):
+    partition = rolling_partition(workload)
+    if partition is None:
         return True
-    partition = _mapping(_strategy(workload).get("rollingUpdate")).get("partition") or 0
     if partition:
-        return status.updated_replicas >= max(workload.spec.replicas - int(partition), 0)
+        return status.updated_replicas >= max(workload.spec.replicas - partition, 0)
     # They become the same when all Pods are updated and ready, and stay so.
     return extra.get("currentRevision") == extra.get("updateRevision")
+
+
+def rolling_partition(workload: StatefulSet) -> int | None:
+    """Return the ordinal from which on Pods get the newest template; None: no Pod is replaced."""
+    if _is_on_delete(workload):
+        return None
+    return int(_mapping(_strategy(workload).get("rollingUpdate")).get("partition") or 0)
 
 
 def _is_on_delete(workload: StatefulSet | DaemonSet) -> bool:
@@ -176,7 +183,8 @@ def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_seen(workload: Deployment | StatefulSet | DaemonSet) -> bool:
+def sees_newest(workload: Deployment | StatefulSet | DaemonSet) -> bool:
+    """Return True if the cluster's controller has seen the newest spec."""
     return (workload.status.observed_generation or 0) >= workload.generation
 
 
@@ -205,6 +213,11 @@ def _failure_of(
                 ), None
             again = since + _PULL_GRACE
     return None, again
+
+
+def cannot_run(one: PodContainer) -> bool:
+    """Return True for a container that crashes again and again, or whose image is not pulled."""
+    return one.waits in _NOT_PULLED or _crash_loop(one) is not None
 
 
 def _crash_loop(one: PodContainer) -> RolloutObservation | None:
@@ -241,4 +254,4 @@ def _progress(workload: NativeWorkload) -> str:
 def is_stuck(workload: Deployment) -> bool:
     """Return True if the cluster says that its `progressDeadlineSeconds` are over."""
     found = find(workload.status.conditions, "Progressing")
-    return _is_seen(workload) and found is not None and found.reason == _STUCK
+    return sees_newest(workload) and found is not None and found.reason == _STUCK

@@ -12,6 +12,7 @@ from typing import Any
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
+from upwell.api.pod import Pod
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ImageWrite
 from upwell.controller import Controller, Result, Watch
@@ -30,6 +31,7 @@ from upwell.policy.cluster_rollouts.observation import (
     RolloutObservation,
     observe,
 )
+from upwell.policy.cluster_rollouts.stuck_pods import StuckPod, stuck_pods
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import PipelineStage, setting_stage
 from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
@@ -56,6 +58,8 @@ from upwell.reconcilers.rollouts.gate import (
 )
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.turns import RolloutTurns
+
+POD_DELETED = "StuckPodDeleted"
 
 type Waiting = Callable[[], Iterable[ObjectKey]]
 """Returns who waits for a gate."""
@@ -109,6 +113,10 @@ class ClusterRolloutReconciler:
         observed = observe(considered, pods.of(key), note, now)
         step, wait = await self._due(considered, note, observed, now)
         refused = await self._carry_out(workload, step) if step is not None else None
+        if step is None or step.note is None:
+            refused = (
+                await self._free(workload, stuck_pods(workload, note, pods.of(key))) or refused
+            )
         times = [one for one in (end, observed.look_again) if one is not None and one > now]
         waits = [(one - now).total_seconds() for one in times]
         waits += [one for one in (wait, refused) if one is not None]
@@ -213,6 +221,20 @@ class ClusterRolloutReconciler:
                 raise
             await self._events.show_refusal(workload, error, step.message)
             return self._refusals.note(workload.key)
+        return None
+
+    async def _free(self, workload: NativeWorkload, stuck: Iterable[StuckPod]) -> float | None:
+        """Delete Pods that hold a rollout up; return in how many seconds it is tried again."""
+        for one in stuck:
+            pod = ObjectKey(Pod.KIND.kind, one.pod.namespace, one.pod.name)
+            try:
+                await self._cluster.delete_pod(pod, one.container.image)
+            except ClusterError as error:
+                if error.retryable:
+                    raise
+                await self._events.show_refusal(workload, error, f"pending: {one}")
+                return self._refusals.note(workload.key)
+            await self._events.show(workload, POD_DELETED, str(one), warns=True)
         return None
 
     async def _show(self, workload: NativeWorkload, step: RolloutStep) -> None:

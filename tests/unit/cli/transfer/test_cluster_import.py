@@ -161,22 +161,15 @@ async def test_a_namespace_that_is_there_is_kept() -> None:
     assert (await store.get(Namespace, "", "shop")).labels["kept"] == "yes"
 
 
-class ClusterLikeStore(MemoryStore):
-    """Makes the ServiceAccount `default` of each new namespace, as a cluster's controller does."""
-
-    @override
-    async def create[R: Resource](self, resource: R) -> R:
-        made = await super().create(resource)
-        if isinstance(resource, Namespace):
-            own = ObjectMeta(name="default", namespace=resource.name)
-            await super().create(ServiceAccount(metadata=own))
-        return made
-
-
 async def test_an_account_that_the_cluster_makes_meanwhile_is_kept() -> None:
+    store = MemoryStore(now)
+    account = ObjectMeta(name="default", namespace="shop")
     moved: list[Resource] = [
         Namespace(metadata=ObjectMeta(name="shop", uid="old")),
-        ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop", uid="account")),
+        ServiceAccount(metadata=account.model_copy(update={"uid": "account"})),
     ]
-    outcome = await importing(ClusterLikeStore(now), moved)
+    into = ClusterImport(store, lambda _: None)
+    wanted = await into.check(moved)
+    await store.create(ServiceAccount(metadata=account))  # as its controller does
+    outcome = await into.run(wanted)
     assert (outcome.written, outcome.there, outcome.refused) == (1, 1, [])

@@ -1,6 +1,7 @@
 """Workloads of a cluster: images are set when a tag moves, judged, put back, or left to others."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,7 @@ class ClusterSetup:
         self.store = MemoryStore(self.clock)
         self.cluster = MemoryWorkloads(self.store)
         self.pods = MemoryClusterPods()
+        self.cluster.pods = self.pods
         self.index = PodIndex(self.pods)
         self.namespace = ""
         self.bar: RolloutBar | None = None
@@ -238,6 +240,67 @@ async def test_removing_the_note_tries_an_image_again(setup: ClusterSetup) -> No
     await setup.store.update(stored.with_metadata(annotations=annotations))
 
     assert image_of(await setup.roll(stored)) == image("bad")
+
+
+async def test_a_pod_for_which_a_stateful_set_would_wait_for_ever_is_deleted(
+    setup: ClusterSetup,
+) -> None:
+    """Kubernetes, "StatefulSets", "Forced rollback"."""
+    stored = await at_good(setup, StatefulSet)
+    await move_tag(setup.store, "bad")
+    stored = await setup.roll(stored)
+    looping = {"image": image("bad"), "waits": "CrashLoopBackOff", "restarts": 3}
+    broken = pod(stored, "web-1", **looping, message="exit status 1")
+    running = replace(pod(stored, "web-0", image=image("good")), ready=True)
+    await setup.show(running, broken)
+    stored = await setup.roll(stored)
+    assert image_of(stored) == image("good")
+    assert list((await setup.pods.list())[0]) == [running, broken]  # the cluster has not seen it
+
+    await setup.finish(stored)
+    setup.cluster.fault = AccessDeniedError("cannot delete pods")
+    assert (await setup.reconcile(stored.key)).requeue_after is not None
+    setup.cluster.fault = None
+    await setup.roll(stored)
+
+    assert list((await setup.pods.list())[0]) == [running]
+    assert setup.reasons[-2:] == ["Forbidden", "StuckPodDeleted"]
+    assert "container app cannot run" in setup.cluster.told[-1].message
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "annotations", "shown"),
+    [
+        (StatefulSet, {"podManagementPolicy": "Parallel"}, {}, {}),
+        (StatefulSet, {"updateStrategy": {"type": "OnDelete"}}, {}, {}),
+        (StatefulSet, {"updateStrategy": {"rollingUpdate": {"partition": 2}}}, {}, {}),
+        (StatefulSet, {}, {HOLD_ANNOTATION: "by hand"}, {}),
+        (StatefulSet, {}, {}, {"image": image("good")}),
+        (StatefulSet, {}, {}, {"waits": "ContainerCreating"}),
+        (StatefulSet, {}, {}, {"ready": True}),
+        (Deployment, {}, {}, {}),
+    ],
+)
+async def test_no_other_pod_is_deleted(
+    setup: ClusterSetup,
+    kind: type[StatefulSet | Deployment],
+    spec: dict[str, Any],
+    annotations: dict[str, str],
+    shown: dict[str, Any],
+) -> None:
+    stored = await at_good(setup, kind)
+    whole = type(stored.spec).model_validate({**stored.spec.model_dump(by_alias=True), **spec})
+    changed = stored.model_copy(update={"spec": whole})
+    changed = changed.with_metadata(annotations={**stored.annotations, **annotations})
+    await setup.store.update(changed)
+    await setup.finish(stored)
+    is_ready = shown.pop("ready", False)
+    state = {"image": image("bad"), "waits": "CrashLoopBackOff", "restarts": 9, **shown}
+    kept = replace(pod(stored, "web-1", **state), ready=is_ready)
+    await setup.show(kept)
+    await setup.roll(stored)
+
+    assert list((await setup.pods.list())[0]) == [kept]
 
 
 @pytest.mark.parametrize("kind", NATIVE_WORKLOADS)
