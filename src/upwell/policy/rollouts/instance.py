@@ -1,17 +1,15 @@
 """A revision's template as the instance that the runtime starts."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from upwell.api import pod_template
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
-from upwell.api.validation.formats import has_backsteps, is_below
+from upwell.api.pod_template import Container, Lifecycle, PodTemplate, Volume, VolumeMount
 from upwell.api.values.devices import device_of
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.values.security_context import SecurityFault
@@ -19,43 +17,36 @@ from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.pod_security.namespaces import NamespaceProfiles, refusal
 from upwell.policy.pod_security.standards import uses_host
 from upwell.policy.pod_security.templates import PlacedTemplate
+from upwell.policy.rollouts.containers.checks import action_of, probe_of
+from upwell.policy.rollouts.containers.files import volume_files
 from upwell.policy.rollouts.pod_template import (
     AUTHORITY_CONFIG_MAP,
     CONFIG_MAP,
-    SECRET,
     TOKEN_FOLDER,
     Identity,
-    MissingSourceError,
     SourceName,
     Sources,
     TemplateError,
     account_of,
     environment,
     expand,
-    field_value,
     mounts_token,
 )
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.rollouts.steps import Replica, available_since
 from upwell.workload.interface import (
-    Action,
     ContainerSpec,
     EmptyDir,
-    ExecProbe,
     Files,
     HostPath,
-    HttpProbe,
     Instance,
     InstanceMount,
     InstanceSpec,
     InstanceUsers,
     Login,
     Owner,
-    Pause,
-    ProbeSpec,
     State,
-    TcpProbe,
     TokenFile,
     VolumeClaim,
 )
@@ -84,7 +75,7 @@ class RevisionTemplate:
 
     workload: Resource
     hash: str
-    template: pod_template.PodTemplate
+    template: PodTemplate
     images: Mapping[str, str]
     """Container name -> pull spec with digest."""
     sources: Sources
@@ -223,7 +214,7 @@ def _instance(
         account_of(revision.template),
     )
 
-    def container(one: pod_template.Container) -> ContainerSpec:
+    def container(one: Container) -> ContainerSpec:
         path = f"container {one.name}: securityContext"
         restrictions, faults = security.container(one.security_context, path)
         _refuse_malformed(faults)
@@ -262,13 +253,13 @@ def _users(placed: PlacedTemplate) -> InstanceUsers:
 
 
 def _container(
-    container: pod_template.Container, revision: RevisionTemplate, identity: Identity
+    container: Container, revision: RevisionTemplate, identity: Identity
 ) -> ContainerSpec:
     env = environment(container, revision.sources, identity)
     image = revision.images.get(container.name, container.image)
     reference = parse_image(image, container.name)
     limits = container.resources.limits if container.resources else {}
-    lifecycle = container.lifecycle or pod_template.Lifecycle()
+    lifecycle = container.lifecycle or Lifecycle()
     return ContainerSpec(
         name=container.name,
         image=reference,
@@ -282,11 +273,11 @@ def _container(
             *(_mount(mount, revision) for mount in container.volume_mounts),
             *_token_mount(container, revision),
         ),
-        readiness=_probe(container.readiness_probe, container),
-        liveness=_probe(container.liveness_probe, container),
-        startup=_probe(container.startup_probe, container),
-        post_start=_action(lifecycle.post_start, container),
-        pre_stop=_action(lifecycle.pre_stop, container),
+        readiness=probe_of(container.readiness_probe, container),
+        liveness=probe_of(container.liveness_probe, container),
+        startup=probe_of(container.startup_probe, container),
+        post_start=action_of(lifecycle.post_start, container),
+        pre_stop=action_of(lifecycle.pre_stop, container),
         memory_bytes=int(_quantity(limits["memory"])) if "memory" in limits else None,
         cpus=float(_quantity(limits["cpu"])) if "cpu" in limits else None,
         devices=tuple(device for name in limits if (device := device_of(name))),
@@ -311,7 +302,7 @@ def _refuse_malformed(faults: Sequence[SecurityFault]) -> None:
             raise TemplateError("InvalidSecurityContext", f"{fault.path}: {fault.message}")
 
 
-def _mount(mount: pod_template.VolumeMount, revision: RevisionTemplate) -> InstanceMount:
+def _mount(mount: VolumeMount, revision: RevisionTemplate) -> InstanceMount:
     known = {volume.name: volume for volume in revision.template.spec.volumes}
     if mount.name not in known.keys() | _claims(revision.workload, 0).keys():
         raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
@@ -332,68 +323,14 @@ def _claims(workload: Resource, index: int) -> dict[str, VolumeClaim]:
     }
 
 
-def _action(
-    handler: pod_template.LifecycleHandler | None, container: pod_template.Container
-) -> Action | None:
-    if handler is None:
-        return None
-    if handler.sleep is not None:
-        return Pause(handler.sleep.seconds)
-    check = _check(pod_template.Probe(exec=handler.exec, http_get=handler.http_get), container)
-    return check if isinstance(check, ExecProbe | HttpProbe) else None
-
-
-def _probe(probe: pod_template.Probe | None, container: pod_template.Container) -> ProbeSpec | None:
-    if probe is None:
-        return None
-    return ProbeSpec(
-        check=_check(probe, container),
-        initial_delay=probe.initial_delay_seconds,
-        period=probe.period_seconds,
-        timeout=probe.timeout_seconds,
-        success_threshold=probe.success_threshold or 1,
-        failure_threshold=probe.failure_threshold or 3,
-    )
-
-
-def _check(
-    probe: pod_template.Probe, container: pod_template.Container
-) -> HttpProbe | TcpProbe | ExecProbe:
-    if probe.http_get is not None:
-        get = probe.http_get
-        headers = tuple((header.name, header.value) for header in get.http_headers)
-        return HttpProbe(port_number(get.port, container), get.path, get.scheme.lower(), headers)
-    if probe.tcp_socket is not None:
-        return TcpProbe(port_number(probe.tcp_socket.port, container))
-    if probe.exec is not None and probe.exec.command:
-        return ExecProbe(probe.exec.command)
-    raise TemplateError(
-        "UnsupportedField",
-        f"container {container.name}: a probe or lifecycle handler needs httpGet, tcpSocket"
-        " or exec.command",
-    )
-
-
-def port_number(port: int | str, container: pod_template.Container) -> int:
-    """Return the number of a port that may be given by name; raises TemplateError."""
-    if isinstance(port, int):
-        return port
-    for known in container.ports:
-        if known.name == port:
-            return known.container_port
-    if port.isascii() and port.isdigit():
-        return int(port)
-    raise TemplateError("InvalidTemplate", f"container {container.name} has no port named {port!r}")
-
-
 def _volume(
-    volume: pod_template.Volume, revision: RevisionTemplate, identity: Identity
+    volume: Volume, revision: RevisionTemplate, identity: Identity
 ) -> EmptyDir | HostPath | VolumeClaim | Files:
     if volume.persistent_volume_claim is not None:
         return VolumeClaim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
     if volume.host_path is not None:
         return HostPath(volume.host_path.path, volume.host_path.type)
-    if (files := _volume_files(volume, revision.sources, identity)) is not None:
+    if (files := volume_files(volume, revision.sources, identity)) is not None:
         return files
     others = sorted(volume.model_extra or {})
     if others and volume.empty_dir is None:
@@ -403,87 +340,6 @@ def _volume(
             f" use {_VOLUME_KINDS}",
         )
     return EmptyDir()
-
-
-def _volume_files(
-    volume: pod_template.Volume, sources: Sources, identity: Identity
-) -> Files | None:
-    """Return the files of a volume that is made of objects; None for any other."""
-    if volume.projected is not None:
-        return _projected(volume, volume.projected, sources, identity)
-    if volume.downward_api is not None:
-        mode = volume.downward_api.default_mode
-        return _downward(volume.name, volume.downward_api, mode, identity)
-    if volume.secret is not None:
-        secret = volume.secret
-        found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)
-        return _files(secret, SourceName(SECRET, secret.secret_name), found, secret.default_mode)
-    if volume.config_map is not None:
-        config = volume.config_map
-        found = sources.all_of(SourceName(CONFIG_MAP, config.name), optional=config.optional)
-        return _files(config, SourceName(CONFIG_MAP, config.name), found, config.default_mode)
-    return None
-
-
-def _projected(
-    volume: pod_template.Volume,
-    projected: pod_template.ProjectedVolume,
-    sources: Sources,
-    identity: Identity,
-) -> Files:
-    mode = projected.default_mode
-    content: dict[str, bytes] = {}
-    modes: dict[str, int] = {}
-    tokens: list[TokenFile] = []
-    for source in projected.sources:
-        for files in _sources(volume, source, mode, sources, identity):
-            content.update(files.content)
-            modes.update(files.modes)
-        if (token := source.service_account_token) is not None:
-            account, seconds = identity.service_account, token.expiration_seconds
-            _require_below(token.path, f"volume {volume.name}: serviceAccountToken")
-            tokens.append(TokenFile(token.path, account, token.audience, seconds))
-        if source.model_extra:
-            what = ", ".join(sorted(source.model_extra))
-            raise TemplateError(
-                "UnsupportedField", f"a projected volume's {what} is not supported on one machine"
-            )
-    return Files(content, mode, modes, tuple(tokens))
-
-
-def _sources(
-    volume: pod_template.Volume,
-    source: pod_template.ProjectedSource,
-    mode: int,
-    sources: Sources,
-    identity: Identity,
-) -> Iterator[Files]:
-    for kind, named in ((SECRET, source.secret), (CONFIG_MAP, source.config_map)):
-        if named is not None:
-            name = SourceName(kind, named.name)
-            yield _files(named, name, sources.all_of(name, optional=named.optional), mode)
-    if source.downward_api is not None:
-        yield _downward(volume.name, source.downward_api, mode, identity)
-
-
-def _downward(
-    name: str, volume: pod_template.ProjectedFields, mode: int, identity: Identity
-) -> Files:
-    """Return the fields of the instance that a volume shows (core/v1 DownwardAPIVolumeSource)."""
-    content: dict[str, bytes] = {}
-    for item in volume.items:
-        where = f"volume {name}"
-        _require_below(item.path, f"{where}: downwardAPI")
-        if item.field_ref is None:
-            raise TemplateError("UnsupportedField", f"{where}: downwardAPI needs fieldRef")
-        path = item.field_ref.field_path
-        several = {"metadata.labels": identity.labels, "metadata.annotations": identity.annotations}
-        if (found := several.get(path)) is not None:
-            text = "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(found.items()))
-        else:
-            text = field_value(path, where, identity)
-        content[item.path] = text.encode()
-    return Files(content, mode, {one.path: one.mode for one in volume.items if one.mode})
 
 
 def _token_volume(revision: RevisionTemplate, identity: Identity) -> dict[str, Files]:
@@ -502,38 +358,11 @@ def _token_volume(revision: RevisionTemplate, identity: Identity) -> dict[str, F
     return {_TOKEN_VOLUME: Files(content, tokens=(token,))}
 
 
-def _token_mount(
-    container: pod_template.Container, revision: RevisionTemplate
-) -> Sequence[InstanceMount]:
+def _token_mount(container: Container, revision: RevisionTemplate) -> Sequence[InstanceMount]:
     paths = {mount.mount_path.rstrip("/") for mount in container.volume_mounts}
     if not mounts_token(revision.template) or TOKEN_FOLDER in paths:
         return ()
     return (InstanceMount(_TOKEN_VOLUME, TOKEN_FOLDER, read_only=True),)
-
-
-def _require_below(path: str, where: str) -> None:
-    if not is_below(path):
-        raise TemplateError("InvalidTemplate", f"{where}: {path!r} is no path in the volume")
-
-
-def _files(
-    volume: pod_template.SecretVolume | pod_template.ProjectedObject,
-    source: SourceName,
-    found: Mapping[str, bytes],
-    mode: int,
-) -> Files:
-    if not volume.items:
-        return Files(found, mode)
-    content: dict[str, bytes] = {}
-    for item in volume.items:
-        if item.path.startswith("/") or has_backsteps(item.path):
-            raise TemplateError("InvalidTemplate", f"{item.path!r} leaves the volume {source.name}")
-        if item.key in found:
-            content[item.path] = found[item.key]
-        elif not volume.optional:
-            raise MissingSourceError(source.kind, source.name, item.key)
-    modes = {item.path: item.mode for item in volume.items if item.mode and item.path in content}
-    return Files(content, mode, modes)
 
 
 def parse_image(image: str, container: str) -> Reference:
