@@ -1,12 +1,10 @@
-"""Targets of signatures and attestations: the embedded registry, and all others."""
+"""Targets of artifacts, such as signatures: the embedded registry, and all others."""
 
 import logging
-from functools import partial
 from typing import Protocol
 
-from upwell.formats.sigstore import Blob
-from upwell.oci import Digest, Manifest, Reference
-from upwell.registry.client.push import RegistryPusher, once
+from upwell.oci import Descriptor, Digest, Manifest, Reference
+from upwell.registry.client.push import OpenContent, RegistryPusher
 from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import Registry, RequestAccess
@@ -24,8 +22,10 @@ class ArtifactTarget(Protocol):
         """Return True if the repository holds a blob."""
         ...
 
-    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
-        """Store a blob that may be there already."""
+    async def put_blob(
+        self, place: Reference, blob: Descriptor, content: OpenContent, access: RequestAccess
+    ) -> None:
+        """Store a blob that may be there already; its content is streamed."""
         ...
 
     async def put_manifest(
@@ -46,11 +46,12 @@ class RemoteArtifacts:
         """Return True if the repository holds a blob."""
         return await self._pusher.has_blob(place, digest, access)
 
-    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+    async def put_blob(
+        self, place: Reference, blob: Descriptor, content: OpenContent, access: RequestAccess
+    ) -> None:
         """Store a blob that may be there already."""
-        if not await self.has_blob(place, blob.descriptor.digest, access):
-            content = partial(once, blob.content)
-            await self._pusher.push_blob(place, blob.descriptor, content, access)
+        if not await self.has_blob(place, blob.digest, access):
+            await self._pusher.push_blob(place, blob, content, access)
 
     async def put_manifest(
         self, place: Reference, manifest: Manifest, access: RequestAccess
@@ -77,13 +78,14 @@ class HostedArtifacts:
             return False
         return True
 
-    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+    async def put_blob(
+        self, place: Reference, blob: Descriptor, content: OpenContent, access: RequestAccess
+    ) -> None:
         """Store a blob that may be there already."""
-        digest = blob.descriptor.digest
-        if not await self.has_blob(place, digest, access):
-            upload = await self._hosted.start_upload(place.repository, digest.algorithm)
-            await self._hosted.append(place.repository, upload, once(blob.content))
-            await self._hosted.finish_upload(place.repository, upload, digest)
+        if not await self.has_blob(place, blob.digest, access):
+            upload = await self._hosted.start_upload(place.repository, blob.digest.algorithm)
+            await self._hosted.append(place.repository, upload, content())
+            await self._hosted.finish_upload(place.repository, upload, blob.digest)
 
     async def put_manifest(
         self, place: Reference, manifest: Manifest, access: RequestAccess

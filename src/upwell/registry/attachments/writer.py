@@ -6,6 +6,7 @@ already is left as it is, whoever made it; what is no signature takes no signatu
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from weakref import WeakValueDictionary
 
 from upwell.formats.attachment_tags import attestation_tag, signature_tag
@@ -15,6 +16,7 @@ from upwell.formats.sigstore.dsse import MEDIA_TYPE as ENVELOPE
 from upwell.oci import Descriptor, Digest, Reference
 from upwell.registry.attachments.reader import MAX_SIGNATURES, AttachmentReader, layers_at
 from upwell.registry.attachments.targets import ArtifactTarget
+from upwell.registry.client.push import once
 from upwell.registry.errors import BlobUnknownError, RegistryRejectedError
 from upwell.registry.hosting import ManifestContentUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -112,7 +114,7 @@ class ImageAttachments:
     async def _push(self, place: Reference, artifact: Artifact, access: RequestAccess) -> None:
         target = self._target(place)
         for blob in artifact.blobs:
-            await target.put_blob(place, blob, access)
+            await target.put_blob(place, blob.descriptor, partial(once, blob.content), access)
         await target.put_manifest(place, artifact.manifest, access)
 
     async def _described(self, image: Reference, access: RequestAccess) -> Descriptor:

@@ -13,9 +13,9 @@ from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.builder.interface import BuildError
 from upwell.formats.attachment_tags import attestation_tag, signature_tag
-from upwell.formats.sigstore import Blob, PredicateType
+from upwell.formats.sigstore import PredicateType
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
-from upwell.oci import Digest, Reference
+from upwell.oci import Descriptor, Digest, Reference
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED
 from upwell.policy.signing.provenance import BuilderIdentity
 from upwell.reconcilers.builds.logins import BuildLogins
@@ -27,6 +27,7 @@ from upwell.reconcilers.signing.pushed import PushedImages
 from upwell.reconcilers.signing.reporting import ConditionWriter
 from upwell.registry.attachments.targets import HostedArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
+from upwell.registry.client.push import OpenContent
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
@@ -49,9 +50,11 @@ class FailingArtifacts(HostedArtifacts):
         self.left = at
 
     @override
-    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+    async def put_blob(
+        self, place: Reference, blob: Descriptor, content: OpenContent, access: RequestAccess
+    ) -> None:
         self._count()
-        await super().put_blob(place, blob, access)
+        await super().put_blob(place, blob, content, access)
 
     @override
     async def put_manifest(self, place: Reference, manifest: Any, access: RequestAccess) -> None:
