@@ -26,9 +26,10 @@ from upwell.app.machine.adapters import (
 )
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
-from upwell.app.quotas.storage import image_quotas, upload_quotas
+from upwell.app.quotas.storage import image_quotas
 from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
+from upwell.app.registries.uploads import SharedRegistry, open_uploads
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import OpenedSigningKeys, open_signing_keys
 from upwell.app.subscriptions import open_outbox, shared_outbox, subscriptions
@@ -43,7 +44,7 @@ from upwell.encryption.keyring import Keyring
 from upwell.git.remote import GitCommits
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
-from upwell.machine.clock import now, seconds
+from upwell.machine.clock import now
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskSpace, KeptBackRoom
 from upwell.machine.private_file import remove_drafts
@@ -70,13 +71,10 @@ from upwell.signing.keyless import KeylessSigner
 from upwell.store.interface import Store
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
-from upwell.uploads.usage import UploadUsage
 from upwell.verification.network import NetworkProbes
 from upwell.workload.interface import ReadableRuntime
 from upwell.workload.unavailable import UnavailableRuntime
 
-_EVIDENCE_BYTES = 128 * 1024 * 1024
-"""Of one piece."""
 _LOG_ELSEWHERE = (
     b"no log of this build is here: each replica of the server keeps those of the builds that it"
     b" carries out, as long as its data folder lasts\n"
@@ -212,7 +210,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         quota,
         lambda: open_bucket(settings.embedded_registry.bucket, dialers.storage, owner, stack),
     )
-    usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
+    shared_registry = SharedRegistry.of(registries, client, cluster, store)
+    uploads = await open_uploads(settings, store, disk, shared_registry)
     outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(
         settings=settings,
@@ -241,20 +240,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
         commits=GitCommits(data / "commits", dialers.sources),
         inventory=SqliteInventory(data / "inventory.db"),
-        inputs=FileInputs(
-            data / "inputs",
-            limit_bytes=settings.upload_limit_bytes,
-            clock=seconds,
-            pressure=disk.pressure,
-            usage=usage,
-        ),
-        evidence=FileInputs(
-            data / "evidence",
-            limit_bytes=_EVIDENCE_BYTES,
-            clock=seconds,
-            pressure=disk.pressure,
-            usage=usage,
-        ),
+        inputs=uploads.inputs,
+        evidence=uploads.evidence,
         protection=protection,
         authors=authors,
         encryption=DataFolderKeys(keyring, key_files, outbox, local),
@@ -273,8 +260,6 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             stack,
         ),
     )
-    await adapters.inputs.recover()
-    await adapters.evidence.recover()
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters

@@ -17,7 +17,7 @@ from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ServedRegistry, StorageError
 from upwell.store.interface import Store, StoreError
-from upwell.uploads.interface import BinaryInputs
+from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workload.errors import WorkloadError
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> Non
         try:
             freed = await inputs.remove_unused(await named(store), unused_for=_GRACE)
             log.debug("uploads cleaned", extra={"bytes": freed})
-        except (StoreError, OSError) as error:
+        except (StoreError, InputError, OSError) as error:
             log.warning("uploads not cleaned", extra={"why": str(error)})
 
 

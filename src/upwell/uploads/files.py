@@ -20,9 +20,9 @@ from upwell.uploads.interface import (
     StoredInput,
     StoreFullError,
 )
-from upwell.uploads.usage import OWNERS, OpenUpload, UploadUsage, owners_in
+from upwell.uploads.usage import OWNERS, OpenUpload, UploadUsage, file_name, owners_in
 
-_DRAFT = ".upload"
+DRAFT = ".upload"
 
 
 class FileInputs:
@@ -54,29 +54,34 @@ class FileInputs:
     ) -> StoredInput:
         """Write a draft, then give it the name of its digest in one step."""
         self._require_room()
-        with _on_disk():
+        with on_disk():
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        draft = self._folder / f"{token_hex(8)}{_DRAFT}"
+        draft = self._folder / f"{token_hex(8)}{DRAFT}"
         try:
             async with self._usage.upload(namespace, limited=limited) as upload:
-                with _on_disk():
+                with on_disk():
                     file = draft.open("xb")
                 with file:
                     hashed, size = await self._write(file, pieces, upload)
-                digest = Digest.parse(f"sha256:{hashed}")
-                with _on_disk():
-                    await self._keep(draft, self._file(digest), namespace, size)
+                stored = StoredInput(Digest.parse(f"sha256:{hashed}"), size)
+                await self._before_kept(draft, stored, namespace)
+                with on_disk():
+                    await self._keep(draft, self._file(stored.digest), namespace, size)
         finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-        return StoredInput(digest, size)
+        return stored
+
+    async def _before_kept(self, draft: Path, stored: StoredInput, namespace: str) -> None:
+        """Do what must be done before an upload counts as kept; what it raises, leaves nothing."""
 
     async def used(self, namespace: str) -> int:
         """Return the bytes of a namespace in all folders that are counted together."""
         return await self._usage.used(namespace)
 
-    async def path(self, digest: Digest) -> Path:
-        """Return the file; raises InputMissingError."""
+    async def path(self, digest: Digest, namespace: str = "") -> Path:
+        """Return the file, whichever namespace it was saved for; raises InputMissingError."""
+        del namespace
         file = self._file(digest)
         if not await asyncio.to_thread(file.is_file):
             raise InputMissingError(digest)
@@ -86,12 +91,19 @@ class FileInputs:
         self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> int:
         """Remove old files that `keep` does not name, drafts of killed uploads among them."""
-        kept = {self._file(digest).name for digest in keep}
+        removed = await self._remove_files(keep, unused_for, dry_run=dry_run)
+        return sum(removed.values())
+
+    async def _remove_files(
+        self, keep: Collection[Digest], unused_for: timedelta, *, dry_run: bool
+    ) -> dict[str, int]:
+        """Remove old files; return their bytes by their names."""
+        kept = {file_name(digest) for digest in keep}
         seconds = unused_for.total_seconds()
         async with self._usage.lock:
-            freed = await asyncio.to_thread(self._remove_unused, kept, seconds, dry_run=dry_run)
+            removed = await asyncio.to_thread(self._remove_unused, kept, seconds, dry_run=dry_run)
             self._usage.forget()
-        return freed
+        return removed
 
     def _require_room(self) -> None:
         if why := self._pressure():
@@ -108,9 +120,9 @@ class FileInputs:
             await upload.grow(size)
             self._require_room()
             hashed.update(piece)
-            with _on_disk():
+            with on_disk():
                 await asyncio.to_thread(file.write, piece)
-        with _on_disk():
+        with on_disk():
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
         return hashed.hexdigest(), size
@@ -136,8 +148,10 @@ class FileInputs:
         draft.replace(file)
         return is_new
 
-    def _remove_unused(self, kept: Collection[str], seconds: float, *, dry_run: bool) -> int:
-        freed = 0
+    def _remove_unused(
+        self, kept: Collection[str], seconds: float, *, dry_run: bool
+    ) -> dict[str, int]:
+        freed: dict[str, int] = {}
         for owner in owners_in(self._folder):
             if not dry_run and self._is_unused(owner, kept, seconds) is not None:
                 owner.unlink(missing_ok=True)
@@ -146,7 +160,7 @@ class FileInputs:
             if size is not None:
                 if not dry_run:
                     file.unlink(missing_ok=True)
-                freed += size
+                freed[file.name] = size
         return freed
 
     def _is_unused(self, file: Path, kept: Collection[str], seconds: float) -> int | None:
@@ -159,7 +173,7 @@ class FileInputs:
 
     def _remove_drafts(self) -> None:
         for file in self._files():
-            if file.name.endswith(_DRAFT):
+            if file.name.endswith(DRAFT):
                 file.unlink(missing_ok=True)
 
     def _files(self) -> Iterator[Path]:
@@ -167,11 +181,11 @@ class FileInputs:
             yield from (file for file in self._folder.iterdir() if file.name != OWNERS)
 
     def _file(self, digest: Digest) -> Path:
-        return self._folder / str(digest).replace(":", "-")
+        return self._folder / file_name(digest)
 
 
 @contextlib.contextmanager
-def _on_disk() -> Iterator[None]:
+def on_disk() -> Iterator[None]:
     """Turn a fault of the disk into StoreFullError; the sender's faults are its own."""
     try:
         yield

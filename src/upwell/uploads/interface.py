@@ -44,6 +44,20 @@ class StoreFullError(InputError):
     """The upload could not be written."""
 
 
+class SharedContentError(InputError):
+    """Content that all replicas share could not be read or written; the message says by whom.
+
+    `retryable`: the cause may pass by itself, after `retry_after` seconds where that was told.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True, slots=True)
 class UploadQuota:
     """Quota of a namespace for its uploads: its name, and bytes."""
@@ -90,7 +104,9 @@ class BinaryInputs(Protocol):
     async def save(
         self, pieces: AsyncIterator[bytes], namespace: str = "", *, limited: bool = True
     ) -> StoredInput:
-        """Keep what `pieces` yields; raises InputTooLargeError, UploadQuotaError, StoreFullError.
+        """Keep what `pieces` yields.
+
+        Raises InputTooLargeError, UploadQuotaError, StoreFullError or SharedContentError.
 
         It counts for `namespace`, while it is under way and as long as it is kept; empty: for none.
         What the server makes by itself is not `limited` by a quota. An upload that ends early, for
@@ -98,12 +114,19 @@ class BinaryInputs(Protocol):
         """
         ...
 
-    async def path(self, digest: Digest) -> Path:
-        """Return the file with this content, which nobody may change; raises InputMissingError."""
+    async def path(self, digest: Digest, namespace: str = "") -> Path:
+        """Return the file with this content, which nobody may change.
+
+        `namespace` is the one that it was saved for. Raises InputMissingError, or, where replicas
+        share what they keep, SharedContentError and StoreFullError.
+        """
         ...
 
     async def used(self, namespace: str) -> int:
-        """Return the bytes that uploads of a namespace take, in blocks of the disk."""
+        """Return the bytes that uploads of a namespace take, in blocks of the disk.
+
+        Raises SharedContentError.
+        """
         ...
 
     async def remove_unused(
@@ -111,6 +134,47 @@ class BinaryInputs(Protocol):
     ) -> int:
         """Remove what `keep` does not name and was not saved within `unused_for`.
 
-        Returns how many bytes that were, or would be.
+        Returns how many bytes that were, or would be. Raises SharedContentError.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedContent:
+    """Content that a namespace shares: once for each second in which somebody has saved it."""
+
+    digest: Digest
+    size: int
+    """Bytes."""
+    saved: int
+    """Seconds since the epoch."""
+
+
+class SharedContents(Protocol):
+    """Place where all replicas of a server find what any of them saved.
+
+    Every method raises SharedContentError.
+    """
+
+    async def put(self, namespace: str, content: SharedContent, file: Path) -> None:
+        """Store the content of a file; what is there already is not sent again."""
+        ...
+
+    async def contents(self, namespace: str) -> Collection[SharedContent]:
+        """List what a namespace shares."""
+        ...
+
+    async def cleaned_namespaces(self) -> Collection[str]:
+        """List the namespaces that may share something, as far as they are known.
+
+        None at all where another replica removes what nobody needs.
+        """
+        ...
+
+    async def fetch(self, namespace: str, digest: Digest, file: Path, limit_bytes: int) -> None:
+        """Write content to a new file, verified; raises InputMissingError and StoreFullError."""
+        ...
+
+    async def remove(self, namespace: str, content: SharedContent) -> None:
+        """Remove content, if that can be done there; what was saved in another second stays."""
         ...

@@ -2,7 +2,8 @@
 
 Each content counts once for a namespace, in blocks of the disk, and again for another one that has
 uploaded it. What is kept is taken from files, so that no count outlives what it counts: beside the
-content, an empty file for each namespace that has it.
+content, an empty file for each namespace that has it. Where replicas share what they have taken,
+it is counted there.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
+from upwell.oci import Digest
 from upwell.uploads.interface import (
     FindUploadQuota,
+    SharedContents,
     UploadQuota,
     UploadQuotaError,
     no_upload_quota,
@@ -29,27 +32,32 @@ class UploadUsage:
 
     def __init__(self, find_quota: FindUploadQuota = no_upload_quota) -> None:
         self._find_quota = find_quota
-        self._folders: list[Path] = []
+        self._folders: dict[Path, SharedContents | None] = {}
         self._kept: dict[str, int] = {}
         """By namespace, as far as asked for; the lock is held by whoever changes files or it."""
         self._under_way: Counter[str] = Counter()
         self.lock = asyncio.Lock()
 
-    def follow(self, folder: Path) -> None:
-        """Count what lies in a folder of uploads."""
-        self._folders.append(folder)
+    def follow(self, folder: Path, shared: SharedContents | None = None) -> None:
+        """Count what lies in a folder of uploads, or what replicas share in its place."""
+        self._folders[folder] = shared
 
     async def used(self, namespace: str) -> int:
-        """Return the bytes that a namespace has."""
+        """Return the bytes that a namespace has; what others have added is counted at an upload.
+
+        Raises SharedContentError.
+        """
         if namespace not in self._kept:
             async with self.lock:
-                self._kept[namespace] = await asyncio.to_thread(self._count, namespace)
+                self._kept[namespace] = await self._count(namespace)
         return self._kept[namespace] + self._under_way[namespace]
 
     @contextlib.asynccontextmanager
     async def upload(self, namespace: str, *, limited: bool) -> AsyncIterator["OpenUpload"]:
         """Count an upload as long as the block lasts; `limited`: as a quota allows."""
         quota = await self._find_quota(namespace) if limited and namespace else None
+        if self._is_shared:
+            self._kept.pop(namespace, None)  # others may have taken some since
         opened = OpenUpload(self, namespace, quota)
         try:
             await opened.grow(0)
@@ -59,7 +67,9 @@ class UploadUsage:
 
     def kept(self, namespace: str, size: int) -> None:
         """Count content that a namespace has had not before; whoever calls holds the lock."""
-        if namespace in self._kept:
+        if self._is_shared:
+            self._kept.pop(namespace, None)  # another replica may have had it
+        elif namespace in self._kept:
             self._kept[namespace] += charge(size)
 
     def forget(self) -> None:
@@ -72,13 +82,20 @@ class UploadUsage:
         if not self._under_way[namespace]:
             del self._under_way[namespace]
 
-    def _count(self, namespace: str) -> int:
-        return sum(
-            charge(size)
-            for folder in self._folders
-            for name in contents_of(folder, namespace)
-            if (size := _size(folder / name)) is not None
-        )
+    @property
+    def _is_shared(self) -> bool:
+        return any(shared is not None for shared in self._folders.values())
+
+    async def _count(self, namespace: str) -> int:
+        number = 0
+        for folder, shared in self._folders.items():
+            if shared is None:
+                sizes = await asyncio.to_thread(_sizes, folder, namespace)
+            else:
+                kept = await shared.contents(namespace)
+                sizes = {file_name(one.digest): one.size for one in kept}
+            number += sum(map(charge, sizes.values()))
+        return number
 
 
 class OpenUpload:
@@ -114,6 +131,11 @@ def charge(size: int) -> int:
     return max(1, -(-size // _BLOCK)) * _BLOCK
 
 
+def file_name(digest: Digest) -> str:
+    """Return the name of the file with this content."""
+    return str(digest).replace(":", "-")
+
+
 def contents_of(folder: Path, namespace: str) -> Collection[str]:
     """Return the names of the contents that a namespace has in a folder of uploads."""
     owned = folder / OWNERS / namespace
@@ -123,6 +145,11 @@ def contents_of(folder: Path, namespace: str) -> Collection[str]:
 def owners_in(folder: Path) -> Iterator[Path]:
     """Yield the file of each namespace for each content that it has."""
     yield from (folder / OWNERS).glob("*/*")
+
+
+def _sizes(folder: Path, namespace: str) -> dict[str, int]:
+    found = {name: _size(folder / name) for name in contents_of(folder, namespace)}
+    return {name: size for name, size in found.items() if size is not None}
 
 
 def _size(file: Path) -> int | None:

@@ -27,12 +27,13 @@ async def docker_registry(
     tls: Mapping[str, str] | None = None,
     *,
     access_log: bool = False,
+    deletes: bool = False,
     program: str = "docker-registry",
 ) -> AsyncIterator[str]:
     """Run a registry that keeps its files in `folder`; yields `host:port` when it answers.
 
-    `tls` names its `certificate` and `key`. An access log goes into `registry.log`. `program` may
-    be another version of distribution.
+    `tls` names its `certificate` and `key`. An access log goes into `registry.log`. It removes
+    nothing unless it `deletes`. `program` may be another version of distribution.
     """
     if shutil.which(program) is None:
         pytest.skip(f"needs {program}: apt install docker-registry")
@@ -40,7 +41,10 @@ async def docker_registry(
     config = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": not access_log}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(folder / "data")},
+            "delete": {"enabled": deletes},
+        },
         "http": {"addr": f"127.0.0.1:{port}", **({"tls": tls} if tls else {})},
         **({"auth": auth} if auth else {}),
     }

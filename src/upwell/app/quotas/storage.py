@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE
+from upwell.oci.replica_contents import is_replica_content
 from upwell.policy.quotas.usage import Usage, least
 from upwell.reconcilers.builds.room import BuildRooms, FindLimit
 from upwell.reconcilers.quotas.reconciler import Measure
@@ -15,11 +16,14 @@ from upwell.uploads.interface import BinaryInputs, FindUploadQuota, UploadQuota
 
 
 def image_quotas(store: Store, defaults: Usage) -> FindQuota:
-    """Return what finds the quota of a repository; copies of upstream images are everybody's."""
+    """Return what finds the quota of a repository.
+
+    Copies of upstream images are everybody's, and what replicas share has quotas of its own.
+    """
     quotas = NamespaceQuotas(store, defaults)
 
     async def find(repository: str) -> StorageQuota | None:
-        if is_mirror(repository):
+        if is_mirror(repository) or is_replica_content(repository):
             return None
         limits = await quotas.limits(repository.partition("/")[0])
         found = least(limits, IMAGE_STORAGE)

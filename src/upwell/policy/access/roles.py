@@ -11,6 +11,7 @@ from enum import StrEnum
 from upwell.api.kept import KEPT
 from upwell.api.validation.labels import is_label
 from upwell.oci.copies import is_public_view
+from upwell.oci.replica_contents import is_replica_content
 
 EVERYWHERE = "*"
 """In a grant: every namespace, and what lies in none."""
@@ -308,8 +309,11 @@ def _is_within(grant: Grant, action: Action) -> bool:
 
     Every namespace is not that of the tokens: whoever may write there may give themselves every
     right. And reconcilers write the status: of several namespaces' objects, it says whose a host,
-    an address or an image is, so that it is left to the admin of all.
+    an address or an image is, so that it is left to the admin of all. So are repositories that are
+    the server's own.
     """
+    if is_replica_content(action.namespace):
+        return grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces
     if action.verb not in _HARMLESS:
         if action.namespace == SYSTEM_NAMESPACE:
             return grant.role is Role.ADMIN

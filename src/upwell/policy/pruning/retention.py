@@ -8,7 +8,7 @@ case: it may be about to be named.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from upwell.api.builds.build import Build
@@ -18,6 +18,7 @@ from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.oci.copies import store_of
 from upwell.oci.index_tags import index_of_tag
+from upwell.oci.replica_contents import is_replica_content
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX, StreamName
@@ -83,8 +84,9 @@ class RetentionDecision:
 
 
 def decide(facts: RetentionFacts, rules: Rules) -> RetentionDecision:
-    """Say what may go."""
-    return _Retention(facts, rules).decide()
+    """Say what may go; what replicas of the server share is no image, and cleaned up elsewhere."""
+    images = [one for one in facts.repositories if not is_replica_content(one.name)]
+    return _Retention(replace(facts, repositories=images), rules).decide()
 
 
 class _Retention:

@@ -10,6 +10,7 @@ from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
+    DISK_PRESSURE,
     BinaryKind,
     BinarySource,
     BuildError,
@@ -60,7 +61,12 @@ from upwell.reconcilers.signatures.questions import ImagePolicyError, ImageQuest
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store
-from upwell.uploads.interface import BinaryInputs, InputMissingError
+from upwell.uploads.interface import (
+    BinaryInputs,
+    InputError,
+    SharedContentError,
+    StoreFullError,
+)
 
 _ANY_REPOSITORY = "upstream"
 
@@ -148,8 +154,17 @@ class BuildPlanner:
                 "FetchSourceFailed", "nothing was uploaded: use start-build with --from-dir"
             )
         try:
-            path = await self._uploads.path(Digest.parse(binary.digest))
-        except (InputMissingError, InvalidDigestError) as error:
+            path = await self._uploads.path(Digest.parse(binary.digest), build.namespace)
+        except SharedContentError as error:
+            raise BuildError(
+                "FetchSourceFailed",
+                str(error),
+                retryable=error.retryable,
+                retry_after=error.retry_after,
+            ) from error
+        except StoreFullError as error:
+            raise BuildError(DISK_PRESSURE, str(error), retryable=True) from error
+        except (InputError, InvalidDigestError) as error:
             raise BuildError("FetchSourceFailed", str(error)) from error
         return BinarySource(
             path,

@@ -28,6 +28,7 @@ from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError
+from upwell.uploads.interface import InputError
 from upwell.workload.errors import WorkloadError
 from upwell.workload.interface import InstanceImage
 
@@ -166,9 +167,13 @@ class Pruning:
         items = []
         grace = rules.keep_younger_than
         needed = await referenced_inputs(self._stores.objects)
-        freed = await self._stores.inputs.remove_unused(
-            needed, unused_for=grace, dry_run=not confirm
-        )
+        freed = 0
+        try:
+            freed = await self._stores.inputs.remove_unused(
+                needed, unused_for=grace, dry_run=not confirm
+            )
+        except InputError as error:
+            log.warning("uploads were not pruned", extra={"error": str(error)})
         if freed:
             reason = "no build and no BuildConfig names them"
             items.append(PrunedItem(what="uploads", name="all", reason=reason, bytes=freed))

@@ -34,6 +34,13 @@ class ArtifactTarget(Protocol):
         """Store a manifest under the tag or the digest that `place` names."""
         ...
 
+    async def delete_manifest(self, place: Reference, access: RequestAccess) -> None:
+        """Remove the manifest that `place` names by digest, with its tags, if that can be done.
+
+        Raises ManifestUnknownError where nothing is there, unless nobody can tell.
+        """
+        ...
+
 
 class RemoteArtifacts:
     """Implements ArtifactTarget for other registries."""
@@ -61,6 +68,10 @@ class RemoteArtifacts:
             await push_referrer(self._registry, self._pusher, place, manifest, access)
         except ReferrersTagTakenError as error:  # it is found by its own tag
             log.warning("referrer not listed", extra={"place": str(place), "why": str(error)})
+
+    async def delete_manifest(self, place: Reference, access: RequestAccess) -> None:
+        """Remove a manifest; a registry that removes none keeps it."""
+        await self._pusher.delete_manifest(place, access)
 
 
 class HostedArtifacts:
@@ -101,3 +112,10 @@ class HostedArtifacts:
             actor=_ACTOR,
         )
         await self._hosted.put_manifest(push)
+
+    async def delete_manifest(self, place: Reference, access: RequestAccess) -> None:
+        """Remove a manifest, with its tags."""
+        del access
+        if place.digest is None:
+            raise ValueError(f"{place} names no digest")
+        await self._hosted.delete_manifest(place.repository, place.digest)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from upwell.machine.clock import until_tick
+from upwell.oci.replica_contents import is_replica_content
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.indexes import IndexChange, RepositoryIndexes
 from upwell.registry.hosting import StorageError
@@ -42,7 +43,9 @@ class PushAnnouncements:
         self._listeners.append(listener)
 
     def announce(self, event: PushEvent) -> None:
-        """Tell of a push to this replica."""
+        """Tell of a push to this replica, but of no image that is none."""
+        if is_replica_content(event.repository):
+            return
         for listener in self._listeners:
             listener(event)
 

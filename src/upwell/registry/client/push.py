@@ -36,7 +36,7 @@ _CREATED = frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _STARTED = frozenset({HTTPStatus.ACCEPTED})
 _FOUND = frozenset({HTTPStatus.OK})
 _UNTAGGED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
-"""Answers to the removal of a tag that is gone, or that the registry cannot remove."""
+"""Answers to the removal of what is gone, or what the registry cannot remove."""
 
 
 class PushRefusedError(RegistryError):
@@ -165,12 +165,13 @@ class RegistryPusher:
             raise DigestMismatchError(endpoint.name, digest, stated)
         return is_listed
 
-    async def delete_tag(
+    async def delete_manifest(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> None:
-        """Remove a tag, keeping what it names; nothing is done where there is none.
+        """Remove a tag, keeping what it names, or by its digest a manifest with its tags.
 
-        A registry that removes no tags keeps it (distribution-spec, Deleting Tags).
+        Nothing is done where there is none. A registry that removes none keeps it
+        (distribution-spec, Content Management).
         """
         endpoint = self._endpoint(reference, access)
         path = f"/v2/{endpoint.repository}/manifests/{reference.target}"

@@ -84,7 +84,7 @@ class ExternalRegistry(ForwardingRegistry):
             raise ManifestUnknownError(image)
         self._may_write()
         with suppress(UnauthorizedError, RegistryRejectedError):
-            await self._pusher.delete_tag(image)
+            await self._pusher.delete_manifest(image)
 
     async def tag_digest(
         self, repository: str, tag: str, access: RequestAccess = DEFAULT_ACCESS

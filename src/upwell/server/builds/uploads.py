@@ -21,6 +21,7 @@ from upwell.store.interface import Store
 from upwell.uploads.interface import (
     BinaryInputs,
     InputTooLargeError,
+    SharedContentError,
     StoredInput,
     StoreFullError,
     UploadQuotaError,
@@ -68,6 +69,9 @@ class UploadHandlers:
         except StoreFullError as error:
             await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error
+        except SharedContentError as error:
+            await drained(request)
+            raise ApiError(503, f"{error}; nothing is started: send it again then") from error
         if not stored.size:
             raise ApiError(400, "the body is empty: send a file or an archive")
         upload = BinaryInput(

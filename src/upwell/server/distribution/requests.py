@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_repository, is_tag
+from upwell.oci.replica_contents import is_replica_content
 from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action, is_granted
 
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
@@ -31,6 +32,8 @@ def repository_of(request: Request) -> str:
     name: str = request.path_params["name"]
     if not is_repository(name):
         raise DistributionError(400, "NAME_INVALID", f"not a repository name: {name[:300]!r}")
+    if is_replica_content(name):
+        raise DistributionError(404, "NAME_UNKNOWN", f"{name} is the server's own: no images")
     return name
 
 
@@ -144,6 +147,8 @@ def may_list(request: Request, repository: str) -> bool:
     Copies of public images may be pulled by all who know a digest; they are listed to those alone
     who have a role in their namespace.
     """
+    if is_replica_content(repository):
+        return False
     pull, grants = _pull(repository), getattr(request.scope.get("user"), "grants", None)
     if grants is None or pull.namespace != MIRROR_NAMESPACE:
         return may_pull(request, repository)

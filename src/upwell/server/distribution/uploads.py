@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from upwell.oci import Digest
 from upwell.oci.reference import is_repository
+from upwell.oci.replica_contents import is_replica_content
 from upwell.registry.hosting import HostedRegistry
 from upwell.server.distribution.requests import (
     DistributionError,
@@ -33,9 +34,10 @@ class UploadRoutes:
         """Begin an upload (end-4a), take a whole blob (end-4b), or mount one (end-11)."""
         name = repository_of(request)
         query = request.query_params
-        if "mount" in query and is_repository(query.get("from", "")):
+        source = query.get("from", "")
+        if "mount" in query and is_repository(source) and not is_replica_content(source):
             digest = digest_of(query["mount"])
-            if await self._registry.mount_blob(name, digest, query["from"]):
+            if await self._registry.mount_blob(name, digest, source):
                 return _created(name, digest)
         if "digest" in query:
             return await self._take_whole(request, name, digest_of(query["digest"]))

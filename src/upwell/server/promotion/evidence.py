@@ -17,6 +17,7 @@ from upwell.uploads.interface import (
     BinaryInputs,
     InputMissingError,
     InputTooLargeError,
+    SharedContentError,
     StoreFullError,
     UploadQuotaError,
 )
@@ -49,6 +50,9 @@ class KeptEvidence:
         except StoreFullError as error:
             await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error
+        except SharedContentError as error:
+            await drained(request)
+            raise ApiError(503, f"{error}; nothing is kept: send it again then") from error
         kept = {"name": name, "digest": str(stored.digest), "size": stored.size}
         return JSONResponse(kept, 201)
 
@@ -65,13 +69,17 @@ class KeptEvidence:
                 404, f"{target.key} has no evidence {wanted[:100]!r}: {known}", key=target.key
             )
         try:
-            path = await files.path(Digest.parse(found.digest))
+            path = await files.path(Digest.parse(found.digest), target.namespace)
         except (InputMissingError, InvalidDigestError):
             message = (
                 f"the content of {found.name} of {target.key} is not kept here: it was removed, or"
                 " another replica of the server has it"
             )
             raise ApiError(410, message) from None
+        except StoreFullError as error:
+            raise ApiError(507, str(error), reason="InsufficientStorage") from error
+        except SharedContentError as error:
+            raise ApiError(503, str(error)) from error
         # Whatever a test wrote is shown as bytes, never run by a browser.
         return FileResponse(
             path,
@@ -80,15 +88,15 @@ class KeptEvidence:
             headers={"X-Content-Type-Options": "nosniff"},
         )
 
-    async def entries(self, named: Sequence[EvidenceEntry]) -> tuple[Evidence, ...]:
+    async def entries(self, named: Sequence[EvidenceEntry], namespace: str) -> tuple[Evidence, ...]:
         """Return what a verdict names as evidence; raises ApiError for what is not kept."""
-        return tuple([await self._entry(one) for one in named])
+        return tuple([await self._entry(one, namespace) for one in named])
 
-    async def _entry(self, named: EvidenceEntry) -> Evidence:
+    async def _entry(self, named: EvidenceEntry, namespace: str) -> Evidence:
         if not named.digest:
             return Evidence(name=named.name, url=named.url)
         try:
-            path = await self._required().path(Digest.parse(named.digest))
+            path = await self._required().path(Digest.parse(named.digest), namespace)
             size = (await asyncio.to_thread(path.stat)).st_size
         except (InputMissingError, InvalidDigestError, FileNotFoundError):
             raise ApiError(
@@ -96,6 +104,10 @@ class KeptEvidence:
                 f"evidence {named.name}: {named.digest[:100]!r} is not kept here;"
                 " POST it to …/releases/NAME/evidence?name=FILE first",
             ) from None
+        except StoreFullError as error:
+            raise ApiError(507, str(error), reason="InsufficientStorage") from error
+        except SharedContentError as error:
+            raise ApiError(503, str(error)) from error
         return Evidence(name=named.name, digest=named.digest, size=size)
 
     def _required(self) -> BinaryInputs:

@@ -143,7 +143,7 @@ class PromotionHandlers:
             person_of(request),
             self._clock(),
             body.message,
-            await self._evidence.entries(body.evidence),
+            await self._evidence.entries(body.evidence, target.namespace),
             body.run,
         )
         _note(request, reason=body.message)

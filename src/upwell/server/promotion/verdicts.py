@@ -96,7 +96,7 @@ class VerdictHandlers:
             f"the token of check {wanted.check}",
             self._clock(),
             said.message,
-            await self._evidence.entries(said.evidence),
+            await self._evidence.entries(said.evidence, promotion.namespace),
             said.run,
             wanted.attempt,
         )

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.codec import RESOURCES
+from upwell.oci.replica_contents import ReplicaContent
 from upwell.policy.access.roles import (
+    REPOSITORIES,
     RULES,
     SELF_REVIEWS,
     SYSTEM_NAMESPACE,
@@ -117,6 +119,18 @@ def test_who_has_one_namespace_cannot_reach_the_tokens() -> None:
     assert not is_allowed([admin], Action("create", "secrets", SYSTEM_NAMESPACE))
     with pytest.raises(InvalidGrantError, match="holds the tokens"):
         parse_grant(f"admin@{SYSTEM_NAMESPACE}")
+
+
+@pytest.mark.parametrize("verb", ["pull", "push"])
+def test_what_replicas_share_is_the_admins_of_all_alone(verb: str) -> None:
+    shared = ReplicaContent.UPLOADS.repository("shop")
+    for grant in ("admin@shop", *(f"{role}@*" for role in set(Role) - {Role.ADMIN})):
+        granted = parse_grant(grant)
+        assert not is_allowed([granted], Action(verb, REPOSITORIES, "upwell.uploads", shared))
+    admin = parse_grant("admin@*")
+    assert is_allowed([admin], Action(verb, REPOSITORIES, "upwell.uploads", shared))
+    with pytest.raises(InvalidGrantError):
+        parse_grant("admin@upwell.uploads")
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.ADMIN}))

@@ -15,6 +15,7 @@ from upwell.api.requests.prune import PruneSpec
 from upwell.formats.attachment_tags import attestation_tag, signature_tag
 from upwell.oci import Digest, Platform, Reference
 from upwell.oci.index_tags import index_of_tag, index_tag
+from upwell.oci.replica_contents import ReplicaContent
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, decide
 from upwell.policy.pruning.rules import InvalidRulesError, Rules, rules_of
@@ -106,6 +107,17 @@ def test_a_tag_keeps_its_newest_digests_and_the_young() -> None:
         str(digest(at)) for at in (3, 4, 5)
     ]
     assert gone(decision) == {digest(3), digest(4), digest(5)}
+
+
+@pytest.mark.parametrize("root", list(ReplicaContent))
+def test_what_replicas_share_is_no_image_that_nothing_names(root: ReplicaContent) -> None:
+    tags = {"inputs-1": StoredTag(digest("upload"), OLD), "v1": StoredTag(digest("upload"), OLD)}
+    shared = repository(root.repository("shop"), manifest("upload"), tags=tags)
+
+    decision = decide(facts([], shared, repository("shop/web", manifest("image"))), RULES)
+
+    assert gone(decision) == {digest("image")}
+    assert decision.tags == ()
 
 
 def test_the_record_of_an_image_that_lies_here_makes_it_no_younger() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.clocks import SecondsClock
+from tests.support.registry.shared_contents import shared_contents
 
 from upwell.oci import Digest
 from upwell.uploads.files import FileInputs
@@ -18,6 +19,7 @@ from upwell.uploads.interface import (
     UploadQuota,
     UploadQuotaError,
 )
+from upwell.uploads.shared import SharedInputs
 from upwell.uploads.usage import UploadUsage
 
 LIMIT_BYTES = 100
@@ -33,14 +35,24 @@ def clock() -> SecondsClock:
     return SecondsClock()
 
 
-@pytest.fixture(params=["files"])
-def open_inputs(clock: SecondsClock) -> OpenInputs:
+@pytest.fixture(params=["files", "shared in a registry", "shared in a bucket"])
+async def open_inputs(
+    request: pytest.FixtureRequest, clock: SecondsClock, tmp_path: Path
+) -> AsyncIterator[OpenInputs]:
     async def quota(namespace: str) -> UploadQuota | None:
         return UploadQuota("few", 2 * BLOCK) if namespace == "limited" else None
 
-    return lambda folder: FileInputs(
-        folder, limit_bytes=LIMIT_BYTES, clock=clock, usage=UploadUsage(quota)
-    )
+    def usage() -> UploadUsage:
+        return UploadUsage(quota)
+
+    if request.param == "files":
+        yield lambda folder: FileInputs(folder, limit_bytes=LIMIT_BYTES, clock=clock, usage=usage())
+        return
+    place = "bucket" if request.param == "shared in a bucket" else "registry"
+    async with shared_contents(tmp_path, place) as shared:
+        yield lambda folder: SharedInputs(
+            folder, shared, limit_bytes=LIMIT_BYTES, clock=clock, usage=usage()
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,127 @@
+"""Uploads that replicas share in a registry elsewhere, which may lie, refuse, or not answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.support.clocks import SecondsClock
+from tests.support.registry.docker_registry import HTPASSWD, docker_registry
+from tests.support.registry.shared_contents import NAMESPACES, elsewhere, shared_contents
+
+from upwell.app.registries.replica_uploads import RegistryContents
+from upwell.oci import Digest
+from upwell.oci.replica_contents import ReplicaContent
+from upwell.registry.replica_contents import ReplicaArtifacts
+from upwell.uploads.interface import InputMissingError, SharedContentError
+from upwell.uploads.shared import SharedInputs
+
+CONTENT = b"sources of a build"
+
+
+async def pieces(content: bytes = CONTENT) -> AsyncIterator[bytes]:
+    yield content
+
+
+@asynccontextmanager
+async def uploads_at(host: str) -> AsyncIterator[RegistryContents]:
+    async def namespaces() -> tuple[str, ...]:
+        return NAMESPACES
+
+    async with elsewhere(host) as (internal, target):
+        artifacts = ReplicaArtifacts(internal, target, ReplicaContent.UPLOADS)
+        yield RegistryContents(artifacts, lambda: True, namespaces)
+
+
+def files(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()] if folder.is_dir() else []
+
+
+async def test_what_one_replica_took_another_has_and_fetches_it_once(tmp_path: Path) -> None:
+    async with docker_registry(tmp_path, access_log=True) as host, uploads_at(host) as shared:
+        one, two = (SharedInputs(tmp_path / name, shared) for name in ("one", "two"))
+        stored = await one.save(pieces(), "a")
+        found = await asyncio.gather(*(two.path(stored.digest, "a") for _ in range(5)))
+        assert {file.read_bytes() for file in found} == {CONTENT}
+        assert found[0].stat().st_mode & 0o222 == 0
+        assert await two.used("a") == await one.used("a") == 4096
+        with pytest.raises(InputMissingError):
+            await SharedInputs(tmp_path / "three", shared).path(stored.digest, "b")
+        log = (tmp_path / "registry.log").read_text()
+        assert log.count(f"GET /v2/ours/images/upwell.uploads/a/blobs/{stored.digest}") == 1
+
+
+async def test_what_the_registry_has_changed_is_not_built(tmp_path: Path) -> None:
+    async with docker_registry(tmp_path) as host, uploads_at(host) as shared:
+        stored = await SharedInputs(tmp_path / "one", shared).save(pieces(), "a")
+        (blob,) = [one for one in (tmp_path / "data").rglob("data") if one.read_bytes() == CONTENT]
+        blob.write_bytes(b"another content   ")
+        two = SharedInputs(tmp_path / "two", shared)
+        with pytest.raises(SharedContentError, match=r"upwell\.uploads/a"):
+            await two.path(stored.digest, "a")
+        assert files(tmp_path / "two") == []
+
+
+async def test_a_login_that_may_not_push_is_told_where_it_must(tmp_path: Path) -> None:
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "test", "path": str(tmp_path / "htpasswd")}}
+    async with docker_registry(tmp_path, auth) as host, uploads_at(host) as shared:
+        inputs = SharedInputs(tmp_path / "one", shared)
+        with pytest.raises(SharedContentError) as caught:
+            await inputs.save(pieces(), "a")
+        place = f"{host}/ours/images/upwell.uploads/a"
+        assert f"let the server's login pull from and push to {place}" in str(caught.value)
+        assert not caught.value.retryable
+        assert files(tmp_path / "one") == []
+
+
+async def test_a_registry_that_is_away_keeps_nothing_and_may_come_back(tmp_path: Path) -> None:
+    async with docker_registry(tmp_path) as host:
+        pass
+    async with uploads_at(host) as shared:
+        inputs = SharedInputs(tmp_path / "one", shared)
+        for wanted in (inputs.save(pieces(), "a"), inputs.path(Digest.of(CONTENT), "a")):
+            with pytest.raises(SharedContentError) as caught:
+                await wanted
+            assert caught.value.retryable
+        assert files(tmp_path / "one") == []
+
+
+async def test_a_replica_that_does_not_lead_removes_its_own_files_alone(tmp_path: Path) -> None:
+    clock, leads = SecondsClock(), False
+    async with shared_contents(tmp_path, "registry", lambda: leads) as shared:
+        hour = timedelta(hours=1)
+        inputs = SharedInputs(tmp_path / "one", shared, clock=clock)
+        stored = await inputs.save(pieces(), "a")
+        clock.now += 7200
+        assert await inputs.remove_unused((), unused_for=hour) == len(CONTENT)
+        assert files(tmp_path / "one") == ["of"]
+        assert await inputs.used("a") == 4096
+        await inputs.path(stored.digest, "a")
+        leads = True
+        clock.now += 7200
+        assert await inputs.remove_unused((), unused_for=hour) == len(CONTENT)
+        assert await inputs.used("a") == 0
+        with pytest.raises(InputMissingError):
+            await inputs.path(stored.digest, "a")
+
+
+async def test_tags_that_somebody_else_has_set_are_passed_over(tmp_path: Path) -> None:
+    async with docker_registry(tmp_path) as host, uploads_at(host) as shared:
+        inputs = SharedInputs(tmp_path / "one", shared)
+        stored = await inputs.save(pieces(), "a")
+        base = f"http://{host}/v2/ours/images/upwell.uploads/a"
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        async with aiohttp.ClientSession(headers=accept, raise_for_status=True) as session:
+            async with session.get(f"{base}/tags/list") as answer:
+                (tag,) = (await answer.json())["tags"]
+            async with session.get(f"{base}/manifests/{tag}") as answer:
+                raw = await answer.read()
+            kind = {"Content-Type": accept["Accept"]}
+            for other in ("latest", f"sha256-{'a' * 64}.7.x", f"{tag}.1"):
+                async with session.put(f"{base}/manifests/{other}", data=raw, headers=kind):
+                    pass
+        assert [one.digest for one in await shared.contents("a")] == [stored.digest]

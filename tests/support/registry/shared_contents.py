@@ -1,0 +1,60 @@
+"""Contents that replicas share, in a real registry: as `upwell serve` opens it on a cluster."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.s3.strict_server import bucket_at, strict_s3
+
+from upwell.app.registries.replica_uploads import RegistryContents
+from upwell.oci.replica_contents import ReplicaContent
+from upwell.outbound.dialing import unrestricted
+from upwell.registry.attachments.targets import ArtifactTarget, HostedArtifacts, RemoteArtifacts
+from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
+from upwell.registry.external.registry import ExternalRegistry
+from upwell.registry.interface import InternalRegistry
+from upwell.registry.replica_contents import ReplicaArtifacts
+
+NAMESPACES = ("", "a", "b", "c", "limited", "other")
+
+
+@asynccontextmanager
+async def shared_registry(
+    folder: Path, place: str
+) -> AsyncIterator[tuple[InternalRegistry, ArtifactTarget]]:
+    """Open a registry, Debian's or in a bucket, and what writes artifacts to it."""
+    folder = folder / "shared-registry"
+    folder.mkdir()
+    if place == "bucket":
+        async with strict_s3() as s3, bucket_at(s3.url, folder) as bucket:
+            shared = BucketRegistry(bucket, "registry.internal:5000")
+            yield shared, HostedArtifacts(shared)
+        return
+    async with docker_registry(folder, deletes=True) as host, elsewhere(host) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def elsewhere(host: str) -> AsyncIterator[tuple[InternalRegistry, ArtifactTarget]]:
+    """Open the registry at `host` as one elsewhere, below a prefix."""
+    async with RegistryClient(unrestricted()) as client:
+        pusher = RegistryPusher(client.connection)
+        external = ExternalRegistry(client, pusher, f"{host}/ours/images")
+        yield external, RemoteArtifacts(client, pusher)
+
+
+@asynccontextmanager
+async def shared_contents(
+    folder: Path, place: str, leads: Callable[[], bool] = lambda: True
+) -> AsyncIterator[RegistryContents]:
+    """Open the uploads of NAMESPACES that replicas share."""
+
+    async def namespaces() -> Collection[str]:
+        return NAMESPACES
+
+    async with shared_registry(folder, place) as (internal, target):
+        artifacts = ReplicaArtifacts(internal, target, ReplicaContent.UPLOADS)
+        yield RegistryContents(artifacts, leads, namespaces)
