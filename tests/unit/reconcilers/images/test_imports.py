@@ -668,6 +668,46 @@ async def test_a_push_that_cannot_be_read_is_looked_for_again(
     assert found.pushed_digest == str(own)
 
 
+async def test_a_push_has_its_own_tag_read_and_no_other(
+    machine: BuildMachine, streams: ImageStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await push(machine.internal, f"{NAMESPACE}/debian:one", "own")
+    await streams.reconcile(KEY)
+
+    async def all_of(_: str) -> None:
+        pytest.fail("all tags were read")
+
+    monkeypatch.setattr(machine.internal, "pushed_tags", all_of)
+    pushed = {tag: await push(machine.internal, f"{NAMESPACE}/debian:{tag}", tag) for tag in "ab"}
+    await push(machine.internal, f"{NAMESPACE}/debian:gone", "gone")
+    await machine.internal.untag(f"{NAMESPACE}/debian", "gone")
+    await streams.reconcile(KEY)
+    found = (await machine.stream("debian")).status
+    assert {one.tag for one in found.tags} == {"11", "one", "a", "b"}
+    for tag, digest in pushed.items():
+        history = found.tag(tag)
+        assert history is not None
+        assert history.pushed_digest == str(digest)
+
+
+async def test_a_push_that_could_not_be_read_alone_is_found_among_all_tags(
+    machine: BuildMachine, streams: ImageStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    await push(machine.internal, f"{NAMESPACE}/debian:own", "own")
+
+    async def away(*_: object) -> None:
+        raise StorageUnavailableError("the endpoint does not answer")
+
+    with monkeypatch.context() as there:
+        there.setattr(machine.internal, "tag_digest", away)
+        assert await streams.reconcile(KEY) == Result(requeue_after=UNREAD_SECONDS)
+    await streams.reconcile(KEY)
+    assert (await machine.stream("debian")).status.tag("own") is not None
+
+
 async def test_tags_of_build_inputs_are_no_tags_of_the_stream(machine: BuildMachine) -> None:
     await machine.store.create(image_stream("app"))
     await push(machine.internal, f"{NAMESPACE}/app:inputs-{'0' * 40}", "own")

@@ -1,4 +1,4 @@
-"""Pushed tags: read once, again after each push, and again when nobody could take them."""
+"""Pushed tags: all are read once, one after its push, all again when nobody could take them."""
 
 import asyncio
 from pathlib import Path
@@ -8,6 +8,7 @@ from tests.support.registry.hosted_images import push
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.reconcilers.images import pushes
 from upwell.reconcilers.images.pushes import PushedTagReader, PushedTags
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosting import StorageUnavailableError
@@ -43,7 +44,18 @@ async def test_tags_are_read_at_a_start_and_after_a_push_alone(
     assert await repository.taken() == ()
 
     second = await push(repository.registry, "shop/app", "2", "other")
-    assert await repository.taken() == [("1", first), ("2", second)]
+    assert await repository.taken() == [("2", second)]
+
+
+async def test_after_a_storm_of_pushes_all_tags_are_read_at_once(
+    repository: PushedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushes, "_MOST_TOLD", 2)
+    assert list(await repository.taken()) == []
+    pushed = [(tag, await push(repository.registry, "shop/app", tag)) for tag in "123"]
+    monkeypatch.delattr(EmbeddedRegistry, "tag_digest")
+    assert await repository.taken() == pushed
+    assert await repository.taken() == ()
 
 
 async def test_what_could_not_be_taken_is_read_again(repository: PushedRepository) -> None:
@@ -62,7 +74,8 @@ async def test_a_push_while_tags_are_taken_is_not_lost(repository: PushedReposit
     async with repository.pushes.taken(stream) as pushed:
         assert pushed == [("1", first)]
         second = await push(repository.registry, "shop/app", "2", "other")
-    assert await repository.taken() == [("1", first), ("2", second)]
+    assert not repository.pushes.knows(stream), "it is looked at again by itself"
+    assert await repository.taken() == [("2", second)]
 
 
 async def test_another_stream_of_the_name_knows_nothing(repository: PushedRepository) -> None:
