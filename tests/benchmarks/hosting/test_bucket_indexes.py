@@ -28,7 +28,7 @@ from upwell.registry.hosting import ManifestPush
 pytestmark = pytest.mark.benchmark
 
 PUSHES = 15
-IMAGES = (10, 1_000, 10_000, 55_000)
+IMAGES = (10, 1_000, 10_000, 40_000)
 NAME = "bench/large"
 CONFIG = b'{"os":"linux"}'
 
