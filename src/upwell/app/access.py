@@ -38,7 +38,7 @@ from upwell.machine.private_file import (
 from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.registry.interface import Credential
 from upwell.server.asgi.local_socket import bind_local
-from upwell.server.asgi.tls import RenewCertificate, keep_fresh, server_context
+from upwell.server.asgi.tls import keep_fresh, server_context
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.registry_access import RegistryAccessTokens
@@ -67,8 +67,8 @@ class Protection:
     tls: ssl.SSLContext
     plain: bool
     """True if the API is served without TLS too."""
-    renewal: RenewCertificate | None
-    """Renews a generated certificate where it has to be."""
+    certificate: ServerCertificate
+    """By which the API answers in TLS."""
     local: socket.socket | None
     """Listens for this machine's own users; None where the folder can have no socket."""
     export: AuditExport | None
@@ -77,19 +77,16 @@ class Protection:
     """Exchanges tokens of foreign issuers, where the settings say so."""
     sign_in: SignIn | None
     """Sign-in of people; None where the settings name no provider."""
-    authority: Path | None
-    """The certificate by which the API is trusted; None where the certificate is another's."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
-        if self.renewal is not None:
-            await keep_fresh(self.tls, self.renewal)
+        if self.certificate.renewal is not None:
+            await keep_fresh(self.tls, self.certificate.renewal)
 
     async def api_authority(self) -> bytes:
         """Return the certificate by which the API is trusted, as PEM; empty: there is none."""
-        if self.authority is None:
-            return b""
-        return await asyncio.to_thread(self.authority.read_bytes)
+        authority = self.certificate.current.authority
+        return b"" if authority is None else await asyncio.to_thread(authority.read_bytes)
 
     async def export_audit_log(self) -> None:
         """Send the audit log to its receiver, until cancelled."""
@@ -181,12 +178,11 @@ async def protect(
         Signatures(keys.signing),
         server_context(certificate),
         not settings.access.is_encrypted,
-        keys.certificate.renewal,
+        keys.certificate,
         local,
         await asyncio.to_thread(_audit_export, settings, audit_files, components),
         await open_exchange(settings, tokens.accounts, stack),
         sign_in,
-        certificate.authority,
     )
 
 

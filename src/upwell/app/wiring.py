@@ -23,6 +23,7 @@ from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
+from upwell.app.kubernetes.leading import leader_replica, tell_place
 from upwell.app.kubernetes.wiring import (
     admission_app,
     cluster_controllers,
@@ -167,6 +168,7 @@ def wire(adapters: Adapters) -> Wired:
         metrics=adapters.metrics,
         gauges=replica_gauges(adapters.gauges, adapters.election),
         role=replica_role(adapters.election),
+        leader=None if adapters.election is None else leader_replica(adapters.election),
         components=adapters.components,
         access=adapters.protection.control,
         token_exchange=adapters.protection.exchange,
@@ -232,6 +234,7 @@ def wire(adapters: Adapters) -> Wired:
         *cluster_loops(
             adapters.cluster, records, adapters.cache, adapters.components, adapters.signing_keys
         ),
+        *_place(adapters),
         *led_loops(adapters.cluster, adapters.components, reconciling),
     )
     return Wired(deps, loops, admission_app(adapters.cluster, adapters.settings.image_prefix))
@@ -271,6 +274,13 @@ def _sign_in(protection: Protection) -> Sequence[Loop]:
     if protection.sign_in is None:
         return ()
     return (partial(prune_sessions, protection.sign_in.sessions),)
+
+
+def _place(adapters: Adapters) -> Sequence[Loop]:
+    if adapters.election is None:
+        return ()
+    url, certificate = adapters.settings.replica_url, adapters.protection.certificate
+    return (partial(tell_place, adapters.election, url, certificate),)
 
 
 def _limits(quota: QuotaSettings) -> ServerLimits:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.coordination.leases import Lease, LeaseSpec
+from upwell.api.coordination.replicas import PLACE_ANNOTATIONS, ReplicaPlace
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta
 from upwell.store.interface import (
@@ -161,6 +162,10 @@ class LeaderElection:
         self._term: LeaderTerm | None = None
         self.leader = ""
         """Identity of the leader, as it was seen last; empty: none is known."""
+        self.place: ReplicaPlace | None = None
+        """Place at which this process answers others, for its Lease; None: none is known."""
+        self.leader_place: ReplicaPlace | None = None
+        """Place at which another one that leads answers; None: it does not say, or none does."""
         self.obstacle = ""
         """Reason why this process cannot stand, for people; empty: nothing is in its way."""
 
@@ -221,6 +226,7 @@ class LeaderElection:
             left = self._sightings.seconds_left(lease)
             if left > 0:
                 self.leader, self.obstacle = holder, ""
+                self.leader_place = ReplicaPlace.of(lease.annotations)
                 return None, left
         # Looked for before, so that nobody takes and gives back in vain, and after: of two who
         # begin at once, at least one sees the other's lease.
@@ -235,7 +241,7 @@ class LeaderElection:
         if await self._is_obstructed(places):
             await self._release()
             return None, 0.0
-        self.leader, self.obstacle = self.identity, ""
+        self.leader, self.leader_place, self.obstacle = self.identity, None, ""
         return LeaderTerm(self._clock, began, self._times.writing), 0.0
 
     async def _is_obstructed(self, places: Sequence[str]) -> bool:
@@ -378,7 +384,10 @@ class LeaderElection:
                 "lease_transitions": changes,
             }
         )
-        annotations = {NAMESPACES_ANNOTATION: ",".join(sorted(self._election.namespaces))}
+        annotations = {
+            NAMESPACES_ANNOTATION: ",".join(sorted(self._election.namespaces)),
+            **(self.place.annotations() if self.place is not None else {}),
+        }
         if lease is None:
             meta = ObjectMeta(
                 name=self._election.name,
@@ -387,9 +396,12 @@ class LeaderElection:
                 annotations=annotations,
             )
             return await self._store.create(Lease(metadata=meta, spec=spec))
+        others = {
+            name: text for name, text in lease.annotations.items() if name not in PLACE_ANNOTATIONS
+        }
         marked = lease.with_metadata(
             labels={**lease.labels, **ELECTION_LABELS},
-            annotations={**lease.annotations, **annotations},
+            annotations={**others, **annotations},
         )
         return await self._store.update(marked.model_copy(update={"spec": spec}))
 

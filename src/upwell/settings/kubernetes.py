@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -13,6 +15,7 @@ from upwell.builder.interface import BuildPrivilege
 from upwell.settings.base import SettingsTable
 from upwell.settings.values import AllowedValues, FilePath
 
+_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -38,6 +41,16 @@ def _gateway(value: Any) -> str:
     if not (_LABEL.fullmatch(namespace) and _LABEL.fullmatch(name)):
         raise ValueError("not NAMESPACE/NAME")
     return str(value)
+
+
+def _replica_address(value: Any) -> str:
+    """Return HOST or HOST:PORT, with brackets around an address of IPv6."""
+    text = value if isinstance(value, str) else ""
+    with suppress(ValueError):
+        return f"[{text}]" if ip_address(text).version == 6 else text  # noqa: PLR2004 - IPv6
+    if not text or _HOST_AND_PORT.fullmatch(text) is None:
+        raise ValueError("not HOST or HOST:PORT")
+    return text
 
 
 def _quantity(value: Any) -> str:
@@ -174,6 +187,11 @@ class KubernetesSettings(SettingsTable):
     ] = None
     """The port at which the cluster asks about writes of Upwell's kinds, beside that of `--listen`;
     without one it cannot, and nobody is known to stand for an object."""
+    replica_address: Annotated[
+        str, BeforeValidator(_replica_address), AllowedValues("HOST or HOST:PORT", blank=True)
+    ] = ""
+    """The address at which other replicas reach this one, as the address of its Pod;
+    `--replica-address` comes first, and without one it is that of `--listen`."""
     gateway: Annotated[
         str, BeforeValidator(_gateway), AllowedValues("NAMESPACE/NAME of a Gateway", blank=True)
     ] = ""
@@ -181,8 +199,14 @@ class KubernetesSettings(SettingsTable):
     the only one, or where there is none the only Gateway."""
     builds: KubernetesBuildSettings = KubernetesBuildSettings()
 
-    def at(self, kubeconfig: Path | None) -> Self:
-        """Return the settings with another kubeconfig, if one is given."""
-        if kubeconfig is None:
-            return self
-        return self.model_copy(update={"kubeconfig": kubeconfig.absolute()})
+    def at(self, kubeconfig: Path | None, replica_address: str = "") -> Self:
+        """Return the settings with another kubeconfig and address, if these are given.
+
+        Raises ValueError for an address that is none.
+        """
+        changes: dict[str, Any] = {}
+        if kubeconfig is not None:
+            changes["kubeconfig"] = kubeconfig.absolute()
+        if replica_address:
+            changes["replica_address"] = _replica_address(replica_address)
+        return self.model_copy(update=changes)

@@ -225,6 +225,17 @@ class ServerSettings(BaseModel):
         return f"{scheme}://{self.internal_host}"
 
     @property
+    def replica_url(self) -> str:
+        """The URL at which other replicas reach this one; empty: at none that is known."""
+        own = "" if self.host in _WILDCARDS else _place(self.host, self.port)
+        address = self.kubernetes.replica_address or own
+        if not address:
+            return ""
+        has_port = address.rpartition(":")[2].isdigit() and not address.endswith("]")
+        scheme = "https" if self.access.is_encrypted else "http"
+        return f"{scheme}://{address}" if has_port else f"{scheme}://{address}:{self.port}"
+
+    @property
     def local_names(self) -> tuple[str, ...]:
         """The hosts that the API has on this machine, the surest first."""
         loopback = ("127.0.0.1", "localhost")

@@ -36,6 +36,7 @@ from upwell.server.asgi.connections import (
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
+from upwell.server.builds.leader_logs import LeaderReplica
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits
 from upwell.server.signin.services import SignIn
@@ -255,10 +256,12 @@ async def serving(
     sign_in: Callable[[MemoryStore, ApiClock], SignIn] | None = None,
     signing_keys: ImageSigningKeys | None = None,
     running: Callable[[MemoryActions], RunningActions] | None = None,
+    store: MemoryStore | None = None,
+    leader: LeaderReplica | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
-    store, runtime = MemoryStore(clock), StubRuntime()
+    store, runtime = store or MemoryStore(clock), StubRuntime()
     folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
     logs = FileBuildLogs(Path(folder.name) / "builds")
     stub: InteractiveRuntime = runtime
@@ -297,6 +300,7 @@ async def serving(
             token_exchange=exchange(access, clock) if access and exchange else None,
             sign_in=people,
             registry_routes=registry_routes,
+            leader=leader,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.

@@ -11,6 +11,7 @@ import pytest
 from tests.support.kubernetes.simulated_time import SimulatedTime, SleepingProcess
 
 from upwell.api.coordination.leases import Lease, LeaseSpec
+from upwell.api.coordination.replicas import ReplicaPlace
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.controller.leader import (
@@ -177,6 +178,27 @@ async def test_one_leads_and_the_others_name_it(replicas: Replicas) -> None:
     lease = await replicas.store.get(Lease, "upwell-system", "upwell")
     assert lease.spec.holder_identity == "replica-0"
     assert len(first.terms) == 1
+
+
+async def test_a_follower_knows_where_the_leader_answers(replicas: Replicas) -> None:
+    first = replicas.start()
+    first.election.place = ReplicaPlace("http://10.0.0.1:7080")
+    await replicas.until_led(first)
+    second = replicas.start()
+    await replicas.time.advance(5)
+    assert second.election.leader_place == first.election.place
+    assert first.election.leader_place is None
+
+    first.election.place = ReplicaPlace("https://10.0.0.1:7080", "a" * 64)  # renewed meanwhile
+    await replicas.time.advance(6)
+    assert second.election.leader_place == first.election.place
+
+    await first.stop()
+    await replicas.until_led(second)  # which does not say
+    third = replicas.start()
+    await replicas.time.advance(5)
+    places = [one.election.leader_place for one in (second, third)]
+    assert places == [None, None]
 
 
 async def test_a_term_lasts_from_the_write_that_wins_it(replicas: Replicas) -> None:

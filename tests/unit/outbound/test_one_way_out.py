@@ -11,7 +11,7 @@ import upwell
 SOURCE = Path(upwell.__file__).parent
 EXCEPTIONS = {
     # What is on this machine by its nature.
-    "workload/podman/api/client.py": "Podman's socket",
+    "workload/podman/api/connection.py": "Podman's socket",
     "workload/podman/api/hijack.py": "Podman's socket",
     "workload/podman/api/service.py": "Podman's socket",
     "router/haproxy/cli.py": "HAProxy's socket",
@@ -30,6 +30,7 @@ EXCEPTIONS = {
     "app/server.py": "the sockets that the server listens at",
     "server/asgi/local_socket.py": "the socket that the server listens at",
     # What the administrator names.
+    "cluster/leader_client.py": "the replica that leads, where its Lease says that it answers",
     "audit/export.py": "the receiver of the audit log, of the configuration file",
     "store/kubernetes_connections.py": "the API that the command line is a client of",
     "store/kubernetes_socket.py": "the API that the command line is a client of",

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from upwell.builder.interface import BuildPrivilege
-from upwell.settings import FileSettings, SettingsError, read_file
+from upwell.settings import (
+    AccessSettings,
+    FileSettings,
+    KubernetesSettings,
+    ServerSettings,
+    SettingsError,
+    read_file,
+)
 
 WHOLE = """\
 image = "registry.test/upwell:1"
@@ -61,3 +68,33 @@ def test_all_about_the_pods_of_builds_is_read(tmp_path: Path) -> None:
 def test_what_it_cannot_be_is_refused_by_its_key(tmp_path: Path, line: str, key: str) -> None:
     with pytest.raises(SettingsError, match=key):
         _read(tmp_path, line)
+
+
+@pytest.mark.parametrize(
+    ("listening", "given", "url"),
+    [
+        ("0.0.0.0", "", ""),
+        ("10.1.2.3", "", "https://10.1.2.3:7080"),
+        ("0.0.0.0", "10.1.2.3", "https://10.1.2.3:7080"),
+        ("0.0.0.0", "10.1.2.3:8443", "https://10.1.2.3:8443"),
+        ("0.0.0.0", "fd00::1", "https://[fd00::1]:7080"),
+        ("[::]", "[fd00::1]:8443", "https://[fd00::1]:8443"),
+        ("0.0.0.0", "upwell-0.upwell", "https://upwell-0.upwell:7080"),
+    ],
+)
+def test_a_replica_says_where_others_reach_it(listening: str, given: str, url: str) -> None:
+    kubernetes = KubernetesSettings().at(None, given)
+    settings = ServerSettings(
+        data_dir=Path("data"),
+        host=listening,
+        port=7080,
+        access=AccessSettings(tls=True),
+        kubernetes=kubernetes,
+    )
+    assert settings.replica_url == url
+
+
+@pytest.mark.parametrize("given", ["http://10.1.2.3", "10.1.2.3:", "a b", "user@host", "host:1/x"])
+def test_what_is_no_address_of_a_replica_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="not HOST or HOST:PORT"):
+        KubernetesSettings().at(None, given)

@@ -37,6 +37,7 @@ _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
 _LOGINS = "/etc/upwell-registry-logins"
+_POD_ADDRESS = "POD_IP"
 _RBAC = "rbac.authorization.k8s.io"
 _SETTINGS = "upwell.dev/settings"
 _USER = 10001
@@ -307,9 +308,13 @@ def _container(installation: ClusterInstallation) -> Manifest:
             f"--config={_CONFIG}/upwell.toml",
             f"--listen=0.0.0.0:{PORT}",
             *tls,
+            f"--replica-address=$({_POD_ADDRESS})",
             f"--tls-name={service_name(installation.namespace)}",
         ],
-        "env": [{"name": "REGISTRY_AUTH_FILE", "value": f"{_LOGINS}/.dockerconfigjson"}],
+        "env": [
+            {"name": "REGISTRY_AUTH_FILE", "value": f"{_LOGINS}/.dockerconfigjson"},
+            {"name": _POD_ADDRESS, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
         "ports": [
             {"name": "https", "protocol": "TCP", "containerPort": PORT},
             *_when_admitting(

@@ -24,7 +24,15 @@ def data_dir_option(purpose: str) -> Callable[[Command], Command]:
 
 
 def platform_options(function: Command) -> Command:
-    """Add `--on` and `--kubeconfig`."""
+    """Add `--on`, `--kubeconfig` and `--replica-address`."""
+    function = click.option(
+        "--replica-address",
+        metavar="HOST[:PORT]",
+        default="",
+        envvar="UPWELL_REPLICA_ADDRESS",
+        show_envvar=True,
+        help="Where other replicas on the cluster reach this one.  [default: that of --listen]",
+    )(function)
     function = click.option(
         "--kubeconfig",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -19,7 +19,7 @@ from upwell.machine.service_manager import ServiceManager
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
-    from upwell.settings import AccessSettings, ServerSettings
+    from upwell.settings import AccessSettings, KubernetesSettings, ServerSettings
 
 
 def _say_where(settings: "ServerSettings") -> None:
@@ -35,6 +35,17 @@ def _say_where(settings: "ServerSettings") -> None:
     echo(f"Data:    {settings.data_dir}", err=True)
     echo("Next:    `upwell status`, `upwell help new-app` in another terminal", err=True)
     echo("Ctrl-C stops the server; what runs goes on", err=True)
+
+
+def _cluster_settings(
+    found: "KubernetesSettings", kubeconfig: Path | None, replica_address: str
+) -> "KubernetesSettings":
+    """Return the settings with what options say besides; raises click.BadParameter."""
+    try:
+        return found.at(kubeconfig, replica_address)
+    except ValueError as error:
+        message = f"{replica_address!r} is {error}"
+        raise click.BadParameter(message, param_hint="--replica-address") from error
 
 
 def _duration(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | None:
@@ -153,6 +164,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
     platform: str | None,
     kubeconfig: Path | None,
+    replica_address: str,
     listen: tuple[str, int],
     router: tuple[str, int],
     router_https: tuple[str, int],
@@ -196,7 +208,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
             on=ServerPlatform(platform) if platform else file.on,
-            kubernetes=file.kubernetes.at(kubeconfig),
+            kubernetes=_cluster_settings(file.kubernetes, kubeconfig, replica_address),
             host=host,
             port=port,
             router_address=join_address(router),

@@ -19,7 +19,7 @@ from upwell.api.builds.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.api.core import ServiceAccount
 from upwell.builder.interface import BuildLogs
-from upwell.machine.clock import elapsed
+from upwell.machine.clock import elapsed, seconds
 from upwell.machine.components import Components
 from upwell.machine.tasks import first_error
 from upwell.server.asgi.access_log import AccessLogMiddleware
@@ -31,6 +31,7 @@ from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers
 from upwell.server.builds.cancellation import BuildCancellation
+from upwell.server.builds.leader_logs import LeaderLogs, LeaderReplica
 from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.encryption import encryptions
 from upwell.server.exchange import registry_tokens
@@ -130,6 +131,8 @@ class ServerDependencies:
     """State of what the server starts or stands on, for readiness and metrics."""
     role: Callable[[], str] | None = None
     """Says what this replica does among others; None: it is the only process."""
+    leader: LeaderReplica | None = None
+    """The replica that leads; None: this is the only process."""
     hosts: HostNames = field(default_factory=HostNames)
     """Names that the server answers to."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
@@ -184,6 +187,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *image_signing_keys.create_routes(deps.signing_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
+            *api.replica_routes,
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
             WebSocketRoute("/api/{version}/{path:path}", pods.answer),
@@ -259,7 +263,13 @@ class _Api:
         plans = ImpactPlanHandlers(actions.plans, deps.limits)
         bases = BaseSearchHandlers(actions.bases, deps.limits)
         running = RunningWorkloadHandlers(actions.running, deps.clock)
-        builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
+        leader = None
+        if deps.leader is not None:
+            leader = LeaderLogs(deps.leader, deps.signatures, seconds)
+        builds = BuildHandlers(
+            deps.store, deps.build_logs, actions.builds, streams, deps.limits, leader
+        )
+        self.replica_routes = builds.replica_routes()
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
         images = ImageHandlers(deps.store, actions.images, self._reads)
         sets = RevisionReader(deps.store, Deployment, replica_sets_of)

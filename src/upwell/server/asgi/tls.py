@@ -46,6 +46,18 @@ class Certificate:
     authority: Path | None = None
 
 
+def certificate_digest(chain: Path) -> str:
+    """Return the SHA-256 of a certificate file's first one (DER), in hex.
+
+    Raises OSError or CertificateError.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(chain.read_bytes())
+    except ValueError as error:
+        raise CertificateError(f"{chain} is no certificate in PEM") from error
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 type RenewCertificate = Callable[[], Awaitable[Certificate]]
 """Returns the certificate that is to be used now; made anew where that is due."""
 

@@ -26,7 +26,7 @@ IDENTIFY = "upwell.identify"
 """Key of the scope's state under which is what takes the sender's name (`Identify`)."""
 TOKEN_EXCHANGE_PATH = "/oauth/token"  # noqa: S105 - a path
 """Takes tokens of foreign issuers; what they say decides, and no token of ours."""
-SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
+SIGNED = re.compile(r"/(verdicts|approvals|replica-logs)/[^/]+")
 """Paths that end in a token which opens them, and nothing else."""
 _VERBS = {
     "GET": "get",

@@ -1,10 +1,11 @@
 """Parts of builds: a build's log, a new build."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from upwell.actions.builds import BuildActions, BuildClient
 from upwell.api.builds.build import Build, BuildPhase, BuildRequest
@@ -21,6 +22,8 @@ from upwell.server.auth.caller import (
     require_content_rights,
     require_right,
 )
+from upwell.server.builds.leader_logs import PLACE, LeaderLogs
+from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import object_response
@@ -50,7 +53,10 @@ class BuildHandlers:
         actions: BuildActions,
         streams: OpenStreams,
         limits: ServerLimits,
+        leader: LeaderLogs | None = None,
     ) -> None:
+        """`leader` has the logs of running builds where another replica leads."""
+        self._leader = leader
         self._store = store
         self._logs = logs
         self._actions = actions
@@ -61,7 +67,26 @@ class BuildHandlers:
         """Answer a build's log; with `follow`, wait for its start and go on until its end."""
         build = await self._store.get(Build, target.namespace, target.name)
         follow, lines = is_true(request, "follow"), integer(request, "tailLines")
+        if self._leader is not None and self._leader.is_elsewhere(build):
+            self._streams.require_room()
+            pieces = await self._leader.read(build, lines, follow=follow)
+            return log_response(self._streams, pieces)
         return log_response(self._streams, self._log(build, lines, follow=follow))
+
+    def replica_routes(self) -> Sequence[BaseRoute]:
+        """Return the route by which other replicas ask for logs; none: there are no others."""
+        if (leader := self._leader) is None:
+            return ()
+
+        async def get(request: Request) -> Response:
+            wanted = leader.opened(request.path_params["ticket"])
+            build = await self._store.get(Build, wanted.namespace, wanted.name)
+            if build.uid != wanted.uid:
+                raise ApiError(404, f"{build.key} is another build by now")
+            pieces = self._log(build, wanted.lines, follow=wanted.follow)
+            return log_response(self._streams, pieces)
+
+        return (Route(f"{PLACE}{{ticket}}", get, methods=["GET"]),)
 
     async def _log(self, build: Build, lines: int | None, *, follow: bool) -> AsyncGenerator[bytes]:
         if follow and build.status.phase in _NOT_STARTED:

@@ -283,8 +283,18 @@ def test_another_registry_takes_the_place_of_the_embedded_one() -> None:
     pod = deployment["spec"]["template"]["spec"]
     (logins,) = [one for one in pod["volumes"] if one["name"] == "registry-logins"]
     assert logins["secret"] == {"secretName": "upwell-registry-logins", "optional": True}
-    (variable,) = pod["containers"][0]["env"]
-    assert variable["name"] == "REGISTRY_AUTH_FILE"
+    assert "REGISTRY_AUTH_FILE" in {one["name"] for one in pod["containers"][0]["env"]}
+
+
+def test_replicas_reach_each_other_at_the_addresses_of_their_pods() -> None:
+    (deployment,) = only("Deployment", applied())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "--replica-address=$(POD_IP)" in container["args"]
+    address = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    assert address in container["env"]
+    (policy,) = only("NetworkPolicy", applied())
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert all("from" not in rule for rule in policy["spec"]["ingress"])
 
 
 def test_each_binding_names_a_role_that_there_is() -> None:
