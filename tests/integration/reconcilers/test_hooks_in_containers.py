@@ -18,7 +18,7 @@ from upwell.api.apps import DeploymentConfig, HookResult, RevisionRecord
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
-from upwell.policy.rollouts.steps import FIRST_BACKOFF
+from upwell.policy.rollouts.rollout import FIRST_BACKOFF
 from upwell.workload.interface import Instance, Runtime, State
 
 __all__ = ["podman_home", "real_rollouts"]  # fixtures

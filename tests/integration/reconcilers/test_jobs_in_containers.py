@@ -15,7 +15,7 @@ from tests.support.workload.waiting import eventually
 from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
-from upwell.policy.rollouts.steps import FIRST_BACKOFF
+from upwell.policy.rollouts.rollout import FIRST_BACKOFF
 from upwell.reconcilers.jobs.cron_jobs import SCHEDULED
 from upwell.reconcilers.jobs.jobs import COMPLETE, FAILED, finished_at
 

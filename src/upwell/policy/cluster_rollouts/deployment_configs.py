@@ -17,7 +17,7 @@ from upwell.policy.rollouts.history import (
     revision_template,
 )
 from upwell.policy.rollouts.hooks import FailurePolicy, hook_template
-from upwell.policy.rollouts.steps import HookMoment
+from upwell.policy.rollouts.rollout import HookMoment
 
 ROLE_LABEL = "openshift.io/deployer-pod.type"
 """On the Pod of a hook: `hook-pre`, `hook-mid` or `hook-post`."""

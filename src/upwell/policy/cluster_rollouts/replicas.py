@@ -17,7 +17,8 @@ from upwell.api.pod import FAILED, SUCCEEDED, ContainerStatus, Pod
 from upwell.api.revisions import ReplicationController
 from upwell.policy.rollouts.history import REVISION_LABEL
 from upwell.policy.rollouts.instance import replica_of
-from upwell.policy.rollouts.steps import Drain, Replica, StartReplica, Step, Stop
+from upwell.policy.rollouts.rollout import Replica
+from upwell.policy.rollouts.steps import Drain, StartReplica, Step, Stop
 from upwell.workload.interface import Instance, Owner, State
 
 HASH_ANNOTATION = "upwell.dev/revision"

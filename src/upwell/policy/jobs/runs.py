@@ -7,7 +7,7 @@ from itertools import islice
 
 from upwell.api.apps import Job
 from upwell.api.validation.numbers import MAX_COMPLETIONS, MAX_PARALLELISM
-from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
+from upwell.policy.rollouts.rollout import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
 
 SUPERSEDED = "Superseded"
 """Condition of a failed Job of a CronJob: a newer run has succeeded."""

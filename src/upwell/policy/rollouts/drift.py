@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.instance import index_of
+from upwell.policy.rollouts.rollout import Replica
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.steps import Drain, Replica, StartReplica, Step, Stop
+from upwell.policy.rollouts.steps import Drain, StartReplica, Step, Stop
 from upwell.workload.interface import Instance, State
 
 DRIFT_ANNOTATION = "upwell.dev/drift"

@@ -19,7 +19,7 @@ from upwell.api.apps import (
 from upwell.api.meta import Resource
 from upwell.api.pod_template import Container, EnvVar, PodTemplate
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, HookMoment
+from upwell.policy.rollouts.rollout import FIRST_BACKOFF, LONGEST_BACKOFF, HookMoment
 
 HOOK_CONTAINER = "lifecycle"
 """The name that OpenShift gives a hook's only container."""

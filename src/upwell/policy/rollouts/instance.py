@@ -32,9 +32,9 @@ from upwell.policy.rollouts.pod_template import (
     expand,
     mounts_token,
 )
+from upwell.policy.rollouts.rollout import Replica, available_since
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.starts.published_ports import published_ports
-from upwell.policy.rollouts.steps import Replica, available_since
 from upwell.workload.interface import (
     ContainerSpec,
     EmptyDir,

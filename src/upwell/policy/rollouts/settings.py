@@ -20,7 +20,7 @@ from upwell.api.meta import Resource
 from upwell.api.pod_template import PodTemplate
 from upwell.api.validation.numbers import MAX_REPLICAS
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.steps import RolloutStrategy, Settings
+from upwell.policy.rollouts.rollout import RolloutStrategy, Settings
 
 type Workload = Deployment | DeploymentConfig | StatefulSet | DaemonSet
 

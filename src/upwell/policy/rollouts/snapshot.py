@@ -16,6 +16,7 @@ from upwell.policy.rollouts.history import (
 )
 from upwell.policy.rollouts.hooks import hooks_of, last_end, pending
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.rollout import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.settings import (
     ROLL_OUT_ANNOTATION,
     Workload,
@@ -26,7 +27,6 @@ from upwell.policy.rollouts.settings import (
     template_of,
 )
 from upwell.policy.rollouts.starts.exclusive_use import exclusive_use, one_at_a_time
-from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, hold_text, unresolved

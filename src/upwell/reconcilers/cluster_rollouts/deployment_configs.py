@@ -39,17 +39,12 @@ from upwell.policy.rollouts.history import (
 from upwell.policy.rollouts.judgement import completed, failed, pulling
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.report import late_at, status_of
+from upwell.policy.rollouts.rollout import Replica
 from upwell.policy.rollouts.settings import Workload, template_of
-from upwell.policy.rollouts.snapshot import (
-    Obstacle,
-    RolloutSnapshot,
-    new_record,
-    rollout_for,
-)
+from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot, new_record, rollout_for
 from upwell.policy.rollouts.steps import (
     FailureReason,
     MarkComplete,
-    Replica,
     RollBack,
     Stall,
     Step,

@@ -13,15 +13,11 @@ from upwell.policy.rollouts.hooks import HookEnd, HookPhase, RetryAt, hooks_of, 
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.judgement import failed
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.rollout import HookMoment
 from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
-from upwell.policy.rollouts.steps import HookMoment, RunHook, Step
+from upwell.policy.rollouts.steps import RunHook, Step
 from upwell.reconcilers.authority import Authority
-from upwell.reconcilers.rollouts.hooks import (
-    give_tags,
-    require_rights,
-    retry_message,
-    with_hook,
-)
+from upwell.reconcilers.rollouts.hooks import give_tags, require_rights, retry_message, with_hook
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, State
 

@@ -10,9 +10,10 @@ from upwell.policy.rollouts.hooks import HookPhase, RetryAt
 from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.judgement import failed
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.rollout import HookMoment, Rollout
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
-from upwell.policy.rollouts.steps import HookMoment, Rollout, RunHook, Step
+from upwell.policy.rollouts.steps import RunHook, Step
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,

@@ -16,7 +16,7 @@ from upwell.api.pod_template import Container, PodSpec, PodTemplate
 from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
 from upwell.policy.rollouts.instance import build_task, instance_name, parse_image
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.steps import restart_after_loss
+from upwell.policy.rollouts.rollout import restart_after_loss
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.rollouts.hooks import LoadRevision, require_rights
 from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State

@@ -21,7 +21,7 @@ from upwell.policy.rollouts.hooks import (
     judge,
 )
 from upwell.policy.rollouts.instance import RevisionTemplate, build_task, instance_name
-from upwell.policy.rollouts.steps import HookMoment, restart_after_loss
+from upwell.policy.rollouts.rollout import HookMoment, restart_after_loss
 from upwell.reconcilers.authority import Authority, MissingRightError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State

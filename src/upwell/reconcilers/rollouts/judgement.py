@@ -10,9 +10,10 @@ from upwell.api.conditions import find as find_condition
 from upwell.policy.rollouts.history import Phase, Records, with_record
 from upwell.policy.rollouts.judgement import OWN_REASONS, completed, failed, pulling
 from upwell.policy.rollouts.report import PROGRESSING
+from upwell.policy.rollouts.rollout import Replica
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
-from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
+from upwell.policy.rollouts.steps import FailureReason, MarkComplete, RollBack, Stall, Step
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.registry.errors import RegistryError

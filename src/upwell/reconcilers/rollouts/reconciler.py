@@ -16,6 +16,7 @@ from upwell.policy.rollouts.judgement import pulling_first
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.report import late_at, status_of
+from upwell.policy.rollouts.rollout import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.settings import (
     DEFAULT_GRACE,
     WORKLOADS,
@@ -31,10 +32,7 @@ from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
     RollBack,
-    Rollout,
-    RolloutTarget,
     RunHook,
-    Settings,
     StartReplica,
     Step,
     Stop,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upwell.policy.rollouts.instance import replica_of
-from upwell.policy.rollouts.steps import Replica
+from upwell.policy.rollouts.rollout import Replica
 from upwell.reconcilers.rollouts.execution import StepExecutor
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.router.interface import RouterUnavailableError

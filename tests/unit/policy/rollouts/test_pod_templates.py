@@ -23,8 +23,8 @@ from upwell.policy.rollouts.pod_template import (
     needed_sources,
     template_hash,
 )
+from upwell.policy.rollouts.rollout import RolloutStrategy
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
-from upwell.policy.rollouts.steps import RolloutStrategy
 
 SELF = Identity("web-0", "shop", {"app": "web"}, {"note": "x"})
 SOURCES = Sources(

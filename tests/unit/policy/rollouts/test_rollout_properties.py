@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upwell.policy.rollouts.starts.exclusive_use import ExclusiveUse, one_at_a_time
-from upwell.policy.rollouts.steps import (
-    Drain,
-    MarkComplete,
+from upwell.policy.rollouts.rollout import (
     Replica,
-    RollBack,
     Rollout,
     RolloutStrategy,
     RolloutTarget,
     Settings,
+)
+from upwell.policy.rollouts.starts.exclusive_use import ExclusiveUse, one_at_a_time
+from upwell.policy.rollouts.steps import (
+    Drain,
+    MarkComplete,
+    RollBack,
     Stall,
     StartReplica,
     Step,

@@ -5,17 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.policy.rollouts.steps import (
+from upwell.policy.rollouts.rollout import (
     UNPROBED_MIN_READY,
-    Drain,
-    FailureReason,
-    MarkComplete,
     Replica,
-    RollBack,
     Rollout,
     RolloutStrategy,
     RolloutTarget,
     Settings,
+)
+from upwell.policy.rollouts.steps import (
+    Drain,
+    FailureReason,
+    MarkComplete,
+    RollBack,
     Stall,
     StartReplica,
     Stop,

@@ -4,13 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import (
-    BETTER,
-    CRASHING,
-    GOOD,
-    HANGING,
-    RolloutSetup,
-)
+from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, HANGING, RolloutSetup
 from tests.support.store.mortal_store import KilledError
 
 from upwell.api.apps import Deployment
@@ -19,8 +13,8 @@ from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.oci import Digest
+from upwell.policy.rollouts.rollout import UNPROBED_MIN_READY
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
-from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.router.interface import RouterUnavailableError

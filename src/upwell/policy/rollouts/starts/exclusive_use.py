@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from upwell.api.meta import Condition, Resource
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.rollout import RolloutStrategy, Settings
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, settings_of, template_of
 from upwell.policy.rollouts.starts.published_ports import published_ports
-from upwell.policy.rollouts.steps import RolloutStrategy, Settings
 from upwell.policy.rollouts.volumes.written import written_claims
 from upwell.workload.interface import Instance
 

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.policy.rollouts.instance import owner_of
+from upwell.policy.rollouts.rollout import Replica
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.starts.dependencies import PATIENCE, Dependency, dependencies_of
-from upwell.policy.rollouts.steps import Replica, StartReplica, Step
+from upwell.policy.rollouts.steps import StartReplica, Step
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.store.interface import NotFoundError, Store
 from upwell.workload.interface import Runtime

@@ -8,6 +8,13 @@ import pytest
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
+from upwell.policy.rollouts.rollout import (
+    Replica,
+    Rollout,
+    RolloutStrategy,
+    RolloutTarget,
+    Settings,
+)
 from upwell.policy.rollouts.settings import Workload, settings_of
 from upwell.policy.rollouts.starts.exclusive_use import (
     SHARE_ANNOTATION,
@@ -17,18 +24,7 @@ from upwell.policy.rollouts.starts.exclusive_use import (
     one_at_a_time,
     stops_first,
 )
-from upwell.policy.rollouts.steps import (
-    Drain,
-    Replica,
-    Rollout,
-    RolloutStrategy,
-    RolloutTarget,
-    Settings,
-    StartReplica,
-    Stop,
-    makes_room,
-    next_steps,
-)
+from upwell.policy.rollouts.steps import Drain, StartReplica, Stop, makes_room, next_steps
 from upwell.policy.rollouts.volumes.written import declared_warnings
 from upwell.workload.interface import Instance, Owner, State
 
