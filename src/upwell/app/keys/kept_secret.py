@@ -34,7 +34,8 @@ async def open_signing_key(data: Path, files: PrivateFiles, shared: SharedKeys |
     own = (await asyncio.to_thread(kept_secret, path, make, _COST, files)).encode()
     if shared is None:
         return own
-    agreed = (await shared.agree(lambda found: {_SIGNING_KEY: own, **found}))[_SIGNING_KEY]
+    entries = await shared.agree(lambda found: {_SIGNING_KEY: own, **found})
+    agreed = entries[_SIGNING_KEY].strip()  # as of a file that somebody has made an entry of
     if not _is_whole(agreed.decode("ascii", "replace"), 2 * _KEY_BYTES):
         raise SharedKeysError(
             f"{_SIGNING_KEY} in {shared.name} is empty or damaged: restore it from a copy, or"

@@ -9,6 +9,7 @@ from tests.support.store.racing_store import RacingStore
 
 from upwell.api.coordination.replicas import KEYS_SECRET
 from upwell.api.core import Secret
+from upwell.api.meta import ObjectMeta
 from upwell.app.keys.certificate import server_certificate
 from upwell.app.keys.kept_secret import open_signing_key
 from upwell.app.kubernetes.shared_keys import SharedKeys, SharedKeysError, keep_shared
@@ -79,6 +80,25 @@ async def test_the_first_replicas_folder_says_what_all_sign_links_by(tmp_path: P
 
     await store.delete(Secret, NAMESPACE, KEYS_SECRET)  # of which folders have copies
     assert await signing_key(store, tmp_path / "three") == upgraded
+
+
+async def test_files_of_another_servers_folder_may_be_the_entries(tmp_path: Path) -> None:
+    """As whoever moves to a cluster makes the Secret of them."""
+    moved, store = folder(tmp_path / "machine"), MemoryStore(now)
+    key = await open_signing_key(moved, FILES, None)
+    signer = SigningKeys(moved).rotate()
+    certificate = await server_certificate(ServerSettings(data_dir=moved), now)
+    assert certificate.current.authority is not None
+    names = {name: name for name in ("signing.key", "image-signing.key", "image-signing.pub")}
+    names |= {"tls-ca.crt": "tls/ca.pem", "tls-ca.key": "tls/ca.key"}
+    data = {entry: (moved / name).read_bytes() for entry, name in names.items()}
+    meta = ObjectMeta(namespace=NAMESPACE, name=KEYS_SECRET)
+    made = await store.create(Secret(metadata=meta, data=Secret.encode_values(data)))
+
+    assert await signing_key(store, tmp_path / "one") == key
+    assert (await image_keys(store, tmp_path / "one")).signer.public_pem == signer.public_pem
+    assert await authority(store, tmp_path / "one") == data["tls-ca.crt"]
+    assert (await secret(store)).resource_version == made.resource_version
 
 
 async def test_two_that_start_at_once_agree(tmp_path: Path) -> None:
