@@ -111,6 +111,8 @@ class SubscriptionStatus(Model):
     last_delivery: Time | None = None
     last_digest: Time | None = None
     """The time of the schedule up to which digests were made."""
+    replays: tuple[str, ...] = ()
+    """Ids of dead letters that a replica was asked to send again, which its leader has not yet."""
 
 
 class Subscription(Resource):

@@ -67,6 +67,7 @@ def _subscriptions(adapters: Adapters) -> SubscriptionActions:
         deliveries.dispatcher,
         adapters.settings.url,
         now,
+        deliveries.shared,
     )
 
 

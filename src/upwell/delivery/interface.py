@@ -31,6 +31,10 @@ class Fate(StrEnum):
     """Its filter does not want it, nor will it if the filter is changed later."""
 
 
+DEAD = "dead"
+"""State of an event whose delivery was given up."""
+
+
 class DeliveryError(Exception):
     """A receiver did not take an event; the message says why, without secrets.
 
@@ -126,7 +130,7 @@ class UnsettledEvent:
     """The Subscription's uid."""
     envelope: Envelope
     state: str
-    """`waiting`, `gathered` or `dead`."""
+    """That of a Fate, or DEAD."""
     due: float
     """Seconds since the epoch."""
     attempts: int

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
 from tests.support.faults.on_demand import on_demand
@@ -111,3 +112,34 @@ async def test_a_killed_leader_takes_no_event_with_it(replicas: ToldReplicas) ->
 
     await until(delivered, lambda found: found == (4, 0), 60)
     assert sorted(set(replicas.told())) == ["after", "deleted", "lasting"]
+
+
+@on_demand(
+    "tests/unit/reconcilers/notifications/test_shared_outbox.py"
+    "::test_dead_letters_are_listed_and_replayed_by_any_replica"
+)
+async def test_a_replica_that_follows_lists_and_replays_dead_letters(
+    replicas: ToldReplicas,
+) -> None:
+    replicas.receiver.otherwise = status(404, "Not Found")
+    await replicas.freeze("dead")
+    path = f"/apis/upwell.dev/v1alpha1/namespaces/{NAMESPACE}/subscriptions/ci"
+
+    async def listed() -> str:
+        return await replicas.two.answer_of(f"{path}/deadletters")
+
+    await until(listed, lambda answer: "promotion is frozen: dead" in answer, 60)
+
+    replicas.receiver.otherwise = status(204, "No Content")
+    url = f"http://127.0.0.1:{replicas.two.port}{path}/replay"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, json={"all": True}, headers=replicas.two.login()) as answer,
+    ):
+        assert (answer.status, await answer.json()) == (200, {"replayed": 1})
+
+    async def delivered() -> tuple[int, int]:
+        found = await replicas.subscription()
+        return found.delivered, found.dead_letters
+
+    await until(delivered, lambda found: found == (1, 0), 60)

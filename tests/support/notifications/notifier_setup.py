@@ -65,6 +65,7 @@ class NotifierSetup:
             subscriptions.dispatcher,
             SOURCE,
             lambda: self.now,
+            shared,
         )
         try:
             async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.notifications.digests import Digests
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
-from upwell.reconcilers.notifications.shared_outbox import TakenOver, at_once
+from upwell.reconcilers.notifications.shared_outbox import SharedOutbox, at_once
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import NotFoundError, Store
 
@@ -32,7 +32,7 @@ class SubscriptionReconciler:
         digests: Digests,
         dispatcher: Dispatcher,
         clock: Callable[[], datetime],
-        taken_over: TakenOver = at_once,
+        shared: SharedOutbox | None = None,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -40,7 +40,8 @@ class SubscriptionReconciler:
         self._digests = digests
         self._dispatcher = dispatcher
         self._clock = clock
-        self._taken_over = taken_over
+        self._shared = shared
+        self._taken_over = at_once if shared is None else shared.taken_over
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the status of the Subscription that `key` names up to date."""
@@ -53,6 +54,8 @@ class SubscriptionReconciler:
         if found.status.observed_generation != found.generation:
             self._outbox.retry_now(found.uid)
             self._dispatcher.reopen(found.uid)
+        if found.status.replays:
+            await self._replay(found)
         last, following, fault = await self._digest(found)
         ready = fault or await self._ready(found)
         await self._report(found, ready, last)
@@ -71,6 +74,13 @@ class SubscriptionReconciler:
                 self._outbox.forget(uid)
         now = self._clock()
         self._outbox.remove_old(now - KEPT_FOR, now - DEAD_FOR)
+
+    async def _replay(self, subscription: Subscription) -> None:
+        """Send again what another replica was asked to, and keep that before it is forgotten."""
+        self._outbox.replay(subscription.uid, subscription.status.replays)
+        self._dispatcher.reopen(subscription.uid)
+        if self._shared is not None:
+            await self._shared.write()
 
     async def _digest(
         self, subscription: Subscription
@@ -113,6 +123,7 @@ class SubscriptionReconciler:
                 "conditions": set_condition(status.conditions, condition, self._clock()),
                 **_numbers(stats),
                 "last_digest": last_digest,
+                "replays": (),
             }
         )
         if changed != status:

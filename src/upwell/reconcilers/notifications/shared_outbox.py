@@ -8,15 +8,15 @@ its object, or delivered again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.delivery.interface import Outbox, OutboxContents, OutboxError
+from upwell.delivery.interface import DEAD, DeadLetter, Outbox, OutboxContents, OutboxError
 from upwell.policy.notifications.shared_deliveries import (
     DamagedPartError,
     PackedParts,
@@ -82,6 +82,7 @@ class SharedOutbox:
     component: ReportedFault
     _known: dict[str, Secret] = field(default_factory=dict)
     _taken_over: asyncio.Event = field(default_factory=asyncio.Event)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _written: int = -1
     _left_out: int = 0
 
@@ -89,13 +90,27 @@ class SharedOutbox:
         """Wait until the outbox has what the last leader's had."""
         await self._taken_over.wait()
 
-    async def read(self) -> OutboxContents:
-        """Return what the leader's outbox had when it wrote last.
+    @property
+    def is_ours(self) -> bool:
+        """True while this replica leads, so that its outbox is the one that counts."""
+        return self._taken_over.is_set()
 
-        Raises a StoreError, or DamagedPartError.
+    async def dead_letters(self, subscription: str) -> Sequence[DeadLetter]:
+        """Return those that the leader's outbox had when it wrote last, in the order of events.
+
+        Raises a StoreError or an OutboxError.
         """
-        found = await self._secrets()
-        return _contents(found, self.clock())
+        try:
+            found = _contents(await self._secrets(), self.clock())
+        except DamagedPartError as error:
+            raise OutboxError(str(error)) from error
+        return [
+            DeadLetter(
+                one.envelope, datetime.fromtimestamp(one.settled or 0, UTC), one.attempts, one.error
+            )
+            for one in found.events
+            if one.subscription == subscription and one.state == DEAD
+        ]
 
     async def keep(self) -> None:
         """Take over, then write what changes, until cancelled: the leader."""
@@ -139,7 +154,11 @@ class SharedOutbox:
         return max(_PAUSE, size / _BYTES_PER_SECOND)
 
     async def write(self) -> int:
-        """Write what has changed; return its size in bytes."""
+        """Write what has changed; return its size in bytes. Raises a StoreError or OutboxError."""
+        async with self._writing:
+            return await self._write_newest()
+
+    async def _write_newest(self) -> int:
         changes = self.outbox.changes
         if changes == self._written:
             return 0

@@ -68,7 +68,7 @@ class Subscriptions:
         self.dispatcher = Dispatcher(store, self.outbox, self.targets, clock, report, taken_over)
         digests = Digests(store, self.outbox, source, clock)
         self._reconciler = SubscriptionReconciler(
-            store, self.outbox, self.targets, digests, self.dispatcher, clock, taken_over
+            store, self.outbox, self.targets, digests, self.dispatcher, clock, senders.shared
         )
         collector = EventCollector(
             cache, self.outbox, source, clock, self.dispatcher.wake, taken_over

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.delivery.envelopes import envelope
-from tests.support.notifications.notifier_setup import NotifierSetup, settled, until
+from tests.support.notifications.notifier_setup import SOURCE, NotifierSetup, settled, until
 
+from upwell.actions.notifications import SubscriptionActions
 from upwell.api.core import Secret
 from upwell.api.image import ImageStream
 from upwell.api.subscription import Subscription
@@ -205,6 +206,47 @@ async def test_events_wait_while_a_secret_is_damaged(
     assert f"Secret upwell/{FIRST} is damaged" in two.component.state.message
     assert "delete it" in two.component.state.message
     assert two.waiting() == []
+
+
+async def test_dead_letters_are_listed_and_replayed_by_any_replica(tmp_path: Path) -> None:
+    setup = NotifierSetup(tmp_path)
+    await setup.subscribe()
+    setup.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
+    outbox = SqliteOutbox(tmp_path / "follower" / "deliveries.db")
+    async with setup.running("leader") as leader:
+        leading = setup.actions
+        following = SubscriptionActions(
+            setup.store,
+            outbox,
+            leader.targets,
+            leader.dispatcher,
+            SOURCE,
+            lambda: setup.now,
+            setup.shared(outbox),
+        )
+        await setup.push("sha256:a")
+        await setup.push("sha256:b", "other")
+
+        async def dead() -> int:
+            return len(await following.dead_letters("shop", "ci"))
+
+        await settled(dead, 2)
+        letters = await following.dead_letters("shop", "ci")
+        assert letters == await leading.dead_letters("shop", "ci")
+
+        setup.receivers.answer = lambda _: None
+        wanted = letters[1].envelope.id
+        assert await following.replay("shop", "ci", ["unknown", wanted]) == 1
+        await until(lambda: [one.id for one in setup.receivers.received] == [wanted])
+        assert await following.replay("shop", "ci", None) >= 1
+        await until(lambda: len(setup.receivers.received) > 1)
+        assert {one.id for one in setup.receivers.received} == {one.envelope.id for one in letters}
+
+        async def asked() -> tuple[str, ...]:
+            return (await setup.store.get(Subscription, "shop", "ci")).status.replays
+
+        await settled(asked, ())
+    outbox.close()
 
 
 async def test_the_next_leader_sends_what_the_last_one_could_not(tmp_path: Path) -> None:
