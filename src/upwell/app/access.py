@@ -146,6 +146,9 @@ async def protect(
     audit_files = _audit_files(settings)
     component = components.add("audit-log", required=False)
     signer = await asyncio.to_thread(_audit_signer, data, keys.files)
+    export = await asyncio.to_thread(_audit_export, settings, audit_files, components)
+    if export is not None:
+        stack.push_async_callback(export.send_last)  # after the log has ended
     audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
     jwts = OwnJwts(keys.derived("service account tokens"))
     # On a cluster, ServiceAccounts are written past this server, and their grants with them.
@@ -180,7 +183,7 @@ async def protect(
         not settings.access.is_encrypted,
         keys.certificate,
         local,
-        await asyncio.to_thread(_audit_export, settings, audit_files, components),
+        export,
         await open_exchange(settings, tokens.accounts, stack),
         sign_in,
     )
@@ -250,6 +253,7 @@ def _audit_files(settings: ServerSettings) -> AuditFiles:
         settings.data_dir,
         AuditRetention(total_bytes=audit.size, age=audit.keep),
         AuditRetention(total_bytes=audit.denied_size, age=audit.keep),
+        replica=socket.gethostname() if settings.on is ServerPlatform.KUBERNETES else "",
     )
 
 

@@ -28,6 +28,8 @@ _BATCH_LINES = 500
 _BATCH_BYTES = 1024 * 1024
 _SECONDS = 15.0
 _PAUSE, _MAX_PAUSE = 2.0, 60.0
+_LAST_SECONDS = 5.0
+"""For what is left when the server ends."""
 _POSITIONS = "audit-exported.json"
 _PRIORITY = 13 * 8 + 5
 """Facility 13 (log audit), severity 5 (notice): RFC 5424, 6.2.1."""
@@ -161,11 +163,10 @@ class AuditExport:
         self._paths = paths
         self._receiver = receiver
         self._component = component
-        self._positions: dict[str, int] = {}
+        self._positions: dict[str, int] | None = None
 
     async def run(self) -> None:
         """Send what comes, until cancelled; a fault is reported, and tried again ever later."""
-        self._positions = await asyncio.to_thread(self._stored)
         pause = _PAUSE
         while True:
             try:
@@ -187,26 +188,24 @@ class AuditExport:
 
         Raises AuditExportError, OSError, BrokenChainError.
         """
-        sent = 0
+        if self._positions is None:
+            self._positions = await asyncio.to_thread(self._stored)
+        positions, sent = self._positions, 0
         for path in self._paths:
-            while batch := await asyncio.to_thread(self._next, path):
+            while batch := await asyncio.to_thread(_next, path, positions.get(path.name, 0)):
                 await self._receiver.send(batch.lines)
                 sent += len(batch.lines)
-                self._positions[path.name] = batch.last
+                positions[path.name] = batch.last
                 await asyncio.to_thread(self._store)
         return sent
 
-    def _next(self, path: Path) -> "_Batch | None":
-        after = self._positions.get(path.name, 0)
-        lines: list[bytes] = []
-        size, last = 0, after
-        for seq, line in _lines_after(path, after):
-            lines.append(line)
-            size += len(line)
-            last = seq
-            if len(lines) == _BATCH_LINES or size >= _BATCH_BYTES:
-                break
-        return _Batch(lines, last) if lines else None
+    async def send_last(self) -> None:
+        """Send what is left when the server ends: the folder may end with it."""
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                await self.send_new()
+        except (AuditExportError, OSError, BrokenChainError, TimeoutError) as error:
+            _LOG.warning("last audit lines not exported", extra={"error": str(error)})
 
     def _stored(self) -> dict[str, int]:
         try:
@@ -229,6 +228,18 @@ class AuditExport:
 class _Batch:
     lines: Sequence[bytes]
     last: int
+
+
+def _next(path: Path, after: int) -> _Batch | None:
+    lines: list[bytes] = []
+    size, last = 0, after
+    for seq, line in _lines_after(path, after):
+        lines.append(line)
+        size += len(line)
+        last = seq
+        if len(lines) == _BATCH_LINES or size >= _BATCH_BYTES:
+            break
+    return _Batch(lines, last) if lines else None
 
 
 def _lines_after(path: Path, after: int) -> Iterator[tuple[int, bytes]]:

@@ -39,6 +39,8 @@ class AuditFiles:
     folder: Path
     answered: AuditRetention = field(default_factory=AuditRetention)
     denied: AuditRetention = field(default_factory=AuditRetention)
+    replica: str = ""
+    """Name of the replica whose lines they are; empty: there are no others."""
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -73,6 +75,7 @@ class AuditLog:
             False: ChainFiles(answered, files.answered, signer, clock),
             True: ChainFiles(denied, files.denied, signer, clock),
         }
+        self._origin = {"replica": files.replica} if files.replica else {}
         self._clock = clock
         self._component = component
         self._thread = ThreadPoolExecutor(1, "audit")
@@ -138,7 +141,7 @@ class AuditLog:
                     await self._write_part(chain, part)
 
     async def _write_part(self, chain: ChainFiles, part: Sequence[_Waiting]) -> None:
-        documents = [{"time": one.time, **one.event.document()} for one in part]
+        documents = [{"time": one.time, **self._origin, **one.event.document()} for one in part]
         try:
             await self._in_thread(partial(chain.append, documents))
         except OSError as error:

@@ -87,6 +87,23 @@ async def test_another_process_goes_on_where_the_last_one_was(tmp_path: Path) ->
     second.cancel()
 
 
+async def test_what_is_left_is_sent_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, receiver = chain(tmp_path), FakeReceiver()
+    files.append([{"number": 1}])
+    await export(tmp_path, receiver).send_new()
+    files.append([{"number": 2}])
+    await export(tmp_path, receiver).send_last()
+    assert receiver.numbers == [1, 2]
+
+    receiver.refuses = True
+    files.append([{"number": 3}])
+    await export(tmp_path, receiver).send_last()
+    assert receiver.numbers == [1, 2]
+    assert "last audit lines not exported" in caplog.text
+
+
 @asynccontextmanager
 async def http_server(status: int, taken: list[tuple[str, bytes]]) -> AsyncIterator[str]:
     async def take(request: web.Request) -> web.Response:

@@ -100,6 +100,15 @@ async def test_a_stopped_server_leaves_signed_chains(tmp_path: Path) -> None:
         assert (report.faults, report.unsigned) == ([], 0)
 
 
+async def test_a_replica_names_itself_in_its_lines(tmp_path: Path) -> None:
+    signer, component = HeadSigner.generate(), Components().add("audit-log")
+    files = AuditFiles(tmp_path, replica="upwell-7d9f8")
+    async with AuditLog.open(files, signer, _now, component) as log:
+        await log.record(EVENT)
+    assert lines(tmp_path / "audit.log")[0]["replica"] == "upwell-7d9f8"
+    assert verify_chain(files.paths[0], signer.key).faults == []
+
+
 async def test_whoever_leaves_early_leaves_a_line(tmp_path: Path) -> None:
     log = audit_log(tmp_path, _now)
     leaving = asyncio.ensure_future(log.record(EVENT))

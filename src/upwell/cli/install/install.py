@@ -174,6 +174,12 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
             " (`upwell help registry-storage`)",
             err=True,
         )
+    if not data_claim and not _exports_audit_log(more_settings):
+        echo(
+            "The audit log of each server ends with its Pod: name a --data-claim, or an export in"
+            " the --settings ([audit] export; `upwell help audit`)",
+            err=True,
+        )
     kubectl = KubectlRunner(kubeconfig, context)
     asks = dry_run != "client"
     if asks and kube_version is not None:
@@ -210,6 +216,11 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
 def _has_bucket(settings: Mapping[str, Any]) -> bool:
     table = settings.get("embedded-registry")
     return isinstance(table, dict) and "bucket" in table
+
+
+def _exports_audit_log(settings: Mapping[str, Any]) -> bool:
+    table = settings.get("audit")
+    return isinstance(table, dict) and bool(table.get("export"))
 
 
 def _served_budgets(kubectl: KubectlRunner) -> str:

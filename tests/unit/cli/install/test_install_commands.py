@@ -64,7 +64,8 @@ def test_without_a_cluster_the_manifests_are_printed(
     [("1.20", "policy/v1beta1"), ("v1.21.0", "policy/v1"), ("1.30", "policy/v1")],
 )
 def test_what_is_printed_is_for_a_version_of_kubernetes(version: str, budgets: str) -> None:
-    done = upwell("install", "kubernetes", "--dry-run", f"--kube-version={version}")
+    options = (f"--kube-version={version}", "--data-claim=data")
+    done = upwell("install", "kubernetes", "--dry-run", *options)
     assert done.exit_code == 0, done.output
     (budget,) = [
         one
@@ -78,6 +79,15 @@ def test_what_is_printed_is_for_a_version_of_kubernetes(version: str, budgets: s
 def test_a_version_that_is_assumed_is_told() -> None:
     done = upwell("install", "kubernetes", "--dry-run")
     assert "--kube-version" in done.stderr
+
+
+def test_an_audit_log_that_nothing_keeps_is_told(tmp_path: Path) -> None:
+    options = ("install", "kubernetes", "--dry-run", "--kube-version=1.30")
+    told = "The audit log of each server ends with its Pod"
+    assert told in upwell(*options).stderr
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[audit]\nexport = "syslog+tls://logs.example:6514"\n')
+    assert told not in upwell(*options, f"--settings={settings}").stderr
 
 
 @pytest.mark.parametrize("options", [["--kube-version=new"], ["--kube-version=1.20"]])
