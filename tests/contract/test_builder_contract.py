@@ -22,7 +22,8 @@ from tests.support.builds.base_images import (
 from tests.support.builds.memory_builds import FakeBuilder
 from tests.support.builds.pod_builders import builder_in_pods
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,

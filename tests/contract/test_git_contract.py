@@ -9,7 +9,8 @@ from tests.support.builds.base_images import Log
 from tests.support.builds.memory_builds import FakeBuilder, commit_of
 from tests.support.gitops.git_host import GitHost
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import Builder, BuildError
 from upwell.git.interface import GitSource
 from upwell.registry.embedded import EmbeddedRegistry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.app.data_folder import identify
-from upwell.builder.buildah import BuildahSettings
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildLimits
 from upwell.builder.kubernetes.documents import RegistryFiles
 from upwell.builder.kubernetes.manifests import PodSettings

@@ -4,14 +4,14 @@ import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from upwell.builder.archive import ArchiveLimits
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.disk.cache_mounts import CacheMounts
 from upwell.builder.disk.pruning import Occupancy, prunable
@@ -29,7 +29,7 @@ from upwell.builder.interface import (
     WaitSink,
     untold,
 )
-from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
+from upwell.builder.network import build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
 from upwell.builder.registries import registry_network
 from upwell.builder.sandbox import (
@@ -48,8 +48,7 @@ from upwell.builder.strategies.trial import script_output
 from upwell.builder.workspace import Workspace
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
-from upwell.git.interface import GitError, GitLimits, GitSource
-from upwell.machine.authorities import certificate_folders
+from upwell.git.interface import GitError, GitSource
 from upwell.machine.clock import seconds
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
 from upwell.machine.redaction import Redaction, TooManySecretsError, basic_auth
@@ -64,50 +63,6 @@ _REFUSED_NETWORK = (
 )
 _UNNEEDED_IMAGE = "unneeded-image"
 """In a build's folder, the id of an image of the store that goes with the folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildahSettings:
-    """Settings of builds on this machine; paths that are None lie in `work_dir`."""
-
-    work_dir: Path
-    """Folders of running builds; one builder at a time owns it."""
-    storage_root: Path | None = None
-    """Images and layers. Nobody else may build here: `recover` removes all working containers."""
-    run_root: Path | None = None
-    temporary_dir: Path = Path("/var/tmp")  # noqa: S108  # each folder there is checked to be ours
-    """Folder for the files of running builds; all users must be able to pass through to it."""
-    containers_conf: Path | None = None
-    registries_conf: Path | None = None
-    authorities: Path | None = None
-    """Folder of certificate authorities that registries are trusted by, besides the system's."""
-    limits: BuildLimits = field(default_factory=BuildLimits)
-    """For builds that state none."""
-    limits_resources: bool = True
-    """True if the machine can limit memory and processors; if not, builds go without."""
-    isolation: str = "oci"
-    shares_processes: bool = False
-    """Let commands see the processes around the builder: a container, which may mount no /proc."""
-    user_namespaces: bool = True
-    """Give builds user ids of their own, where root may; a store is built in always one way."""
-    network: str = "isolated"
-    """Of builds: `isolated` from the machine, which takes root; `host`, the machine's own; or one
-    that Buildah makes, `private` or `none`."""
-    networks: BuildNetworkAccess = field(default_factory=BuildNetworkAccess)
-    """Of what isolated builds may reach."""
-    allow_host_network: bool = False
-    allow_local_sources: bool = False
-    """True if git sources, scripts URLs and volumes may name paths of this machine."""
-    pull_policy: str = "missing"
-    """Of images that a plan does not force: `missing`, `always` or `never`."""
-    cache_mount_bytes: int = 8 * 1024**3
-    """Of what commands keep for later builds (`RUN --mount=type=cache`), all together."""
-    git_limits: GitLimits = field(default_factory=GitLimits)
-    archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
-    person: Mapping[str, str] | None = None
-    """Variables by which Buildah finds a person's own logins and registries; None: nobody's."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to every child's environment: proxies, for example."""
 
 
 class BuildahBuilder:
@@ -127,7 +82,7 @@ class BuildahBuilder:
         self._registries = registries
         self._dialer = dialer or unrestricted()
         self._folders = settings.work_dir.resolve() / "builds"
-        environment = _environment(settings)
+        environment = settings.variables()
         self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
         self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
         self._occupancy = Occupancy()
@@ -507,31 +462,6 @@ class BuildahBuilder:
 
 def _nowhere(_: bytes) -> None:
     """Drop a log that nobody reads."""
-
-
-def _environment(settings: BuildahSettings) -> dict[str, str]:
-    files = {
-        "CONTAINERS_CONF": settings.containers_conf,
-        "CONTAINERS_REGISTRIES_CONF": settings.registries_conf,
-    }
-    authorities = {}
-    if settings.authorities is not None:
-        authorities["SSL_CERT_DIR"] = certificate_folders(settings.authorities)
-    return {
-        **authorities,
-        "PATH": SYSTEM_PATH,
-        "LANG": "C.UTF-8",
-        "BUILDAH_ISOLATION": settings.isolation,
-        # Buildah 1.39 reads the owners of its own layers wrong through id-mapped mounts: COPY
-        # --from fails with "host ID 65534 cannot be mapped". So a layer is chowned once, in a copy.
-        "_CONTAINERS_OVERLAY_DISABLE_IDMAP": "yes",
-        # Buildah starts itself anew for each look into a container's files: at 4 MiB, as Go begins
-        # to collect garbage, each of these would do it several times.
-        "GOGC": "400",
-        "GOMEMLIMIT": "512MiB",
-        **{name: str(path.resolve()) for name, path in files.items() if path is not None},
-        **settings.environment,
-    }
 
 
 def _limits(wanted: BuildLimits, default: BuildLimits) -> BuildLimits:

@@ -16,7 +16,8 @@ from tests.support.builds.openshift_builds import (
 )
 from tests.support.builds.s2i_images import BuilderImages, push_builder_images
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 
 TOOLS = {
     "buildah": "buildah",

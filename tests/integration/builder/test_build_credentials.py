@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.support.builds.base_images import BaseImages, Log, run, serve_registry, write_tree
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan, RegistryLogin
 from upwell.oci import Reference
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tests.support.builds.base_images import BaseImages, Log, control_groups, run, write_tree
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,
@@ -261,7 +262,8 @@ async def test_one_cancelled_build_leaves_another_alone(
 PARENT = """
 import asyncio, json, sys
 from pathlib import Path
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Reference
 

@@ -16,7 +16,8 @@ from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log, control_groups, inspect, write_tree
 
 from upwell.builder.archive import ArchiveLimits
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,

@@ -15,7 +15,8 @@ from tests.integration.builder.test_build_isolation import printed
 from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError
 from upwell.builder.network import BuildNetworkAccess, build_network, remove_networks
 

@@ -13,7 +13,8 @@ from tests.support.builds.openshift_builds import BuildInstallation, files_of
 from tests.support.registry.layered_images import layer_of
 
 from upwell.api.builds.build import BuildPhase
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Digest, Reference
 

@@ -15,7 +15,8 @@ from tests.support.builds.base_images import (
     write_tree,
 )
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,

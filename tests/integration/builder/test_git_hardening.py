@@ -18,7 +18,8 @@ from tests.integration.builder.test_git_sources import RepositoryOnDisk
 from tests.support.builds.base_images import Log, run
 from tests.support.ports import free_port
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError
 from upwell.git.cache import size_of
 from upwell.git.interface import GitLimits, GitSource, Proxies

@@ -10,7 +10,8 @@ from aiohttp import web
 from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log, run, write_tree
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError
 from upwell.git.interface import GitLimits, GitSource
 

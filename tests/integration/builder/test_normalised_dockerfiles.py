@@ -11,7 +11,8 @@ from tests.integration.builder.test_build_isolation import printed
 from tests.support.builds.base_images import BaseImages, Log, write_tree
 from tests.support.openshift import TESTDATA
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore, Recipe
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import UserIds

@@ -13,7 +13,8 @@ from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log
 from tests.support.outbound.rebound_dialer import ReboundDialer
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError
 from upwell.oci import Reference
 from upwell.outbound.dialing import Dialer

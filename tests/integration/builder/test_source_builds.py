@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from tests.support.builds.base_images import BaseImages, Log, inspect, run, write_tree
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.oci import Reference
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.kubernetes.cache import cache_in_use, may_use_cache
 from upwell.builder.kubernetes.handover import relay
 from upwell.builder.kubernetes.manifests import (
