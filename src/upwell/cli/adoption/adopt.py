@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from upwell.api.codec import encode
+from upwell.cli.adoption.cluster import propose, require_dry_run
 from upwell.cli.adoption.engines import PODMAN, Engine, engines
 from upwell.cli.adoption.following_options import snapshot_option
 from upwell.cli.adoption.quadlets import stopped_quadlets
@@ -55,6 +56,9 @@ class _AdoptOptions:
     yes: bool = False
     dry_run: bool = False
     timeout: float = 300.0
+    on: str = "machine"
+    context: str = ""
+    kubeconfig: Path | None = None
 
 
 def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
@@ -68,9 +72,26 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
         "upwell adopt web db --yes",
         "upwell adopt --watch --notify mailto://user:password@example.com",
         "upwell adopt web -o yaml",
+        "upwell adopt --on kubernetes --dry-run",
     )
 )
 @click.argument("names", nargs=-1, metavar="[CONTAINER]...")
+@_option(
+    "on",
+    "--on",
+    type=click.Choice(["machine", "kubernetes"]),
+    default="machine",
+    show_default=True,
+    help="Where the workloads run: this machine, or the cluster of a kubeconfig.",
+)
+@_option("context", "--context", metavar="NAME", help="Context of the kubeconfig.")
+@_option(
+    "kubeconfig",
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    show_default="KUBECONFIG, or ~/.kube/config",
+    help="File that says how the cluster is reached.",
+)
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: all runs on as it is.")
 @notify_option(_AdoptOptions)
 @snapshot_option(_AdoptOptions)
@@ -96,9 +117,16 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
     shared, which is stopped once that is ready. If anything fails, the old container runs again.
 
     -o yaml prints the objects; --watch makes only those that tell of new images.
+
+    With --on kubernetes --dry-run it reads by kubectl which images of workloads Keel, Flux and
+    Argo CD Image Updater set, and proposes streams and triggers in their place.
     """
     session: Session = ctx.ensure_object(Session)
     options = kept(ctx, _AdoptOptions)
+    if options.on == "kubernetes":
+        require_dry_run(names, dry_run=options.dry_run)
+        propose(options.kubeconfig, options.context, output)
+        return
     folder = data_dir.absolute()
     follow = FollowOptions(
         watch_only=options.watch, snapshot=options.snapshot, notify=options.notify
