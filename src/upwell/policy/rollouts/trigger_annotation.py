@@ -53,9 +53,9 @@ def parse(text: str, pod: PodSpec) -> tuple[list[ImageTrigger], list[str]]:
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
-        return [], ["it is not JSON, so nothing is triggered"]
+        return [], [": it is not JSON, so nothing is triggered"]
     if not isinstance(entries, list):
-        return [], ["it is not a list, so nothing is triggered"]
+        return [], [": it is not a list, so nothing is triggered"]
     found: dict[tuple[str, bool], ImageTrigger] = {}
     for at, entry in enumerate(entries):
         try:

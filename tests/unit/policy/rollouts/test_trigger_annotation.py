@@ -4,9 +4,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.cluster.workloads import workload
 
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
 from upwell.api.pod_template import Container, PodSpec
 from upwell.policy.rollouts.trigger_annotation import ImageTrigger, parse
+from upwell.policy.rollouts.triggers import followers_of
 
 POD = PodSpec(
     containers=(Container(name="web"), Container(name="side")),
@@ -97,3 +100,12 @@ def test_no_text_makes_it_fail(anything: str) -> None:
     found, warnings = parse(anything, POD)
     assert found == []
     assert warnings or anything.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("written", "why"), [('{"x', "it is not JSON"), ("{}", "it is not a list")]
+)
+def test_an_annotation_that_is_none_is_told_in_a_sentence(written: str, why: str) -> None:
+    made = workload(Deployment).with_metadata(annotations={TRIGGERS_ANNOTATION: written})
+    [fault] = followers_of(made).faults
+    assert fault.startswith(f"annotation {TRIGGERS_ANNOTATION}: {why}, so")
