@@ -236,7 +236,7 @@ class Outbox(Protocol):
         ...
 
     def contents(self, periods: Collection[int]) -> OutboxContents:
-        """Return what is kept; of what was settled, these periods."""
+        """Return what is kept; of what was settled, these periods. May be called in a thread."""
         ...
 
     def replace(self, contents: OutboxContents) -> None:

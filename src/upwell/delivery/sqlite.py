@@ -295,9 +295,13 @@ class SqliteOutbox:
         return self._connection.total_changes
 
     def contents(self, periods: Collection[int]) -> OutboxContents:
-        """Return what is kept; of what was settled, these periods."""
-        with self._guarded() as connection:
-            return read_contents(connection, self._events, periods)
+        """Return what is kept; of what was settled, these periods. May be called in a thread."""
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as reading:
+                reading.execute("BEGIN")  # all of one moment
+                return read_contents(reading, self._events, periods)
+        except sqlite3.Error as error:
+            raise OutboxError(f"cannot read deliveries: {error}") from error
 
     def replace(self, contents: OutboxContents) -> None:
         """Keep this, and nothing of what was kept before."""

@@ -162,8 +162,9 @@ class SharedOutbox:
         changes = self.outbox.changes
         if changes == self._written:
             return 0
-        contents = self.outbox.contents(periods_at(self.clock().timestamp()))
-        parts = await asyncio.to_thread(packed, contents)
+        periods = periods_at(self.clock().timestamp())
+        # Ten thousand events that wait take a second.
+        parts = await asyncio.to_thread(lambda: packed(self.outbox.contents(periods)))
         size = await self._write_parts(parts)
         self._written = changes
         return size
