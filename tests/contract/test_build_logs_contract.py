@@ -1,23 +1,32 @@
 """Contract of build logs: one writer, any number of readers, and an end that all of them see."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.registry.shared_contents import shared_logs
 
 from upwell.builder.interface import BuildLogs
+from upwell.builder.kept_logs import SharedBuildLogs
 from upwell.builder.logs import FileBuildLogs
 
 BUILD = "0b8f2d3e-uid"
 LIMIT_BYTES = 100
 
 
-@pytest.fixture(params=["files"])
-def logs(tmp_path: Path) -> Iterator[BuildLogs]:
-    kept = FileBuildLogs(tmp_path / "logs", max_bytes=LIMIT_BYTES)
-    yield kept
-    kept.close_all()
+@pytest.fixture(params=["files", "shared in a registry", "shared in a bucket"])
+async def logs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BuildLogs]:
+    if request.param == "files":
+        kept = FileBuildLogs(tmp_path / "logs", max_bytes=LIMIT_BYTES)
+        yield kept
+        kept.close_all()
+        return
+    place = "bucket" if request.param == "shared in a bucket" else "registry"
+    async with shared_logs(tmp_path, place) as shared:
+        own = SharedBuildLogs(tmp_path / "logs", shared, LIMIT_BYTES)
+        yield own
+        own.close_all()
 
 
 async def read(logs: BuildLogs, *, follow: bool = False) -> bytes:
@@ -153,4 +162,16 @@ async def test_a_removed_log_is_gone_and_its_followers_end(logs: BuildLogs) -> N
         logs.remove(BUILD)
     sink(b"two\n")
     await follower.ends()
+    assert await read(logs) == b""
+
+
+async def test_a_kept_log_is_read_like_before(logs: BuildLogs) -> None:
+    assert await logs.keep(BUILD, "shop") == 0
+    logs.sink(BUILD)(b"one\n")
+    assert await logs.keep(BUILD, "shop") == 0
+    logs.close(BUILD)
+    assert await logs.keep(BUILD, "shop", again=True) == 0
+    assert await read(logs) == b"one\n"
+    assert logs.tail(BUILD, 1) == "one"
+    logs.remove(BUILD)
     assert await read(logs) == b""

@@ -29,7 +29,8 @@ from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas
 from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
-from upwell.app.registries.uploads import SharedRegistry, open_uploads
+from upwell.app.registries.replica_logs import RegistryLogs
+from upwell.app.registries.uploads import SharedRegistry, open_logs, open_uploads
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import OpenedSigningKeys, open_signing_keys
 from upwell.app.subscriptions import open_outbox, shared_outbox, subscriptions
@@ -103,6 +104,8 @@ class Adapters:
     registries: Registry
     logins: ChainedCredentials
     logs: FileBuildLogs
+    kept_logs: RegistryLogs | None
+    """Logs of ended builds, where replicas share them."""
     builder: Builder
     runtime: ReadableRuntime
     """One that answers nothing, where a cluster runs everything."""
@@ -212,6 +215,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     )
     shared_registry = SharedRegistry.of(registries, client, cluster, store)
     uploads = await open_uploads(settings, store, disk, shared_registry)
+    logs = open_logs(settings, shared_registry, b"" if cluster is None else _LOG_ELSEWHERE)
     outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(
         settings=settings,
@@ -226,9 +230,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         client=client,
         registries=registries.all,
         logins=logins,
-        logs=FileBuildLogs(
-            data / "logs" / "builds", absent=b"" if cluster is None else _LOG_ELSEWHERE
-        ),
+        logs=logs.logs,
+        kept_logs=logs.kept,
         builder=open_builder(
             settings, paths, dialers, judged, None if cluster is None else cluster.client
         ),

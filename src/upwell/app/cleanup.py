@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict
 from datetime import timedelta
 
+from upwell.api.builds.build import Build
 from upwell.api.promotion import Promotion
+from upwell.app.registries.replica_logs import RegistryLogs
+from upwell.builder.kept_logs import KeptLogError
 from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
@@ -106,6 +109,25 @@ async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> Non
             log.debug("uploads cleaned", extra={"bytes": freed})
         except (StoreError, InputError, OSError) as error:
             log.warning("uploads not cleaned", extra={"why": str(error)})
+
+
+async def clean_logs(store: Store, kept: RegistryLogs) -> None:
+    """Remove shared logs whose Builds are gone, every hour."""
+    while True:
+        await asyncio.sleep(_SECONDS)
+        await remove_old_logs(store, kept)
+
+
+async def remove_old_logs(store: Store, kept: RegistryLogs) -> None:
+    """Remove shared logs whose Builds are gone; what fails is tried the next time."""
+    try:
+        stored = await kept.stored()  # before the Builds: a log has one for as long as that
+        builds = {one.uid for one in (await store.list(Build)).items} if stored else set()
+        for namespace, build_id in stored:
+            if build_id not in builds:
+                await kept.remove(namespace, build_id)
+    except (StoreError, KeptLogError) as error:
+        log.warning("logs of builds not cleaned", extra={"why": str(error)})
 
 
 async def free_space(

@@ -15,6 +15,7 @@ from upwell.app.actions import actions, running_workloads
 from upwell.app.adapters import Adapters
 from upwell.app.builds.commits import following_commits
 from upwell.app.cleanup import (
+    clean_logs,
     clean_uploads,
     free_space,
     referenced_evidence,
@@ -326,6 +327,11 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         *registry_loops(adapters),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
+        *(
+            []
+            if adapters.kept_logs is None
+            else [partial(clean_logs, adapters.store, adapters.kept_logs)]
+        ),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
     )
 

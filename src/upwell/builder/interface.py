@@ -448,8 +448,17 @@ class BuildLogs(Protocol):
         """Mark the log complete: followers end."""
         ...
 
-    def read(self, build_id: str, *, follow: bool = False) -> AsyncIterator[bytes]:
-        """Yield the log; with `follow`, go on until it is closed."""
+    async def keep(self, build_id: str, namespace: str, *, again: bool = False) -> float:
+        """Keep the log of a build that is about to end where all replicas find it, if they do so.
+
+        Returns the seconds until it is to be tried `again`; 0: it is kept, or there is none.
+        """
+        ...
+
+    def read(
+        self, build_id: str, namespace: str = "", *, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Yield the log of a build of `namespace`; with `follow`, go on until it is closed."""
         ...
 
     def tail(self, build_id: str, lines: int) -> str:

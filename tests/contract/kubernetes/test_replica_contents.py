@@ -140,6 +140,11 @@ async def test_a_later_leader_builds_again_what_was_uploaded_to_another_replica(
         newer = base_stream(f"{registry}/vendor/base:2")
         await store.update(stream.model_copy(update={"spec": newer.spec}))
 
+        log = f"/apis/build.openshift.io/v1/namespaces/{NAMESPACE}/builds/{first.name}/log"
+        shown = await three.answer_of(log)
+        assert shown.startswith("200 ")
+        assert "COMMIT" in shown, "the log that the first leader wrote"
+
         second = await ended(store, "app-2")
         assert second.spec.source.binary is not None
         assert second.spec.source.binary.digest == digest

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.s3.strict_server import bucket_at, strict_s3
 
+from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.oci.replica_contents import ReplicaContent
 from upwell.outbound.dialing import unrestricted
@@ -58,3 +59,17 @@ async def shared_contents(
     async with shared_registry(folder, place) as (internal, target):
         artifacts = ReplicaArtifacts(internal, target, ReplicaContent.UPLOADS)
         yield RegistryContents(artifacts, leads, namespaces)
+
+
+@asynccontextmanager
+async def shared_logs(
+    folder: Path, place: str, leads: Callable[[], bool] = lambda: True
+) -> AsyncIterator[RegistryLogs]:
+    """Open the logs of builds in NAMESPACES that replicas share."""
+
+    async def namespaces() -> Collection[str]:
+        return NAMESPACES
+
+    async with shared_registry(folder, place) as (internal, target):
+        artifacts = ReplicaArtifacts(internal, target, ReplicaContent.LOGS)
+        yield RegistryLogs(artifacts, leads, namespaces)

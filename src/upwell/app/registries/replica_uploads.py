@@ -46,7 +46,7 @@ class RegistryContents:
         streams: list[AsyncGenerator[bytes]] = []
 
         def opened() -> AsyncIterator[bytes]:
-            streams.append(_pieces(file))
+            streams.append(file_pieces(file))
             return streams[-1]
 
         try:
@@ -130,7 +130,8 @@ def _artifact(content: SharedContent) -> ReplicaArtifact:
     )
 
 
-async def _pieces(file: Path) -> AsyncGenerator[bytes]:
+async def file_pieces(file: Path) -> AsyncGenerator[bytes]:
+    """Yield the bytes of a file, read beside the event loop."""
     with await asyncio.to_thread(file.open, "rb") as source:
         while piece := await asyncio.to_thread(source.read, _CHUNK):
             yield piece

@@ -1,4 +1,4 @@
-"""Opens the uploads for builds and the evidence of checks: here, or where replicas share them."""
+"""Opens uploads for builds, evidence of checks and logs: here, or where replicas share them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,7 +7,10 @@ from upwell.api.core import Namespace
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.quotas.storage import upload_quotas
 from upwell.app.registries.internal import OpenedRegistries
+from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.app.registries.replica_uploads import ListNamespaces, RegistryContents
+from upwell.builder.kept_logs import SharedBuildLogs
+from upwell.builder.logs import FileBuildLogs
 from upwell.machine.clock import seconds
 from upwell.machine.disk import DiskSpace
 from upwell.oci.replica_contents import ReplicaContent
@@ -26,6 +29,10 @@ from upwell.uploads.usage import UploadUsage
 
 _EVIDENCE_BYTES = 128 * 1024 * 1024
 """Of one piece."""
+_NO_LOG = (
+    b"no log of this build is here: while it runs, the replica that leads has it; of one that has"
+    b" ended, it was not kept\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,24 @@ class SharedRegistry:
 
         bucket = self.bucket
         return existing if bucket is None else lambda: stored(bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLogs:
+    """Logs of builds, and where replicas share those of ended ones; None: they are here alone."""
+
+    logs: FileBuildLogs
+    kept: RegistryLogs | None
+
+
+def open_logs(settings: ServerSettings, shared: SharedRegistry | None, absent: bytes) -> OpenedLogs:
+    """Open the folder; `absent` is read in place of a log that is nowhere."""
+    folder = settings.data_dir / "logs" / "builds"
+    if shared is None:
+        return OpenedLogs(FileBuildLogs(folder, absent=absent), None)
+    kind = ReplicaContent.LOGS
+    kept = RegistryLogs(shared.artifacts(kind), shared.leads, shared.namespaces(kind))
+    return OpenedLogs(SharedBuildLogs(folder, kept, absent=_NO_LOG), kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class Builds:
             await self._builder.discard(build.uid)
             self._logs.close(build.uid)
             self._interruptions.forget(key)
-            return Result()
+            wait = await self._logs.keep(build.uid, build.namespace, again=True)
+            return Result(requeue_after=wait) if wait else Result()
         if build.status.cancelled:
             await self._stop(key)
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "")
@@ -310,6 +311,7 @@ class Builds:
             "completion_timestamp": completion_time(build, self._clock()),
             "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
         }
+        await self._logs.keep(build.uid, build.namespace)
         await self._write(build, changes)
         log.info("build ended", extra={"key": str(build.key), "phase": phase, "reason": reason})
 

@@ -257,6 +257,7 @@ class BuildRun:
             "output_docker_image_reference": where,
             "stages": tuple(stages),
         }
+        await self._logs.keep(build.uid, build.namespace)
         await write_status(self._store, build, changes)
         log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
 

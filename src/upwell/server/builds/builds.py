@@ -92,9 +92,10 @@ class BuildHandlers:
         if follow and build.status.phase in _NOT_STARTED:
             await self._started(build)
 
-        pieces = self._logs.read(build.uid, follow=follow)
+        pieces = self._logs.read(build.uid, build.namespace, follow=follow)
         if lines is not None:
-            pieces = last_lines(self._logs.read(build.uid), pieces, lines)
+            whole = self._logs.read(build.uid, build.namespace)
+            pieces = last_lines(whole, pieces, lines)
         async for piece in pieces:
             yield piece
 

@@ -1,0 +1,108 @@
+"""Logs of ended builds that replicas share in a registry, and what each of them reads."""
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.registry.shared_contents import NAMESPACES, elsewhere, shared_logs
+
+from upwell.app.cleanup import remove_old_logs
+from upwell.app.registries.replica_logs import RegistryLogs
+from upwell.builder.kept_logs import SharedBuildLogs
+from upwell.machine.clock import now
+from upwell.oci.replica_contents import ReplicaContent
+from upwell.registry.replica_contents import ReplicaArtifacts
+from upwell.store.memory import MemoryStore
+
+BUILD, LIMIT = "0b8f2d3e-uid", 1000
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> AsyncIterator[RegistryLogs]:
+    async with shared_logs(tmp_path, "registry") as opened:
+        yield opened
+
+
+async def read(logs: SharedBuildLogs, namespace: str = "a") -> bytes:
+    return b"".join([piece async for piece in logs.read(BUILD, namespace)])
+
+
+async def test_another_replica_reads_the_log_of_an_ended_build(
+    kept: RegistryLogs, tmp_path: Path
+) -> None:
+    one, two = (SharedBuildLogs(tmp_path / name, kept, LIMIT) for name in ("one", "two"))
+    one.sink(BUILD)(b"the whole log\n" * 20)
+    assert await read(two) == b""
+    assert await one.keep(BUILD, "a") == 0
+    assert await read(two) == b"the whole log\n" * 20
+    assert await read(two, "b") == b"", "it is a log of namespace a"
+    one.close_all()
+
+
+async def test_a_leader_that_was_deposed_takes_no_later_ones_log_away(
+    kept: RegistryLogs, tmp_path: Path
+) -> None:
+    one, two = (SharedBuildLogs(tmp_path / name, kept, LIMIT) for name in ("one", "two"))
+    one.sink(BUILD)(b"the beginning\n")
+    one.close(BUILD)
+    two.sink(BUILD)(b"the whole log\n")
+    assert await two.keep(BUILD, "a") == 0
+    assert await read(one) == b"the whole log\n"
+    assert await one.keep(BUILD, "a", again=True) == 0
+    assert await read(SharedBuildLogs(tmp_path / "three", kept, LIMIT)) == b"the whole log\n"
+    two.close_all()
+
+
+async def test_a_log_that_could_not_be_kept_is_kept_later(tmp_path: Path) -> None:
+    time = 1000.0
+    async with AsyncExitStack() as stack:
+        async with docker_registry(tmp_path) as host:
+            pass
+        internal, target = await stack.enter_async_context(elsewhere(host))
+
+        async def namespaces() -> tuple[str, ...]:
+            return NAMESPACES
+
+        artifacts = ReplicaArtifacts(internal, target, ReplicaContent.LOGS)
+        away = RegistryLogs(artifacts, lambda: True, namespaces)
+        one = SharedBuildLogs(tmp_path / "one", away, LIMIT, monotonic=lambda: time)
+        one.sink(BUILD)(b"the log\n")
+        assert await one.keep(BUILD, "a") == 300
+        one.close(BUILD)
+        time += 100
+        assert await one.keep(BUILD, "a", again=True) == 200, "nobody waits for the registry again"
+        assert await read(one) == b"the log\n"
+        elsewhere_read = await read(SharedBuildLogs(tmp_path / "two", away, LIMIT))
+        assert b"cannot be read" in elsewhere_read
+        assert b"upwell.logs/a" in elsewhere_read
+
+    async with shared_logs(tmp_path, "registry") as kept:
+        again = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
+        assert await again.keep(BUILD, "a", again=True) == 0
+        assert await read(SharedBuildLogs(tmp_path / "two", kept, LIMIT)) == b"the log\n"
+
+
+async def test_a_log_that_unpacks_to_more_than_one_may_have_is_cut(
+    kept: RegistryLogs, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(gzip.compress(bytes(50 * 1024 * 1024)))
+    await kept.put("a", BUILD, bomb)
+    assert len(await read(SharedBuildLogs(tmp_path / "one", kept, LIMIT))) == LIMIT + 1024
+    bomb.write_bytes(b"no gzip at all")
+    await kept.put("a", BUILD, bomb)
+    assert b"damaged" in await read(SharedBuildLogs(tmp_path / "one", kept, LIMIT))
+
+
+async def test_logs_of_builds_that_are_gone_are_removed(kept: RegistryLogs, tmp_path: Path) -> None:
+    one = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
+    one.sink(BUILD)(b"the log\n")
+    await one.keep(BUILD, "a")
+    one.close_all()
+    assert list(await kept.stored()) == [("a", BUILD)]
+    await remove_old_logs(MemoryStore(now), kept)
+    assert list(await kept.stored()) == []
+    assert not await kept.has("a", BUILD)
