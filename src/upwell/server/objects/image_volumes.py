@@ -2,7 +2,6 @@
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.builds.triggers import digest_of
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of
@@ -43,6 +42,6 @@ async def _image_of(store: Store, stream: StreamName, tag: str) -> str:
 
 
 async def _declared(store: Store, image: str, namespace: str) -> tuple[str, ...]:
-    digest = digest_of(image)
+    _, _, digest = image.partition("@")
     found = await shown_image(store, digest, [namespace]) if digest else None
     return declared_volumes(found.docker_image_metadata) if found is not None else ()

@@ -9,6 +9,7 @@ from tests.support.server.api_server import Api, deployment
 from upwell.api.apps import TRIGGERS_ANNOTATION
 from upwell.api.codec import decode_as
 from upwell.api.image import Image, ImageStream
+from upwell.api.meta import Resource
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 DIGEST = f"sha256:{'a' * 64}"
@@ -59,6 +60,24 @@ async def test_a_volume_of_a_known_image_is_told_of_once(api: Api, image: str) -
     [warning] = created.warnings
     assert "declares the volume /data, at which nothing is mounted" in warning
     assert again.warnings == ()
+
+
+async def test_an_image_without_a_digest_is_looked_for_under_no_name(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a path its slashes would name a subresource, which no role of a cluster grants."""
+    read, names = api.store.get, list[str]()
+
+    async def get[R: Resource](kind: type[R], namespace: str, name: str) -> R:
+        names.append(name)
+        return await read(kind, namespace, name)
+
+    monkeypatch.setattr(api.store, "get", get)
+
+    created = await api.send("POST", DEPLOYMENTS, database("vendor.test/db:1"))
+
+    assert created.status == 201
+    assert [one for one in names if "vendor.test" in one] == []
 
 
 async def test_a_volume_that_is_mounted_is_not_worth_a_word(api: Api) -> None:
