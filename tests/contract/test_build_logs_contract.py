@@ -8,8 +8,8 @@ import pytest
 from tests.support.registry.shared_contents import shared_logs
 
 from upwell.builder.interface import BuildLogs
-from upwell.builder.kept_logs import SharedBuildLogs
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
+from upwell.builder.logs.kept import SharedBuildLogs
 
 BUILD = "0b8f2d3e-uid"
 LIMIT_BYTES = 100

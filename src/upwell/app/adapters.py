@@ -36,7 +36,7 @@ from upwell.app.signing.keys import OpenedSigningKeys, open_signing_keys
 from upwell.app.subscriptions import open_outbox, shared_outbox, subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.interface import Builder
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.cluster.kubernetes_remote import KubernetesRemoteClusters
 from upwell.controller import ObjectCache
 from upwell.controller.leader import LeaderElection

@@ -24,7 +24,7 @@ from upwell.builder.interface import (
     BuildPlan,
     MountedFiles,
 )
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.workload.podman.volumes.mounts import mounts_below
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"

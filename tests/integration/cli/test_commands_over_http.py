@@ -29,7 +29,7 @@ from upwell.api.builds.build import (
 )
 from upwell.api.builds.config import BuildConfig
 from upwell.api.meta import ObjectMeta
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache

@@ -11,7 +11,7 @@ from tests.support.registry.shared_contents import NAMESPACES, elsewhere, shared
 
 from upwell.app.cleanup import remove_old_logs
 from upwell.app.registries.replica_logs import RegistryLogs
-from upwell.builder.kept_logs import SharedBuildLogs
+from upwell.builder.logs.kept import SharedBuildLogs
 from upwell.machine.clock import now
 from upwell.oci.replica_contents import ReplicaContent
 from upwell.registry.replica_contents import ReplicaArtifacts

@@ -47,7 +47,7 @@ from upwell.builder.interface import (
     WaitSink,
     untold,
 )
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.builder.uploads import unpack_upload
 from upwell.controller import ObjectCache
 from upwell.git.interface import CommitInfo, GitSource

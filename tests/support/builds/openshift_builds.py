@@ -26,7 +26,7 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.template import Template
 from upwell.builder.buildah import BuildahBuilder
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.controller import Controller, ObjectCache
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference

@@ -15,7 +15,7 @@ from tests.support.rollouts.memory_machine import FakeRuntime
 from upwell.api.codec import decode
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType, Reference
 from upwell.policy.pruning.rules import Rules

@@ -22,7 +22,7 @@ from upwell.actions.images import ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.running import RunningActions
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 from upwell.machine.components import Components
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import Registry

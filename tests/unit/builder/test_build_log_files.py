@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
 
 type Opener = Callable[..., FileBuildLogs]
 

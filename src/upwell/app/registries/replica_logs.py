@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from upwell.app.registries.replica_uploads import ListNamespaces, file_pieces
-from upwell.builder.kept_logs import KeptLogError
+from upwell.builder.logs.kept import KeptLogError
 from upwell.oci import Descriptor, Digest
 from upwell.registry.errors import RegistryError, UnauthorizedError
 from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts

@@ -9,8 +9,8 @@ from upwell.app.quotas.storage import upload_quotas
 from upwell.app.registries.internal import OpenedRegistries
 from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.app.registries.replica_uploads import ListNamespaces, RegistryContents
-from upwell.builder.kept_logs import SharedBuildLogs
-from upwell.builder.logs import FileBuildLogs
+from upwell.builder.logs.files import FileBuildLogs
+from upwell.builder.logs.kept import SharedBuildLogs
 from upwell.machine.clock import seconds
 from upwell.machine.disk import DiskSpace
 from upwell.oci.replica_contents import ReplicaContent

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, override
 
-from upwell.builder.logs import DEFAULT_MAX_BYTES, FileBuildLogs
+from upwell.builder.logs.files import DEFAULT_MAX_BYTES, FileBuildLogs
 
 log = logging.getLogger(__name__)
 
