@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.conditions import set_condition
-from upwell.api.image import ImageStreamStatus, ImportState, NamedTagEventList, TagEvent
+from upwell.api.image import ImportState, NamedTagEventList, TagEvent
 from upwell.api.meta import Condition
 from upwell.policy.images.checks import is_news
-from upwell.policy.images.streams import record_image, replace_tag
+from upwell.policy.images.streams import recorded
 
 IMPORT_SUCCESS = "ImportSuccess"
 _NEXT_ATTEMPT = "; tried again at "
@@ -29,9 +29,9 @@ class TagOutcome:
             return True
         return is_news(old.import_state, self.state)
 
-    def fold_into(self, status: ImageStreamStatus, now: datetime) -> ImageStreamStatus:
-        """Return `status` with this outcome; a failure keeps the last good image in force."""
-        old = status.tag(self.tag) or NamedTagEventList(tag=self.tag)
+    def fold_into(self, history: NamedTagEventList | None, now: datetime) -> NamedTagEventList:
+        """Return the tag's history with this outcome; a failure keeps the last good image."""
+        old = history or NamedTagEventList(tag=self.tag)
         changes: dict[str, object] = {"import_state": self.state}
         if isinstance(self.result, Condition):
             changes["conditions"] = set_condition(old.conditions, self.result, now)
@@ -39,8 +39,8 @@ class TagOutcome:
             # Upstream stands still: a push to the same tag since then stays in force.
             changes["conditions"] = ()
         else:
-            return record_image(status, self.tag, self.result, changes=changes)
-        return replace_tag(status, old.model_copy(update=changes))
+            return recorded(old, self.result, changes)
+        return old.model_copy(update=changes)
 
 
 def failure(reason: str, message: str, generation: int | None) -> Condition:

@@ -36,7 +36,7 @@ from upwell.policy.images.schedule import (
     next_check,
     spread_overdue,
 )
-from upwell.policy.images.streams import forget_imports, replace_tag
+from upwell.policy.images.streams import forget_imports, replace_tags
 
 WHOLE = TagReference(name=WHOLE_REPOSITORY)
 """Stands for a repository's list of tags where a schedule asks for a tag."""
@@ -160,20 +160,23 @@ def fold_answers(
     asked = {tag.name: request_of(tag) for tag in tags}
     status = with_changes(status)
     status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
-    histories = status.by_tag()  # a search for each tag would be quadratic
+    # Of thousands of tags, a search for each would be quadratic, and so would a copy for each.
+    histories = status.by_tag()
+    changed: dict[str, NamedTagEventList] = {}
     for outcome in answers.outcomes:
         request = asked.get(outcome.tag)
         answered = (outcome.state.source, outcome.state.request)
         if request is None or (request.source, request.text) != answered:
             continue
+        history = changed.get(outcome.tag, histories.get(outcome.tag))
         if outcome.is_news(histories.get(outcome.tag)):
-            status = outcome.fold_into(status, now)
-    histories = status.by_tag()
+            changed[outcome.tag] = outcome.fold_into(history, now)
     for tag in tags:
-        moved = _moved(stream, histories.get(tag.name), tag, schedule)
+        history = changed.get(tag.name, histories.get(tag.name))
+        moved = _moved(stream, history, tag, schedule)
         if moved is not None:
-            status = replace_tag(status, moved)
-    return status
+            changed[tag.name] = moved
+    return replace_tags(status, changed)
 
 
 def checks_without_news(

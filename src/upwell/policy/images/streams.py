@@ -146,12 +146,13 @@ def record_image(
     change and by whom it was imported: they brought it in.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
-    return replace_tag(status, _recorded(old, event, changes))
+    return replace_tag(status, recorded(old, event, changes))
 
 
-def _recorded(
+def recorded(
     old: NamedTagEventList, event: TagEvent, changes: dict[str, object]
 ) -> NamedTagEventList:
+    """Return a tag's history with `event` as its newest; see `record_image`."""
     if old.latest is not None and _same_image(old.latest, event):
         kept = {
             "created": old.latest.created,
@@ -200,12 +201,15 @@ def _same_image(one: TagEvent, other: TagEvent) -> bool:
 
 def replace_tag(status: ImageStreamStatus, entry: NamedTagEventList) -> ImageStreamStatus:
     """Return `status` with this entry in place of the one of its tag."""
-    return _replace_tags(status, {entry.tag: entry})
+    return replace_tags(status, {entry.tag: entry})
 
 
-def _replace_tags(
+def replace_tags(
     status: ImageStreamStatus, entries: Mapping[str, NamedTagEventList]
 ) -> ImageStreamStatus:
+    """Return `status` with these entries, by their tags, in place of those of these tags."""
+    if not entries:
+        return status
     others = [other for other in status.tags if other.tag not in entries]
     tags = tuple(sorted([*others, *entries.values()], key=lambda tag: tag.tag))
     return status.model_copy(update={"tags": tags})
@@ -232,7 +236,7 @@ def take_pushes(
         old = known.get(tag) or NamedTagEventList(tag=tag)
         if old.pushed_digest != str(digest):
             entries[tag] = _pushed(old, repository, digest, now)
-    return _replace_tags(status, entries) if entries else status
+    return replace_tags(status, entries)
 
 
 def _pushed(
@@ -244,7 +248,7 @@ def _pushed(
         image=str(digest),
         generation=old.latest.generation if old.latest else 1,
     )
-    return _recorded(old, event, {"pushed_digest": str(digest)})
+    return recorded(old, event, {"pushed_digest": str(digest)})
 
 
 def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> ImageStreamStatus:
@@ -252,11 +256,13 @@ def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> Imag
 
     Their digests stay. One that is declared again starts anew.
     """
-    for entry in status.tags:
-        if entry.import_state is not None and entry.tag not in imported:
-            changes = {"import_state": None, "conditions": ()}
-            status = replace_tag(status, entry.model_copy(update=changes))
-    return status
+    changes = {"import_state": None, "conditions": ()}
+    forgotten = {
+        entry.tag: entry.model_copy(update=changes)
+        for entry in status.tags
+        if entry.import_state is not None and entry.tag not in imported
+    }
+    return replace_tags(status, forgotten)
 
 
 def newest_image(stream: ImageStream, tag: str) -> str:

@@ -7,7 +7,7 @@ from upwell.api.image import ImageStream, ImageStreamStatus
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
 from upwell.policy.access.people.import_requesters import requester_of
-from upwell.policy.images.streams import StreamName
+from upwell.policy.images.streams import StreamName, replace_tag
 from upwell.policy.images.tracking import TrackingRefusal, sources_of, track, unknown_streams
 from upwell.store.interface import NotFoundError
 
@@ -76,7 +76,8 @@ def take_sources(
                 current, tag, {**streams, own: current}, now, refusal, asked_by=asked_by
             )
             if outcome is not None:
-                status = outcome.fold_into(status, now)
+                history = outcome.fold_into(status.tag(outcome.tag), now)
+                status = replace_tag(status, history)
                 current = stream.with_status(status)
         if status == before:
             break

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from upwell.api.image import Image, ImageStream
+from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.policy.images.imported import with_items
-from upwell.policy.images.streams import StreamName, replace_tag
+from upwell.policy.images.streams import StreamName, replace_tags
 from upwell.policy.pruning.pulled_images import unneeded_images
 from upwell.policy.pruning.retention import (
     RetentionDecision,
@@ -224,12 +224,15 @@ class Pruning:
 
 def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream:
     """Return the stream without these revisions; the newest of a tag always stays."""
-    status = stream.status
-    for history in status.tags:
-        gone = [revision.event for revision in stale if revision.tag == history.tag]
-        items = tuple(e for at, e in enumerate(history.items) if at == 0 or e not in gone)
-        status = replace_tag(status, with_items(history, items))
-    return stream.with_status(status)
+    gone: dict[str, list[TagEvent]] = {}
+    for revision in stale:
+        gone.setdefault(revision.tag, []).append(revision.event)
+    histories, changed = stream.status.by_tag(), {}
+    for tag, events in gone.items():
+        if (history := histories.get(tag)) is not None:
+            items = [e for at, e in enumerate(history.items) if at == 0 or e not in events]
+            changed[tag] = with_items(history, items)
+    return stream.with_status(replace_tags(stream.status, changed))
 
 
 def _leftovers(plan: PruningPlan) -> Iterator[PrunedItem]:

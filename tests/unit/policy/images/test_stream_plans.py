@@ -17,7 +17,10 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import Condition, ObjectMeta, ObjectReference
+from upwell.oci import Digest
 from upwell.policy.images.checks import ImportCheck, is_news, with_checks
+from upwell.policy.images.import_request import request_of
+from upwell.policy.images.outcome import TagOutcome
 from upwell.policy.images.schedule import AT_ONCE, INTERVAL_ANNOTATION, ImportSchedule
 from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
 
@@ -216,3 +219,29 @@ def test_the_first_of_several_histories_of_a_tag_counts() -> None:
     assert status.by_tag()["11"] is first
     assert status.tag("11") is first
     assert set(status.by_tag()) == {"11", "12"}
+
+
+def test_thousands_of_tags_take_their_answers_without_a_search_or_a_copy_for_each() -> None:
+    """Take so many that either would be beyond this test's time."""
+    tags = [tag(f"v{number}") for number in range(20_000)]
+    outcomes = [TagOutcome(one.name, state_of(one), image_of(one)) for one in tags]
+    found = stream(*tags)
+    status = fold_answers(found, StreamAnswers(outcomes), SCHEDULE, NOW)
+    assert len(status.tags) == len(tags)
+    assert all(one.latest is not None for one in status.tags)
+    left = fold_answers(stream(status=status), StreamAnswers(), SCHEDULE, NOW)
+    assert [one.latest for one in left.tags] == [one.latest for one in status.tags]
+    assert not any(one.import_state for one in left.tags), "the spec declares none of them any more"
+
+
+def state_of(asked: TagReference) -> ImportState:
+    """Return what an import of the tag notes."""
+    request = request_of(asked)
+    assert request is not None
+    return ImportState(source=request.source, request=request.text)
+
+
+def image_of(asked: TagReference) -> TagEvent:
+    """Return the image that an import of the tag has found."""
+    image = str(Digest.of(asked.name.encode()))
+    return TagEvent(created=NOW, docker_image_reference=f"{SOURCE}@{image}", image=image)

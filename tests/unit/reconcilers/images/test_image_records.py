@@ -15,6 +15,7 @@ from upwell.oci import Digest, Index, Manifest, MediaType, Reference, parse_mani
 from upwell.policy.images.checks import ImportCheck
 from upwell.policy.images.proofs import is_public
 from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.images.streams import replace_tag
 from upwell.reconcilers.images.records import (
     FIRST_SEEN_ANNOTATION,
     ImageRecords,
@@ -329,7 +330,8 @@ async def test_a_person_has_the_registry_asked_anew_for_what_it_did_not_give(
         outcome = await importer.ask(stream, tag, turn)
         if isinstance(outcome, ImportCheck):
             return stream.status.tags[0].items[0].unproven
-        stream = stream.with_status(outcome.fold_into(stream.status, NOW))
+        history = outcome.fold_into(stream.status.tag("1"), NOW)
+        stream = stream.with_status(replace_tag(stream.status, history))
         return stream.status.tags[0].items[0].unproven
 
     assert await unproven(1)
