@@ -244,7 +244,7 @@ class RegistryTokens:
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose token it is; None when it is not one of these, or its build has ended."""
-        _, name, signed = token.split("_", 2)
+        name, _, signed = token.removeprefix(f"{_PREFIX}_").partition("_")
         claims = self._signatures.open(_REGISTRY, signed)
         if claims is None or claims[0] != name:
             return None

@@ -74,7 +74,14 @@ async def test_nobody_without_the_key_makes_one() -> None:
         assert await principal(store, token, b"o" * 32) is None
         assert await principal(store, token.replace(":shop/web-1:", ":shop/web-2:")) is None
         assert await principal(store, token + "A") is None
-    assert await principal(store, "upwell_system:pull_") is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["upwell_system:pull_", "upwell_system:push:shop", "upwell_system:build:shop/web-1:0"],
+)
+async def test_the_mere_beginning_of_a_token_is_nobody_s(token: str) -> None:
+    assert await principal(MemoryStore(now), token) is None
 
 
 @pytest.mark.parametrize("made", [0.0, HALF_DAY - 1.0])
