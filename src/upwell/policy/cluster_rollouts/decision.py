@@ -8,7 +8,9 @@ from upwell.api.meta import Resource
 from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
 from upwell.policy.cluster_rollouts.note import (
     NOTE_ANNOTATION,
+    FailedImage,
     RolloutNote,
+    failures_text,
     hash_without_images,
     listed_images,
 )
@@ -100,6 +102,7 @@ def put_back(
         now,
         note.template,
         promotion=note.promotion,
+        earlier=note.earlier_than(failed),
     )
     message = f"{told}; {listed_images({slot[0]: one for slot, one in changes.items()})} put back"
     return RolloutStep(
@@ -123,8 +126,7 @@ def set_images(
     wanted, failed, changed = _sorted_out(workload, note, verdict.images)
     if not wanted:
         if failed:
-            text = replace(note, failed=failed).failed_text
-            return RolloutStep(FAILED_BEFORE, text, is_warning=True)
+            return RolloutStep(FAILED_BEFORE, failures_text(failed), is_warning=True)
         if changed:
             text = f"admission changed {listed_images(changed)}; it is left so"
             return RolloutStep(CHANGED, text, is_warning=True)
@@ -141,13 +143,16 @@ def set_images(
     if not note.images or observed.state is RolloutState.COMPLETE:
         good = {slot[0]: image for slot, image in before.items() if image.strip()}
     replaced = {slot[0] for slot in wanted}
+    failed_last = {name: image for name, image in note.failed.items() if name not in replaced}
     after = RolloutNote(
         {slot[0]: image for slot, image in images.items()},
         good,
-        {name: image for name, image in note.failed.items() if name not in replaced},
+        failed_last,
+        note.why if failed_last else "",
         since=now,
         template=hash_without_images(workload),
         promotion=note.promotion if staged else "",
+        earlier=note.earlier_than(failed_last),
     )
     mark = _mark(workload) if staged else ""
     message = f"set {listed_images({slot[0]: image for slot, image in wanted.items()})}"
@@ -191,10 +196,12 @@ def _present(workload: Resource, note: RolloutNote) -> dict[Slot, str]:
 
 def _sorted_out(
     workload: Resource, note: RolloutNote, images: Mapping[Slot, str]
-) -> tuple[dict[Slot, str], dict[str, str], dict[str, str]]:
+) -> tuple[dict[Slot, str], list[FailedImage], dict[str, str]]:
     """Return what is to be set, what failed before, and what admission changed when it was set."""
-    failed = {slot[0]: one for slot, one in images.items() if note.failed.get(slot[0]) == one}
-    rest = {slot: one for slot, one in images.items() if slot[0] not in failed}
+    named = {(slot[0], one) for slot, one in images.items()}
+    failed = [one for one in note.failures if (one.container, one.image) in named]
+    barred = {one.container for one in failed}
+    rest = {slot: one for slot, one in images.items() if slot[0] not in barred}
     asked = {slot: one for slot, one in rest.items() if note.images.get(slot[0]) == one}
     kept = {slot for slot in asked if _is_ours(workload, (slot,))}
     declared = declared_images(workload, kept)

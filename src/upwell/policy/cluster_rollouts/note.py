@@ -1,8 +1,8 @@
 """Note on a workload of what triggers or a promotion have set: the memory of its rollouts."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -14,6 +14,20 @@ from upwell.policy.rollouts.triggers import with_images
 NOTE_ANNOTATION = "upwell.dev/rollout"
 """JSON. Removed by a person, nothing is remembered: an image that failed is tried again."""
 
+_EARLIER_FAILURES = 10
+"""Failures that are remembered beside the last one: all annotations together have 256 KiB."""
+_MAX_WHY = 300
+"""Characters kept of the reason of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """Image that failed in a container, and is not set there again."""
+
+    container: str
+    image: str
+    why: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutNote:
@@ -24,7 +38,7 @@ class RolloutNote:
     good: Mapping[str, str] = field(default_factory=dict)
     """Those that ran before, in full."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Those that failed here and are not set again."""
+    """Those that failed here last and are not set again."""
     why: str = ""
     """Reason of the failure."""
     since: datetime | None = None
@@ -36,15 +50,23 @@ class RolloutNote:
     promotion: str = ""
     """UID of the Promotion that set them; empty: a trigger did."""
 
+    earlier: tuple[FailedImage, ...] = ()
+    """Those that failed before `failed`, the newest first; a tag that comes back names them."""
+
     @property
-    def failed_text(self) -> str:
-        """Words of what failed here and is not set again; empty: nothing."""
-        if not self.failed:
-            return ""
-        return (
-            f"{listed_images(self.failed)} failed here before: {self.why or 'it was put back'};"
-            f" removing annotation {NOTE_ANNOTATION} tries it again"
-        )
+    def failures(self) -> tuple[FailedImage, ...]:
+        """Images that failed here and are not set again, the newest first."""
+        last = (FailedImage(name, image, self.why) for name, image in self.failed.items())
+        return (*last, *self.earlier)
+
+    def earlier_than(self, failed: Mapping[str, str]) -> tuple[FailedImage, ...]:
+        """Return what is remembered of failures once those in `failed` are the last."""
+        found = {
+            (one.container, one.image): replace(one, why=one.why[:_MAX_WHY])
+            for one in self.failures
+            if failed.get(one.container) != one.image
+        }
+        return tuple(found.values())[:_EARLIER_FAILURES]
 
     @classmethod
     def of(cls, workload: Resource) -> Self:
@@ -64,6 +86,7 @@ class RolloutNote:
             str(document.get("template") or ""),
             document.get("complete") is True,
             str(document.get("promotion") or ""),
+            _failures(document.get("earlier")),
         )
 
     def format(self) -> str:
@@ -75,6 +98,7 @@ class RolloutNote:
             "why": self.why,
             "template": self.template,
             "promotion": self.promotion,
+            "earlier": [[one.container, one.image, one.why] for one in self.earlier],
         }
         document |= {name: value for name, value in optional.items() if value}
         if self.since is not None:
@@ -82,6 +106,17 @@ class RolloutNote:
         if self.complete:
             document["complete"] = True
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def failures_text(failures: Iterable[FailedImage]) -> str:
+    """Return words of what failed at a workload and is not set again; empty: nothing."""
+    by_cause: dict[str, dict[str, str]] = {}
+    for one in failures:
+        by_cause.setdefault(one.why or "it was put back", {})[one.container] = one.image
+    if not by_cause:
+        return ""
+    told = [f"{listed_images(ones)} failed here before: {why}" for why, ones in by_cause.items()]
+    return f"{'; '.join(told)}; removing annotation {NOTE_ANNOTATION} tries it again"
 
 
 def listed_images(images: Mapping[str, str]) -> str:
@@ -105,3 +140,11 @@ def _images(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): image for name, image in value.items() if isinstance(image, str)}
+
+
+def _failures(value: object) -> tuple[FailedImage, ...]:
+    if not isinstance(value, list):
+        return ()
+    rows = [one for one in value if isinstance(one, list) and all(isinstance(x, str) for x in one)]
+    width = len(fields(FailedImage))
+    return tuple(FailedImage(*row) for row in rows if len(row) == width)[:_EARLIER_FAILURES]

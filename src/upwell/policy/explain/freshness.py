@@ -25,7 +25,7 @@ from upwell.policy.builds.backlog import (
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
-from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.policy.cluster_rollouts.note import RolloutNote, failures_text
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, stage_by_note
@@ -348,9 +348,9 @@ class Snapshot:
         if rollout.state is not RolloutState.COMPLETE:
             return rollout.text
         coming = {digest_of(image) for image in self.next_images(workload)}
-        note = RolloutNote.of(workload)
-        failed = {name: one for name, one in note.failed.items() if digest_of(one) in coming}
-        return replace(note, failed=failed).failed_text or "the next rollout"
+        failures = RolloutNote.of(workload).failures
+        failed = [one for one in failures if digest_of(one.image) in coming]
+        return failures_text(failed) or "the next rollout"
 
 
 def output_digest(build: Build) -> str:

@@ -107,7 +107,9 @@ def native_step(
     note = RolloutNote.of(workload)
     observed = observe(workload, pods, note, now)
     if note.promotion != move.promotion.uid:
-        note = replace(note, failed={})  # another promotion of what failed is another try
+        note = replace(
+            note, failed={}, earlier=()
+        )  # another promotion of what failed is another try
     verdict = TriggerVerdict(Reason.PIPELINE, "", missing)
     step = set_images(workload, note, observed, verdict, now, staged=True)
     if step.note is None:

@@ -230,6 +230,42 @@ async def test_the_next_image_is_tried_after_one_that_failed(setup: ClusterSetup
     assert RolloutNote.of(changed).failed == {}
 
 
+async def test_an_image_that_failed_and_comes_back_after_another_is_not_tried_again(
+    setup: ClusterSetup,
+) -> None:
+    stored = await at_good(setup, Deployment)
+    for version in ("bad", "worse"):
+        await move_tag(setup.store, version)
+        stored = await setup.roll(stored)
+        await setup.report(stored, stuck(stored, f"{version} crashed"))
+        stored = await setup.roll(stored)
+    await move_tag(setup.store, "mended")
+    stored = await setup.finish(await setup.roll(stored))
+    setup.reconciler = setup.restarted()
+    setup.cluster.told.clear()
+
+    for version in ("bad", "worse"):
+        await move_tag(setup.store, version)
+        assert image_of(await setup.roll(stored)) == image("mended")
+        told = setup.cluster.told[-1]
+        assert (told.reason, image(version) in told.message) == ("FailedBefore", True)
+        assert f"{version} crashed" in told.message
+
+
+async def test_the_oldest_failures_are_forgotten_and_reasons_are_cut(setup: ClusterSetup) -> None:
+    stored = await at_good(setup, Deployment)
+    for number in range(14):
+        await move_tag(setup.store, f"bad{number}")
+        stored = await setup.roll(stored)
+        await setup.report(stored, stuck(stored, "x" * 9000))
+        stored = await setup.roll(stored)
+
+    earlier = RolloutNote.of(stored).earlier
+    expected = [image(f"bad{number}") for number in range(12, 2, -1)]
+    assert [one.image for one in earlier] == expected
+    assert all(len(one.why) <= 300 for one in earlier)
+
+
 async def test_removing_the_note_tries_an_image_again(setup: ClusterSetup) -> None:
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")
