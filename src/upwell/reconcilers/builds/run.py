@@ -95,13 +95,20 @@ class BuildRun:
         deadline, waiting = asyncio.timeout(seconds), _Waiting(self._store, build)
         try:
             async with deadline, self._limit_room(build):
-                await self._run(build, sink, waiting)
+                digest, made = await self._run(build, sink, waiting)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise BuildTimeoutError(build.name, seconds or 0, waiting.why) from error
+        # What is left is bounded by itself: a registry that hangs fails no build that is made.
+        await self._logs.keep(build.uid, build.namespace)
+        await write_status(self._store, build, made)
+        log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
 
-    async def _run(self, build: Build, sink: LogSink, waiting: "_Waiting") -> None:
+    async def _run(
+        self, build: Build, sink: LogSink, waiting: "_Waiting"
+    ) -> tuple[Digest | None, Mapping[str, Any]]:
+        """Build, push and tag; return the image and the fields of the status that say so."""
         await self._outputs.stream(build)
         stages: list[BuildStage] = []
         began = monotonic()
@@ -127,7 +134,8 @@ class BuildRun:
             if _is_own(build) and (inputs.reusable is None or began_before):
                 await self._sign_pushed(build, digest, sink)
             await self._outputs.release(build, digest)
-        await self._complete(build, digest, stages, timedelta(seconds=monotonic() - began))
+        took = timedelta(seconds=monotonic() - began)
+        return digest, self._completion(build, digest, stages, took)
 
     async def _sign_pushed(self, build: Build, digest: Digest, sink: LogSink) -> None:
         """Sign what this build has made; an earlier try of it, where it was killed."""
@@ -239,14 +247,14 @@ class BuildRun:
         except RegistryError as error:
             raise pull_error(error) from error
 
-    async def _complete(
+    def _completion(
         self, build: Build, digest: Digest | None, stages: Sequence[BuildStage], took: timedelta
-    ) -> None:
+    ) -> Mapping[str, Any]:
         output, where = None, None
         if digest is not None and build.spec.output.to is not None:
             output = BuildOutputStatus(to=BuildOutputTo(image_digest=str(digest)))
             where = self._outputs.pull_spec(build)
-        changes = {
+        return {
             "phase": BuildPhase.COMPLETE,
             "reason": None,
             "message": None,
@@ -257,9 +265,6 @@ class BuildRun:
             "output_docker_image_reference": where,
             "stages": tuple(stages),
         }
-        await self._logs.keep(build.uid, build.namespace)
-        await write_status(self._store, build, changes)
-        log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
 
 
 class _Waiting:
