@@ -138,7 +138,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
     "token": Entry("access.token:token", "Create, request, list, rotate and delete tokens."),
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
-    "uninstall": Entry("install.install:uninstall", "Remove the server from a cluster."),
+    "uninstall": Entry("install.uninstall:uninstall", "Remove the server from a cluster."),
     "upgrade": Entry("setup.upgrade:upgrade", "Install another version, or stay at this one."),
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),

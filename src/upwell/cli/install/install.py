@@ -1,6 +1,5 @@
-"""`upwell install kubernetes` and `upwell uninstall kubernetes`."""
+"""`upwell install kubernetes`."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +15,27 @@ from upwell.cli.install.extra_settings import read_settings
 from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import (
     NAME,
-    PART_OF,
     REGISTRY_LOGINS,
     ClusterInstallation,
     Feature,
 )
+from upwell.cli.install.installed import DEFINITIONS, refuse_another_namespace, remove_rights
 from upwell.cli.install.kubectl import KubectlRunner
-from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
+from upwell.cli.install.manifests import Manifest, manifests
 from upwell.cli.install.options import KubernetesVersion, cluster_options
 from upwell.cli.install.system_namespace import refuse_foreign_system_namespace
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
-_OURS = f"{PART_OF}={NAME}"
 _BUDGETS = "policy/v1"
 _BUDGETS_BEFORE = "policy/v1beta1"
 _BUDGETS_SINCE = (1, 21)
 """Version of Kubernetes that has the first of the two (deprecation guide, 1.25)."""
 _ADMISSION = "admission"
-_WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
-_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 @click.group(no_args_is_help=True, epilog=examples("upwell install kubernetes --dry-run"))
 def install() -> None:
     """Install the server on a cluster."""
-
-
-@click.group(no_args_is_help=True, epilog=examples("upwell uninstall kubernetes"))
-def uninstall() -> None:
-    """Remove the server from a cluster."""
 
 
 @install.command(
@@ -206,7 +197,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         write_text(yaml_of(one for objects in parts.values() for one in objects))
         return
     _refuse_foreign_groups(kubectl)
-    is_installed = _refuse_another_namespace(kubectl, namespace)
+    is_installed = refuse_another_namespace(kubectl, namespace)
     if not take_system_namespace:
         refuse_foreign_system_namespace(kubectl, is_installed=is_installed)
     applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
@@ -248,24 +239,6 @@ def _refuse_foreign_groups(kubectl: KubectlRunner) -> None:
         )
 
 
-def _refuse_another_namespace(kubectl: KubectlRunner, namespace: str) -> bool:
-    """Raise CommandError if the rights on the cluster are a server's in another namespace.
-
-    Return True if they are those of one in this.
-    """
-    found = kubectl.items("clusterrolebindings", CLUSTER_BINDING)
-    for binding in found:
-        others = {one.get("namespace", "") for one in binding.get("subjects") or ()} - {namespace}
-        if others:
-            there = min(others)
-            raise CommandError(
-                f"Upwell is installed in namespace {there}, and would lose its rights: there is one"
-                f" set of them on a cluster. Nothing was changed; say --namespace {there}, or first"
-                f" `upwell uninstall kubernetes --namespace {there}`"
-            )
-    return bool(found)
-
-
 @dataclass(frozen=True, slots=True)
 class _Applying:
     """One call of the command, against one cluster."""
@@ -296,7 +269,7 @@ class _Applying:
         if unchecked:
             echo(f"not checked: what is in namespace {namespace}, which does not exist", err=True)
         if not self.dry_run:
-            _remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
+            remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
             echo(
                 "\nWait until it serves:\n"
                 f"  kubectl -n {namespace} rollout status deployment/{NAME}",
@@ -305,95 +278,4 @@ class _Applying:
 
 
 def _named(objects: Sequence[Manifest]) -> list[str]:
-    return [f"{_DEFINITIONS}/{one['metadata']['name']}" for one in objects]
-
-
-def _remove_rights(kubectl: KubectlRunner, kept: Sequence[Manifest] = ()) -> None:
-    """Delete what belongs to no namespace, and bindings, of ours that are not among `kept`.
-
-    An earlier choice had more. The webhooks go first: nobody answers them any more.
-    """
-    known = {_identity(one) for one in kept}
-    for kind in (*_WEBHOOKS, "clusterrolebindings", "rolebindings", "clusterroles", "roles"):
-        for found in kubectl.items(kind, "-A", "-l", _OURS):
-            if _identity(found) not in known:
-                metadata = found["metadata"]
-                place = ["-n", metadata["namespace"]] if "namespace" in metadata else []
-                echo(kubectl.ask("delete", kind, metadata["name"], *place).strip())
-
-
-def _identity(manifest: Manifest) -> tuple[str, str, str]:
-    metadata = manifest["metadata"]
-    return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
-
-
-@uninstall.command(
-    "kubernetes",
-    epilog=examples(
-        "upwell uninstall kubernetes", "upwell uninstall kubernetes --delete-objects --yes"
-    ),
-)
-@cluster_options
-@click.option(
-    "--delete-objects",
-    is_flag=True,
-    help="Delete the definitions too, with all ImageStreams, Builds, Pipelines and so on.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def uninstall_kubernetes(
-    kubeconfig: Path | None,
-    context: str,
-    namespace: str,
-    delete_objects: bool,  # noqa: FBT001 - click passes options by name
-    yes: bool,  # noqa: FBT001 - the same
-) -> None:
-    """Delete what `upwell install kubernetes` applied; objects stay unless they are named.
-
-    Workloads run on: their images are no longer changed.
-    """
-    kubectl = KubectlRunner(kubeconfig, context)
-    _refuse_another_namespace(kubectl, namespace)
-    _remove_rights(kubectl)
-    if kubectl.items("namespace", namespace):
-        inside = "deployments,services,configmaps,poddisruptionbudgets,networkpolicies"
-        deleted = kubectl.ask(
-            *("delete", f"{inside},serviceaccounts", "-n", namespace, "-l", _OURS)
-        )
-        echo(deleted.strip())
-        _delete_namespace(kubectl, namespace)
-    if delete_objects:
-        _delete_objects(kubectl, is_confirmed=yes)
-    else:
-        echo(
-            "The definitions and all objects are kept: --delete-objects deletes them too", err=True
-        )
-
-
-def _delete_namespace(kubectl: KubectlRunner, namespace: str) -> None:
-    """Delete the namespace, unless it is somebody else's, or holds claims with data."""
-    if not kubectl.items("namespace", "-l", _OURS, f"--field-selector=metadata.name={namespace}"):
-        return
-    if claims := kubectl.items("persistentvolumeclaims", "-n", namespace):
-        names = ", ".join(one["metadata"]["name"] for one in claims)
-        echo(f"namespace {namespace} is kept: it has data in claims ({names})", err=True)
-        return
-    echo(kubectl.ask("delete", "namespace", namespace).strip())
-
-
-def _delete_objects(kubectl: KubectlRunner, *, is_confirmed: bool) -> None:
-    found = [one["metadata"]["name"] for one in kubectl.items(_DEFINITIONS, "-l", _OURS)]
-    if not found:
-        return
-    counts = {name: len(kubectl.items(name, "-A")) for name in sorted(found)}
-    for name, count in counts.items():
-        if count:
-            echo(f"{count:6} {name}", err=True)
-    total = sum(counts.values())
-    if not is_confirmed:
-        if not sys.stdin.isatty():
-            raise CommandError(
-                f"{total} objects would be deleted: add --yes to delete them", Exit.USAGE
-            )
-        click.confirm(f"Delete these {total} objects for ever?", abort=True, err=True)
-    names = [f"{_DEFINITIONS}/{name}" for name in found]
-    echo(kubectl.ask("delete", *names).strip())
+    return [f"{DEFINITIONS}/{one['metadata']['name']}" for one in objects]

@@ -1,6 +1,7 @@
 """Objects that are not moved, each with the reason."""
 
 from upwell.api.apps import Job
+from upwell.api.coordination.replicas import KEYS_SECRET
 from upwell.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from upwell.api.kept import KEPT
 from upwell.api.meta import Resource
@@ -8,6 +9,7 @@ from upwell.api.pod import Pod
 
 _PART_OF = "app.kubernetes.io/part-of"
 _ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secrets
+_SIGNING_KEY = "signing.key"
 _CLUSTERS_OWN = "kube-"
 
 
@@ -16,7 +18,7 @@ def stays_behind(resource: Resource) -> str:
     place = resource.name if isinstance(resource, Namespace) else resource.namespace
     if place.startswith(_CLUSTERS_OWN):
         return "the cluster's own"
-    if resource.labels.get(_PART_OF) == "upwell":
+    if resource.labels.get(_PART_OF) == "upwell" or _has_keys(resource):
         return "part of the installation"
     if _is_made_by_cluster(resource):
         return "made by the cluster"
@@ -42,6 +44,15 @@ def may_exist(resource: Resource) -> bool:
     """Return True for what a cluster has by itself, and which is kept as it is there."""
     is_default = isinstance(resource, ServiceAccount) and resource.name == "default"
     return isinstance(resource, Namespace) or is_default
+
+
+def _has_keys(resource: Resource) -> bool:
+    """Return True for keys of a server; who made them of files has set no label."""
+    return (
+        isinstance(resource, Secret)
+        and resource.name == KEYS_SECRET
+        and _SIGNING_KEY in resource.data
+    )
 
 
 def _is_made_by_cluster(resource: Resource) -> bool:

@@ -168,6 +168,30 @@ def test_a_namespace_with_data_is_kept(answers: Path) -> None:
     assert "delete namespace" not in calls(answers)
 
 
+def test_keys_are_kept_with_the_objects_and_go_with_them(answers: Path) -> None:
+    namespace = {"items": [{"metadata": {"name": "upwell"}}]}
+    (answers / "get-namespace").write_text(json.dumps(namespace))
+    # Made by hand, of another server's files: without a label.
+    (answers / "get-secret").write_text(json.dumps({"metadata": {"name": "upwell-keys"}}))
+    events = {"items": [{"metadata": {"name": "upwell-events-waiting-0"}}]}
+    (answers / "get-secrets").write_text(json.dumps(events))
+    done = upwell("uninstall", "kubernetes")
+    assert done.exit_code == 0, done.output
+    assert "Secret upwell/upwell-keys is kept" in done.output
+    assert "delete namespace" not in calls(answers)
+
+    done = upwell("uninstall", "kubernetes", "--delete-objects")
+    assert done.exit_code == 2
+    assert "2 objects would be deleted" in done.output
+    assert "delete secrets" not in calls(answers)
+
+    (answers / "delete-secrets").write_text("secrets deleted")
+    upwell("uninstall", "kubernetes", "--delete-objects", "--yes")
+    asked = calls(answers).splitlines()[-10:]
+    deleted = "delete secrets upwell-events-waiting-0 upwell-keys -n upwell"
+    assert any(one.endswith(deleted) for one in asked)
+
+
 SYSTEM = {"metadata": {"name": "upwell-system"}}
 OURS = {"app.kubernetes.io/part-of": "upwell"}
 

@@ -152,6 +152,10 @@ def test_what_a_cluster_made_for_itself_stays_there() -> None:
     assert not_for_cluster(of_the_api)
     assert not stays_behind(Service(metadata=ObjectMeta(name="kubernetes", namespace="shop")))
     assert stays_behind(ours)
+    keys = Secret.encode_values({"signing.key": b"k"})
+    meta = ObjectMeta(name="upwell-keys", namespace="upwell")
+    assert stays_behind(Secret(metadata=meta, data=keys))
+    assert not stays_behind(Secret(metadata=meta)), "somebody's own"
     assert not stays_behind(kept)
     assert may_exist(ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop")))
     assert not may_exist(ServiceAccount(metadata=ObjectMeta(name="builder", namespace="shop")))
