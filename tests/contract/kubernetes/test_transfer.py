@@ -154,7 +154,7 @@ def test_what_others_made_is_not_overwritten(
     text = gzip.decompress(path.read_bytes()).replace(NAMESPACE.encode(), b"default")
     path.write_bytes(gzip.compress(text))
     done = upwell("import", *server, path, fails=True)
-    assert "Secret default/login exist already" in done.output
+    assert "Secret default/login exists already" in done.output
     names = cluster.kubectl("get", "builds.build.openshift.io", "-n", "default", "-o", "name")
     assert names == ""
     cluster.kubectl("delete", "secret", "login", "-n", "default")

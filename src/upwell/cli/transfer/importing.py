@@ -42,9 +42,10 @@ def conflict(keys: Sequence[str]) -> CommandError:
     """Return the error for objects that exist, and are others."""
     shown = "; ".join(keys[:_SHOWN])
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    verb, them = ("exists", "it") if len(keys) == 1 else ("exist", "them")
     return CommandError(
-        f"{shown}{more} exist already and did not come of this export: nothing was written."
-        " Delete them, or import into an empty store"
+        f"{shown}{more} {verb} already and did not come of this export: nothing was written."
+        f" Delete {them}, or import into an empty store"
     )
 
 

@@ -127,7 +127,7 @@ async def test_a_status_that_went_on_is_not_put_back() -> None:
 async def test_with_another_object_in_the_way_nothing_is_written() -> None:
     store = MemoryStore(now)
     await store.create(CONFIG)
-    with pytest.raises(CommandError, match=r"BuildConfig shop/shop exist already"):
+    with pytest.raises(CommandError, match=r"BuildConfig shop/shop exists already"):
         await imported(store)
     assert not (await store.list(Build)).items
 
@@ -139,7 +139,7 @@ def test_with_another_object_in_the_way_no_audit_log_is_written_either(
     write_archive(tmp_path / "objects.gz", OBJECTS, [_audit_log(tmp_path)])
     folder = tmp_path / "audit"
     refused = upwell("import", str(tmp_path / "objects.gz"), "--audit-folder", str(folder))
-    assert "BuildConfig shop/shop exist already" in refused.stderr
+    assert "BuildConfig shop/shop exists already" in refused.stderr
     assert not folder.exists()
 
 
