@@ -19,6 +19,7 @@ from upwell.cli.install.installation import (
 )
 from upwell.cli.install.manifests import Manifest, bindings, manifests
 from upwell.cli.install.rights import rules_of, system_rules
+from upwell.cli.install.values_schema import values_schema
 
 _MADE = "# Made by `python -m tests.support.cli.deploy` of upwell/cli/install: change it there.\n"
 _WHOLE_EXPRESSION = re.compile(r"'(\{\{[^{}]*\}\})'$", re.MULTILINE)
@@ -118,6 +119,7 @@ def helm_files() -> dict[str, str]:
     return {
         "Chart.yaml": _MADE + _dumped(_CHART),
         "values.yaml": _MADE + _VALUES,
+        "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         **{f"templates/{name}.yaml": _MADE + text for name, text in templates.items()},
     }
 
