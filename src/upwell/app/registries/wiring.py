@@ -8,10 +8,12 @@ from starlette.routing import BaseRoute
 
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import clean_registry, follow_bucket, scrub_registry, watch_registry
+from upwell.app.registries.replica_rights import watch_replica_rights
 from upwell.machine.clock import PROCESS_CLOCK, now
 from upwell.machine.platform import machine_platform
 from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.registry.attachments.mirrored import AttachmentMirror
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.external.uncopied import Uncopied
 from upwell.registry.mirror import Mirror
 from upwell.server.distribution.elsewhere import elsewhere
@@ -41,9 +43,9 @@ def registry_routes(adapters: Adapters, clients: Store) -> Sequence[BaseRoute]:
 
 
 def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-    """Return what cleans and watches the embedded registry."""
+    """Return what cleans and watches the embedded registry, or one that replicas share."""
     if adapters.embedded is None:
-        return ()
+        return _rights(adapters)
     return (
         partial(clean_registry, adapters.embedded, PROCESS_CLOCK),
         partial(watch_registry, adapters.embedded, adapters.components),
@@ -54,3 +56,12 @@ def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, A
             else [partial(follow_bucket, adapters.bucket, adapters.components)]
         ),
     )
+
+
+def _rights(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    if adapters.cluster is None:
+        return ()
+    pusher = RegistryPusher(adapters.client.connection)
+    component = adapters.components.add("shared-content", required=False)
+    prefix, namespace = adapters.internal.prefix, adapters.cluster.lease.namespace
+    return (partial(watch_replica_rights, pusher, prefix, namespace, component),)

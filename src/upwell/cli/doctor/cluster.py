@@ -14,6 +14,7 @@ from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
 from upwell.cli.doctor.bucket_secret import check_bucket_secret
 from upwell.cli.doctor.build_probe import BuildProbe
+from upwell.cli.doctor.components import check_components
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.rights import (
@@ -78,6 +79,7 @@ def examine_cluster(
         ("routers", lambda: _routers(kubectl)),
         ("builds", lambda: _builds(kubectl, installation)),
         ("registry bucket", lambda: check_bucket_secret(kubectl, installation)),
+        ("components", lambda: check_components(kubectl)),
     ]
     if probe is not None:
         checks.append(("build Pods", lambda: probe.check(kubectl)))

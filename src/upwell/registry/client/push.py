@@ -4,6 +4,7 @@ Each method asks once; what is there already is the caller's to find out first.
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
@@ -108,12 +109,7 @@ class RegistryPusher:
     ) -> None:
         """Upload a blob; the registry checks its digest. Raises a RegistryError."""
         endpoint = self._endpoint(reference, access)
-        scopes = _push_scopes(endpoint)
-        start = f"/v2/{endpoint.repository}/blobs/uploads/"
-        call = RegistryRequest("POST", endpoint, start, body=_NOTHING, scopes=scopes)
-        async with self._connection.open(call, access) as answer:
-            await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
-            upload = _upload_path(answer, endpoint)
+        upload = await self._start(endpoint, access)
         joined = "&" if "?" in upload else "?"
         finish = RegistryRequest(
             "PUT",
@@ -121,7 +117,7 @@ class RegistryPusher:
             f"{upload}{joined}digest={quote(str(blob.digest), safe='')}",
             body=Body(content, blob.size),
             is_blob=True,
-            scopes=scopes,
+            scopes=_push_scopes(endpoint),
         )
         lost = RegistryUnavailableError(endpoint.name, "it lost the upload")
         try:
@@ -131,6 +127,13 @@ class RegistryPusher:
             if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             raise lost from error
+
+    async def try_push(self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS) -> None:
+        """Begin an upload and give it up, which stores nothing; raises a RegistryError."""
+        endpoint = self._endpoint(reference, access)
+        upload = await self._start(endpoint, access)
+        with suppress(RegistryError):  # it was let in, which is what was asked
+            await self._cancel(endpoint, upload, access)
 
     async def push_manifest(
         self,
@@ -191,6 +194,15 @@ class RegistryPusher:
                 return False
             await raise_for_status(answer, PushRefusedError(call.endpoint.name), _FOUND)
             return True
+
+    async def _start(self, endpoint: RegistryEndpoint, access: RequestAccess) -> str:
+        """Begin an upload; return its path and query."""
+        path = f"/v2/{endpoint.repository}/blobs/uploads/"
+        scopes = _push_scopes(endpoint)
+        call = RegistryRequest("POST", endpoint, path, body=_NOTHING, scopes=scopes)
+        async with self._connection.open(call, access) as answer:
+            await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
+            return _upload_path(answer, endpoint)
 
     async def _cancel(self, endpoint: RegistryEndpoint, upload: str, access: RequestAccess) -> None:
         call = RegistryRequest("DELETE", endpoint, upload, scopes=_push_scopes(endpoint))

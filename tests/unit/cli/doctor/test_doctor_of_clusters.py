@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from upwell.api.cluster_operator import ClusterOperator, ClusterOperatorStatus
+from upwell.api.codec import encode
+from upwell.api.meta import ObjectMeta
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.doctor.bucket_secret import check_bucket_secret
+from upwell.cli.doctor.components import check_components
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.program import main
 from upwell.machine.checks import HostCheck, HostCheckStatus
+from upwell.machine.clock import now
+from upwell.machine.components import Components
+from upwell.reconcilers.components.status import component_status
 
 _SCRIPT = """#!/usr/bin/env python3
 import json, os, pathlib, sys
@@ -157,3 +164,38 @@ def test_a_file_that_the_servers_of_a_cluster_do_not_have_is_told(answers: Path)
     assert found.status is HostCheckStatus.FAIL
     assert "no file /home/me/credentials" in found.detail
     assert "/etc/upwell-registry-bucket" in found.remedy
+
+
+def test_what_running_servers_find_faulty_is_told(answers: Path) -> None:
+    assert check_components(KubectlRunner()) is None
+    (answers / "api-versions").write_text(GROUPS + ClusterOperator.KIND.api_version + "\n")
+    assert check_components(KubectlRunner()) is None
+    components = Components()
+    shared, keys = (components.add(name, required=False) for name in ("shared-content", "keys"))
+    shared.fail("ContentNotShared", "let the server's login push to r/upwell.uploads/*")
+    keys.recover()
+
+    def told() -> HostCheck | None:
+        items = [
+            encode(
+                ClusterOperator(
+                    metadata=ObjectMeta(name=one.name),
+                    status=component_status(ClusterOperatorStatus(), one, "1", now()),
+                )
+            )
+            for one in components.states()
+        ]
+        of_another = {"metadata": {"name": "other"}, "status": 5}
+        operators = {"items": [*items, of_another]}
+        (answers / "get-clusteroperators.config.openshift.io").write_text(json.dumps(operators))
+        return check_components(KubectlRunner())
+
+    found = told()
+    assert found is not None
+    assert found.status is HostCheckStatus.WARN
+    assert found.detail == "shared-content: let the server's login push to r/upwell.uploads/*"
+    assert "upwell explain clusteroperator/NAME" in found.remedy
+    shared.recover()
+    found = told()
+    assert found is not None
+    assert (found.status, found.detail) == (HostCheckStatus.OK, "nothing is wrong with all 2")
