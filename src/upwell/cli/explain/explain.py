@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from upwell.api.apps import Job
+from upwell.api.apps import CronJob, Job
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
@@ -53,7 +53,17 @@ _FEW = 8
 """Package changes that are listed unless the user asks for all."""
 _KINDS = (
     *(Build, BuildConfig, ImageStream, ImageStreamTag, Image, *WORKLOADS, ClusterOperator),
-    *(Route, Ingress, Service, Job, Pipeline, ResourceQuota, ClusterImagePolicy, ImagePolicy),
+    *(
+        Route,
+        Ingress,
+        Service,
+        CronJob,
+        Job,
+        Pipeline,
+        ResourceQuota,
+        ClusterImagePolicy,
+        ImagePolicy,
+    ),
     Cluster,
 )
 

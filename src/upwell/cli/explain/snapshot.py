@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from upwell.api.apps import Job
+from upwell.api.apps import CronJob, Job
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
@@ -27,6 +27,7 @@ _KINDS: tuple[type[Resource], ...] = (
     BuildConfig,
     Build,
     *WORKLOADS,
+    CronJob,
     Pipeline,
     Release,
     Promotion,

@@ -7,6 +7,7 @@ from typing import Any, override
 
 import click
 
+from upwell.api.apps import CronJob
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
@@ -92,6 +93,7 @@ _WATCHED: Sequence[type[Resource]] = (
     BuildConfig,
     Build,
     *WORKLOADS,
+    CronJob,
     Pipeline,
     Promotion,
     Route,

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from upwell.api.apps import CronJob
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
 from upwell.cli.explain.tree_lines import tree_lines
 from upwell.formats.human_duration import human_duration
-from upwell.policy.explain.freshness import Freshness, Snapshot, images_of, short
+from upwell.policy.explain.freshness import Follower, Freshness, Snapshot, images_of, short
 from upwell.policy.explain.graph import Node
 from upwell.policy.explain.image_policies import PolicyRecord
 from upwell.policy.health.fault import FaultEvent, HealthFault
@@ -147,7 +148,7 @@ class StatusTree:
 
     def counts(self) -> Counts:
         """Return the counts of the shown nodes; what is current has no fault either."""
-        workloads = [self.facts(node) for node in self._shown if node in self._snapshot.workloads]
+        workloads = [self.facts(node) for node in self._shown if self._follower(node) is not None]
         told = [(one.freshness, one.faults) for one in workloads if one.freshness is not None]
         current = sum(freshness.is_current and not faults for freshness, faults in told)
         unknown = sum(bool(freshness.unknown) for freshness, _ in told)
@@ -175,6 +176,8 @@ class StatusTree:
                 return self._config_facts(node)
             case ObjectKey() if node in self._snapshot.workloads:
                 return self._workload_facts(node, self._snapshot.workloads[node])
+            case ObjectKey() if node in self._snapshot.cron_jobs:
+                return self._cron_job_facts(node, self._snapshot.cron_jobs[node])
             case _:
                 return NodeFacts(str(node), "does not exist")
 
@@ -182,12 +185,19 @@ class StatusTree:
         if not namespace:
             return frozenset(self._graph.nodes)
         own = {n for n in self._graph.nodes if getattr(n, "namespace", None) == namespace}
-        own |= {key for key in self._snapshot.workloads if self._placed_from(key, namespace)}
+        own |= {node for node in self._graph.nodes if self._placed_from(node, namespace)}
         return frozenset(own.union(*(self._graph.ancestors(node) for node in own)))
 
-    def _placed_from(self, key: ObjectKey, namespace: str) -> bool:
+    def _follower(self, node: Node) -> Follower | None:
+        """Return the workload or CronJob that a node is, if it is one."""
+        if not isinstance(node, ObjectKey):
+            return None
+        return self._snapshot.workloads.get(node) or self._snapshot.cron_jobs.get(node)
+
+    def _placed_from(self, node: Node, namespace: str) -> bool:
         """Return whether a Pipeline of this namespace promotes into the workload."""
-        place = self._snapshot.lineage.placement(self._snapshot.workloads[key])
+        follower = self._follower(node)
+        place = self._snapshot.lineage.placement(follower) if follower is not None else None
         return place is not None and place.pipeline.namespace == namespace
 
     def _targets(self, node: Node) -> Sequence[Node]:
@@ -290,6 +300,22 @@ class StatusTree:
             freshness=freshness,
             faults=self._snapshot.faults_about(key),
             verdicts=self._snapshot.verdicts(workload),
+        )
+
+    def _cron_job_facts(self, key: ObjectKey, cron: CronJob) -> NodeFacts:
+        place = self._snapshot.lineage.placement(cron)
+        staged = f", {place.status.release or 'no release'} in {place}" if place is not None else ""
+        hold = hold_text(cron) or (place.status.hold if place is not None else "")
+        freshness = self._snapshot.workload_freshness(cron)
+        held = f", on hold: {hold}" if hold and hold not in freshness.waits_for else ""
+        schedule = "suspended" if cron.spec.suspend else f"schedule {cron.spec.schedule}"
+        return NodeFacts(
+            str(key),
+            schedule + staged + held,
+            digest=next(iter(self._snapshot.running(cron).values()), ""),
+            freshness=freshness,
+            faults=self._snapshot.faults_about(key),
+            verdicts=self._snapshot.verdicts(cron),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from upwell.api.apps import RevisionRecord
+from upwell.api.apps import CronJob, RevisionRecord
 from upwell.api.builds.build import Build, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
@@ -23,15 +23,16 @@ from upwell.policy.builds.backlog import Urgency, no_urgency
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.explain.endpoints import destinations
-from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
+from upwell.policy.explain.freshness import Follower, Snapshot, images_of, output_digest, short
 from upwell.policy.explain.image_policies import judged_by
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED, reason_of
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.history import image_before
-from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import RolloutState, desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
 
@@ -67,8 +68,8 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             return list(explainer.images(asked))
         case ClusterOperator():
             return list(_component(asked))
-        case _ if isinstance(asked, WORKLOADS):
-            return list(explainer.workload(as_rolled_out(asked)))
+        case _ if isinstance(asked, STAGED):
+            return list(explainer.follower(asked))
         case _:
             found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
             found += [*destinations(snapshot, asked), *judged_by(asked)]
@@ -167,6 +168,11 @@ class _Explainer:
         self._snapshot = snapshot
         self._stated: set[str] = set()
 
+    def follower(self, asked: Follower) -> Iterator[Statement]:
+        if isinstance(asked, CronJob):
+            return self.cron_job(asked)
+        return self.workload(as_rolled_out(asked))
+
     def workload(self, workload: Workload) -> Iterator[Statement]:
         revision = serving(workload)
         place = self._snapshot.lineage.placement(workload)
@@ -190,6 +196,36 @@ class _Explainer:
             yield from self._snapshot.policies.statements(image, workload.namespace)
         yield from self._outlook(workload, place)
         yield from self._next_checks(workload)
+
+    def cron_job(self, cron: CronJob) -> Iterator[Statement]:
+        """Say what its next Job runs, and why that is not the newest; Jobs before had theirs."""
+        place = self._snapshot.lineage.placement(cron)
+        last = cron.status.last_schedule_time
+        stopped = ", and is suspended" if cron.spec.suspend else ""
+        text = f"it makes Jobs by the schedule {cron.spec.schedule!r}{stopped}"
+        yield Statement(Topic.RUNNING, f"{text}; the last one then" if last else text, at=last)
+        for container, image in self._snapshot.running(cron).items():
+            if place is not None:
+                yield from self._promoted(place, container, image)
+                yield from self._snapshot.policies.statements(image, cron.namespace, 1)
+            else:
+                yield from self._container(cron, container, image)
+        for image in self._snapshot.next_images(cron):
+            yield from self._snapshot.policies.statements(image, cron.namespace)
+        faults, followers = faults_of(cron), followers_of(cron)
+        freshness = self._snapshot.workload_freshness(cron)
+        held = [*map(str, faults), *followers.faults]
+        if place is not None and place.status.hold:
+            held.append(f"{place} is held: {place.status.hold}")
+        if not freshness.is_current:
+            held.append(str(freshness))
+        yield from (Statement(Topic.HELD, one) for one in held)
+        if not held and place is None and not followers.entries:
+            text = "no image trigger: images change only when the manifest does"
+            yield Statement(Topic.NEXT, text)
+        elif not held:
+            yield Statement(Topic.NEXT, "nothing is due: its next Job runs the newest images")
+        yield from self._next_checks(cron)
 
     def _outlook(self, workload: Workload, place: StagePlacement | None) -> Iterator[Statement]:
         """Say what is held back, by what, and what comes next."""
@@ -345,7 +381,7 @@ class _Explainer:
         if not build.spec.triggered_by:
             yield Statement(Topic.CAUSE, "no cause was recorded", depth + 1)
 
-    def _container(self, workload: Workload, container: str, image: str) -> Iterator[Statement]:
+    def _container(self, workload: Follower, container: str, image: str) -> Iterator[Statement]:
         text = f"container {container} runs {short(image)}"
         stage = self._snapshot.unread_stage(workload)
         entries = () if stage else followers_of(workload).entries

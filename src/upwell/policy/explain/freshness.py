@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain
 
 from upwell.api import conditions
+from upwell.api.apps import CronJob
 from upwell.api.builds.build import BUILD_CONFIG_LABEL, Build, BuildPhase
 from upwell.api.builds.config import BuildConfig
 from upwell.api.core import Service
@@ -24,6 +25,7 @@ from upwell.policy.builds.backlog import (
 )
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
+from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.cluster_rollouts.note import RolloutNote, failures_text
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
@@ -35,9 +37,13 @@ from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.names import ImageNames, ImageNode
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
+from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, followers_of, hold_text
+
+type Follower = Workload | CronJob
+"""Object that may follow tags, or get its images by a Pipeline."""
 
 SHORT_DIGEST = 12
 
@@ -94,6 +100,9 @@ class Snapshot:
         }
         self.workloads: Mapping[ObjectKey, Workload] = {
             item.key: as_rolled_out(item) for item in known if isinstance(item, WORKLOADS)
+        }
+        self.cron_jobs: Mapping[ObjectKey, CronJob] = {
+            item.key: item for item in known if isinstance(item, CronJob)
         }
         self.services: Mapping[ObjectKey, Service] = {
             item.key: item for item in known if isinstance(item, Service)
@@ -229,17 +238,18 @@ class Snapshot:
             return Freshness(1, condition.message)
         return Freshness()
 
-    def workload_freshness(self, workload: Workload) -> Freshness:
+    def workload_freshness(self, workload: Follower) -> Freshness:
         """Say whether `workload` runs the newest of what it follows, builds to come included."""
         place = self.lineage.placement(workload)
         if place is not None:
             return self._promoted_freshness(workload, place)
-        if serving(workload) and (stage := self.unread_stage(workload)):
+        runs = isinstance(workload, CronJob) or serving(workload) is not None
+        if runs and (stage := self.unread_stage(workload)):
             return Freshness(unknown=f"{stage} sets its images, and your token cannot read it")
         behind = sum(missing for _, missing in self._missing(workload))
         coming = list(self._coming(workload))
         unknown = self._unknown(workload)
-        if not behind and not coming and serving(workload):
+        if not behind and not coming and runs:
             return Freshness(unknown=unknown)
         if not behind and not coming:
             return Freshness(1, self._keeps(workload))
@@ -247,20 +257,20 @@ class Snapshot:
             return Freshness(behind + len(coming), self._keeps(workload))
         return Freshness(len(coming), coming[0])
 
-    def _promoted_freshness(self, workload: Workload, place: StagePlacement) -> Freshness:
+    def _promoted_freshness(self, workload: Follower, place: StagePlacement) -> Freshness:
         """Say whether `workload` runs the newest Release that may come into its stage."""
         if newer := self.lineage.newer(place):
             return Freshness(newer, place.status.waits_for)
         coming = list(self._coming(workload))
         return Freshness(len(coming), coming[0]) if coming else Freshness()
 
-    def unread_stage(self, workload: Workload) -> str:
+    def unread_stage(self, workload: Follower) -> str:
         """Return the stage that sets a workload's images and cannot be read; empty: none."""
         if not self._namespace or self.lineage.placement(workload) is not None:
             return ""
         return stage_by_note(workload, self._namespace)
 
-    def _unknown(self, workload: Workload) -> str:
+    def _unknown(self, workload: Follower) -> str:
         """Say which followed tag cannot be read, unless the server says that it is in force."""
         triggered = conditions.find(workload.status.conditions, IMAGE_TRIGGERED)
         if not self._namespace or (triggered is not None and triggered.is_true):
@@ -269,12 +279,14 @@ class Snapshot:
         unread = next((tag for tag in tags if tag.namespace != self._namespace), None)
         return f"your token cannot read ImageStreamTag {unread}" if unread is not None else ""
 
-    def running(self, workload: Workload) -> Mapping[str, str]:
-        """Return the image of each container that serves: pull specs."""
+    def running(self, workload: Follower) -> Mapping[str, str]:
+        """Return the image of each container that serves, or that the next Job has: pull specs."""
+        if isinstance(workload, CronJob):
+            return images_of_template(workload.spec.job_template.spec.template)
         revision = serving(workload)
         return revision.images if revision is not None else {}
 
-    def next_images(self, workload: Workload) -> Sequence[str]:
+    def next_images(self, workload: Follower) -> Sequence[str]:
         """Return what a workload is to run and does not yet, each image once: pull specs, digests.
 
         That is what its template names by digest, what its tags are now, or the newest Release.
@@ -283,7 +295,7 @@ class Snapshot:
         if place is not None:
             found = list(self.lineage.newest_images(place))
         else:
-            template = workload.spec.template
+            template = pod_template(workload)
             named = template.spec.containers if template is not None else ()
             found = [one.image for one in named if "@" in one.image]
             followed = () if self.unread_stage(workload) else followers_of(workload).entries
@@ -296,7 +308,7 @@ class Snapshot:
             if digest_of(one) not in running
         ]
 
-    def verdicts(self, workload: Workload) -> Sequence[PolicyRecord]:
+    def verdicts(self, workload: Follower) -> Sequence[PolicyRecord]:
         """Return what image policies say of what a workload runs, and is to run next."""
         images = (*self.running(workload).values(), *self.next_images(workload))
         return [
@@ -305,7 +317,7 @@ class Snapshot:
             for record in self.policies.about(image, workload.namespace)
         ]
 
-    def _missing(self, workload: Workload) -> Iterator[tuple[StreamTag, int]]:
+    def _missing(self, workload: Follower) -> Iterator[tuple[StreamTag, int]]:
         """Yield each followed tag with the number of its digests newer than what serves."""
         running = self.running(workload)
         for follower in followers_of(workload).entries:
@@ -318,7 +330,7 @@ class Snapshot:
             digest = digest_of(image) if image else ""
             yield tag, digests.index(digest) if digest in digests else 1
 
-    def _coming(self, workload: Workload) -> Iterator[str]:
+    def _coming(self, workload: Follower) -> Iterator[str]:
         """Yield what each BuildConfig upstream that is behind waits for, the nearest first."""
         near_first = sorted(
             (self.configs[key] for key in self._upstream(workload) if key in self.configs),
@@ -329,7 +341,7 @@ class Snapshot:
             if freshness.behind:
                 yield freshness.waits_for
 
-    def _upstream(self, workload: Workload) -> set[ObjectKey]:
+    def _upstream(self, workload: Follower) -> set[ObjectKey]:
         found: set[ObjectKey] = set()
         for edge in self.graph.inputs(workload.key):
             if isinstance(edge.source, StreamTag):
@@ -337,16 +349,17 @@ class Snapshot:
                     found |= {config, *self.graph.upstream(config)}
         return found
 
-    def _keeps(self, workload: Workload) -> str:
+    def _keeps(self, workload: Follower) -> str:
         """Say what keeps a workload from the image that its tag has already."""
         triggered = conditions.find(workload.status.conditions, IMAGE_TRIGGERED)
         if hold := hold_text(workload):
             return f"held: {hold}"
         if triggered is not None and not triggered.is_true:
             return triggered.message
-        rollout = rollout_of(workload)
-        if rollout.state is not RolloutState.COMPLETE:
-            return rollout.text
+        if not isinstance(workload, CronJob):
+            rollout = rollout_of(workload)
+            if rollout.state is not RolloutState.COMPLETE:
+                return rollout.text
         coming = {digest_of(image) for image in self.next_images(workload)}
         failures = RolloutNote.of(workload).failures
         failed = [one for one in failures if digest_of(one.image) in coming]

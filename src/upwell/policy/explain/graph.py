@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
+from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.builds.config import BuildConfig, BuildTriggerPolicy
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
@@ -20,8 +20,9 @@ from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import ImageNames, ImageNode, UpstreamImage
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
-from upwell.policy.promotion.stages import NoContainerError, images_for, names_workload
-from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.promotion.stages import STAGED, NoContainerError, images_for, names_workload
+from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import Mode, followers_of
 
 type Node = ImageNode | ObjectKey
@@ -279,7 +280,7 @@ def edges_of(item: Resource, names: ImageNames) -> Iterator[Edge]:
             yield from _of_stream(item, names)
         case BuildConfig():
             yield from _of_build_config(item, names)
-        case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
+        case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet() | CronJob():
             yield from _of_workload(item, names)
         case _:
             pass
@@ -364,7 +365,7 @@ def _kept(
     return None  # an ImageStreamImage is one digest for ever: no change comes from it
 
 
-def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
+def _of_workload(workload: Workload | CronJob, names: ImageNames) -> Iterator[Edge]:
     followed: dict[StreamTag, bool] = {}
     for follower in followers_of(workload).entries:
         tag = follower.tag
@@ -372,7 +373,7 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
         followed[tag] = followed.get(tag, False) or automatic
     for tag, automatic in followed.items():
         yield Edge(tag, workload.key, EdgeRole.DEPLOY, automatic=automatic)
-    template = workload.spec.template
+    template = pod_template(workload)
     for container in template.spec.containers if template is not None else ():
         node = names.find(container.image.strip(), workload.namespace)
         if isinstance(node, StreamTag) and node not in followed:
@@ -381,11 +382,11 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
 
 def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
     for workload in known:
-        if isinstance(workload, WORKLOADS):
+        if isinstance(workload, STAGED):
             yield from promotions_of(pipeline, workload)
 
 
-def promotions_of(pipeline: Pipeline, workload: Workload) -> Iterator[Edge]:
+def promotions_of(pipeline: Pipeline, workload: Workload | CronJob) -> Iterator[Edge]:
     """Yield an edge to `workload` from the tag of each component that it gets by a Pipeline."""
     tags = {
         one.name: StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components

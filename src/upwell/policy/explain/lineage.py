@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from upwell.api.apps import CronJob
 from upwell.api.conditions import find
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageStatus
@@ -185,7 +186,7 @@ class PromotionLineage:
         return kept.get((place.pipeline.namespace, place.pipeline.name), ())
 
 
-def stage_by_note(workload: Workload, read: str) -> str:
+def stage_by_note(workload: Workload | CronJob, read: str) -> str:
     """Return the stage that sets a workload's images by what the workload says; empty: none.
 
     One of a Pipeline in the namespace `read`, whose Pipelines are known, is none.
