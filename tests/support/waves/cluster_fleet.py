@@ -63,8 +63,13 @@ class ClusterFleet(Fleet):
         report = complete(found) if phase == "Complete" else stuck(found, f"{name} does not start")
         await self.store.update_status(with_status_of(found, **report))
         await self.judge(found)
-        after = await self.get_workload(namespace, name)
-        if after.generation > found.generation and phase == "Failed":  # it was put back
+        if phase == "Failed":
+            await self._finish_put_back(found)
+
+    async def _finish_put_back(self, failed: Deployment) -> None:
+        """Let the cluster end the rollout of what was put back, if anything was."""
+        after = await self.get_workload(failed.namespace, failed.name)
+        if after.generation > failed.generation:
             await self.store.update_status(with_status_of(after, **complete(after)))
             await self.judge(after)
 
@@ -77,6 +82,7 @@ class ClusterFleet(Fleet):
         async for _ in self.seen._list():
             pass
         await self.judge(found)
+        await self._finish_put_back(found)
 
     async def judge(self, workload: Deployment) -> None:
         """Reconcile a workload until nothing is written any more."""

@@ -13,6 +13,7 @@ from typing import Any
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.conditions import find
 from upwell.api.meta import Condition
+from upwell.api.pod_template import PodSpec
 from upwell.cluster.interface import PodContainer, PodRecord
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.rollouts.summary import REVISION_AVAILABLE, RolloutState
@@ -65,14 +66,16 @@ def observe(
 ) -> RolloutObservation:
     """Return how the rollout of the images in `note` stands; `pods` are those of the workload.
 
-    A rollout that was complete once stays so: what happens afterwards has another cause.
+    A rollout that was complete once stays so: what happens afterwards has another cause, unless
+    it was complete because processes were started, and they crash.
     """
-    if note.complete or _was_completed(workload, note):
-        return RolloutObservation(RolloutState.COMPLETE)
     since = note.since or now
     troubled = [
         one for pod in pods for one in pod.containers if one.image in _template_images(workload)
     ]
+    if note.complete or _was_completed(workload, note):
+        crash = _crash_at_start(workload, troubled, note, now)
+        return crash or RolloutObservation(RolloutState.COMPLETE)
     failure, pull_again = _failure_of(troubled, since, now)
     if failure is not None:
         return failure
@@ -188,12 +191,14 @@ def sees_newest(workload: Deployment | StatefulSet | DaemonSet) -> bool:
     return (workload.status.observed_generation or 0) >= workload.generation
 
 
+def _pod_of(workload: NativeWorkload) -> PodSpec:
+    if isinstance(workload, CronJob):
+        return workload.spec.job_template.spec.template.spec
+    return workload.spec.template.spec
+
+
 def _template_images(workload: NativeWorkload) -> set[str]:
-    pod = (
-        workload.spec.job_template.spec.template.spec
-        if isinstance(workload, CronJob)
-        else workload.spec.template.spec
-    )
+    pod = _pod_of(workload)
     return {one.image for one in (*pod.containers, *pod.init_containers)}
 
 
@@ -213,6 +218,27 @@ def _failure_of(
                 ), None
             again = since + _PULL_GRACE
     return None, again
+
+
+def _crash_at_start(
+    workload: NativeWorkload, containers: Iterable[PodContainer], note: RolloutNote, now: datetime
+) -> RolloutObservation | None:
+    """Return the failure of containers that were Ready for no other reason than that they began.
+
+    The kubelet takes a container without a probe as Ready while its process runs, and without
+    `minReadySeconds` a moment of it completes a rollout.
+    """
+    if isinstance(workload, CronJob) or workload.spec.min_ready_seconds or note.since is None:
+        return None
+    if not note.since <= now < note.since + DEADLINE:
+        return None
+    unprobed = {
+        one.name
+        for one in _pod_of(workload).containers
+        if one.readiness_probe is None and one.startup_probe is None
+    }
+    crashes = (_crash_loop(one) for one in containers if one.name in unprobed)
+    return next(filter(None, crashes), None)
 
 
 def cannot_run(one: PodContainer) -> bool:

@@ -17,6 +17,7 @@ from tests.support.cluster.workloads import (
     Native,
     complete,
     image,
+    manifest,
     move_tag,
     pod,
     stuck,
@@ -25,6 +26,7 @@ from tests.support.cluster.workloads import (
 )
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob, DaemonSet, Deployment, StatefulSet
+from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Pipeline, Quarantine
@@ -378,6 +380,7 @@ async def test_pods_of_the_version_before_say_nothing_about_the_new_one(
     setup: ClusterSetup,
 ) -> None:
     stored = await at_good(setup, Deployment)
+    setup.clock.now += timedelta(hours=1)
     await setup.show(pod(stored, "a", image=image("good"), waits="CrashLoopBackOff", restarts=9))
     await move_tag(setup.store, "better")
 
@@ -399,6 +402,34 @@ async def test_a_crash_after_the_rollout_was_complete_rolls_nothing_back(
     setup.clock.now += timedelta(days=2)
 
     assert image_of(await setup.roll(stored)) == image("better")
+
+
+@pytest.mark.parametrize("kind", [Deployment, StatefulSet, DaemonSet])
+@pytest.mark.parametrize("proof", ["", "readinessProbe", "startupProbe", "minReadySeconds"])
+async def test_a_crash_loop_of_what_was_ready_as_soon_as_it_was_started_is_put_back(
+    setup: ClusterSetup, kind: type[Deployment | StatefulSet | DaemonSet], proof: str
+) -> None:
+    document = manifest(kind)
+    if proof == "minReadySeconds":
+        document["spec"][proof] = 5
+    elif proof:
+        document["spec"]["template"]["spec"]["containers"][0][proof] = {"tcpSocket": {"port": 80}}
+    declared = decode_as(kind, document).with_metadata(
+        managed_fields=workload(kind).metadata.managed_fields, generation=1
+    )
+    await move_tag(setup.store, "good")
+    stored = await setup.roll(await setup.store.create(declared))
+    await setup.roll(await setup.finish(stored))
+    await move_tag(setup.store, "bad")
+    stored = await setup.roll(stored)
+    stored = await setup.roll(await setup.finish(stored))
+    looping = {"image": image("bad"), "waits": "CrashLoopBackOff", "message": "exit status 1"}
+    await setup.show(pod(stored, "a", **looping, restarts=3))
+
+    again = await setup.roll(stored)
+
+    assert image_of(again) == image("bad" if proof else "good")
+    assert ("RolledBack" in setup.reasons) is not bool(proof)
 
 
 async def test_what_a_person_changed_besides_is_no_failure_of_the_image(
