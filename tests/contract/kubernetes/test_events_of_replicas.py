@@ -60,7 +60,8 @@ class ToldReplicas:
     async def shared(self) -> tuple[int, int]:
         """Return how many events a new leader would find waiting, and how many settled."""
         secrets = (await self.store.list(Secret, Selector(NAMESPACE))).items
-        parts = [one.decoded()["part"] for one in secrets if one.name.startswith("upwell-events-")]
+        shared = [one for one in secrets if one.name.startswith("upwell-events-")]
+        parts = {one.name: one.decoded()["part"] for one in shared}
         found = unpacked(parts, time.time())
         waiting = [one for one in found.events if one.envelope.subject.startswith("Freeze/")]
         settled = {*chain(*found.settled.values())}

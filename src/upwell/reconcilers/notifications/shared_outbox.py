@@ -100,10 +100,7 @@ class SharedOutbox:
 
         Raises a StoreError or an OutboxError.
         """
-        try:
-            found = _contents(await self._secrets(), self.clock())
-        except DamagedPartError as error:
-            raise OutboxError(str(error)) from error
+        found = await _contents(await self._secrets(), self.clock())
         return [
             DeadLetter(
                 one.envelope, datetime.fromtimestamp(one.settled or 0, UTC), one.attempts, one.error
@@ -131,8 +128,8 @@ class SharedOutbox:
             try:
                 self._known = await self._secrets()
                 if self._known:
-                    self.outbox.replace(_contents(self._known, self.clock()))
-            except (StoreError, OutboxError, DamagedPartError) as error:
+                    self.outbox.replace(await _contents(self._known, self.clock()))
+            except (StoreError, OutboxError) as error:
                 self._report(f"events wait, as the last leader's cannot be read: {error}")
                 await asyncio.sleep(_FAULT_PAUSE)
             else:
@@ -218,15 +215,24 @@ class SharedOutbox:
         self.component.fail("OutboxNotShared", message)
 
 
-def _contents(found: Mapping[str, Secret], now: datetime) -> OutboxContents:
-    parts = []
-    for secret in found.values():
+async def _contents(found: Mapping[str, Secret], now: datetime) -> OutboxContents:
+    """Return what Secrets hold; raises OutboxError, naming the one that is damaged."""
+    try:
+        # Beside the event loop, which ten thousand events would hold for half a second.
+        return await asyncio.to_thread(_unpacked, found, now.timestamp())
+    except DamagedPartError as error:
+        secret = found[error.part]
+        raise OutboxError(
+            f"Secret {secret.namespace}/{secret.name} is damaged: {error}; delete it, and the"
+            " events that it has are lost, or sent again"
+        ) from error
+
+
+def _unpacked(found: Mapping[str, Secret], now: float) -> OutboxContents:
+    parts = {}
+    for name, secret in found.items():
         try:
-            unpacked([part := secret.decoded()[_KEY]], now.timestamp())
+            parts[name] = secret.decoded()[_KEY]
         except (KeyError, ValueError) as error:
-            raise DamagedPartError(
-                f"Secret {secret.namespace}/{secret.name} is damaged: {error}; delete it, and the"
-                " events that it has are lost, or sent again"
-            ) from error
-        parts.append(part)
-    return unpacked(parts, now.timestamp())
+            raise DamagedPartError(name, f"its entry {_KEY} is none: {error!r}") from error
+    return unpacked(parts, now)

@@ -44,7 +44,7 @@ CONTENTS = OutboxContents(
 def test_parts_hold_all_that_was_packed() -> None:
     parts = packed(CONTENTS)
     assert {*parts.events, *parts.settled} <= {*part_names()}
-    found = unpacked([*parts.settled.values(), *parts.events.values()], NOW)
+    found = unpacked({**parts.settled, **parts.events}, NOW)
     assert found == CONTENTS
     assert parts.left_out == 0
 
@@ -61,14 +61,16 @@ def test_a_change_changes_few_parts() -> None:
 def test_parts_that_have_nothing_are_empty_and_read_as_that() -> None:
     parts = packed(OutboxContents(settled={NEWEST: []}))
     assert {*parts.events.values(), *parts.settled.values()} == {b""}
-    assert unpacked(parts.events.values(), NOW) == OutboxContents([], [], {})
+    assert unpacked(parts.events, NOW) == OutboxContents([], [], {})
 
 
 def test_what_was_settled_too_long_ago_is_left_out() -> None:
-    old = OutboxContents(settled={NEWEST - SETTLED_PARTS: ["old"], NEWEST: ["new"]})
-    values = [*packed(OutboxContents(settled={NEWEST - SETTLED_PARTS: ["old"]})).settled.values()]
-    values += packed(OutboxContents(settled={NEWEST: ["new"]})).settled.values()
-    assert unpacked(values, NOW).settled == {NEWEST: old.settled[NEWEST]}
+    old, new = (
+        packed(OutboxContents(settled={period: ["one"]})).settled
+        for period in (NEWEST - SETTLED_PARTS, NEWEST)
+    )
+    assert not unpacked(old, NOW).settled
+    assert unpacked(new, NOW).settled == {NEWEST: ["one"]}
 
 
 def test_periods_follow_one_another() -> None:
@@ -80,7 +82,7 @@ def test_a_part_has_its_earliest_events_when_there_is_no_room_for_all(
 ) -> None:
     monkeypatch.setattr(shared_deliveries, "MOST_BYTES", 400)
     parts = packed(OutboxContents([event(number) for number in range(40)], CONTENTS.tallies))
-    found = unpacked(parts.events.values(), NOW)
+    found = unpacked(parts.events, NOW)
     assert parts.left_out > 0
     assert [one.number for one in found.events] == [*range(40 - parts.left_out)]
     assert all(len(one) <= 400 for one in parts.events.values())
@@ -100,5 +102,7 @@ def test_a_part_has_its_earliest_events_when_there_is_no_room_for_all(
     ids=["no zlib", "a list", "no JSON", "half an event", "no list", "cut off", "a bomb"],
 )
 def test_a_damaged_part_is_refused(part: bytes) -> None:
-    with pytest.raises(DamagedPartError):
-        unpacked([part], NOW)
+    whole = packed(CONTENTS).events
+    with pytest.raises(DamagedPartError) as refused:
+        unpacked({**whole, "waiting-5": part}, NOW)
+    assert refused.value.part == "waiting-5"

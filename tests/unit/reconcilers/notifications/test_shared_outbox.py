@@ -190,15 +190,16 @@ async def test_a_secret_that_somebody_deleted_is_made_anew(
     assert two.outbox.stats(CI).pending == 2
 
 
+@pytest.mark.parametrize("data", [{"part": b"?"}, {"other": b""}])
 async def test_events_wait_while_a_secret_is_damaged(
-    replica: MakeReplica, store: MemoryStore
+    replica: MakeReplica, store: MemoryStore, data: dict[str, bytes]
 ) -> None:
     one, two = replica("one"), replica("two")
     await one.lead()
     one.add(1)
     await one.end()
     found = await store.get(Secret, "upwell", FIRST)
-    damaged = found.model_copy(update={"data": Secret.encode_values({"part": b"?"})})
+    damaged = found.model_copy(update={"data": Secret.encode_values(data)})
     await store.update(damaged)
 
     two.begin()
