@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from upwell.app.registries.replica_uploads import ListNamespaces, file_pieces
+from upwell.app.registries.replica_files import ListNamespaces, file_content, refusal_at
 from upwell.builder.logs.kept import KeptLogError
 from upwell.oci import Descriptor, Digest
-from upwell.registry.errors import RegistryError, UnauthorizedError
+from upwell.registry.errors import RegistryError
 from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts
 
 _MEDIA_TYPE = "application/gzip"
@@ -34,18 +34,9 @@ class RegistryLogs:
     async def put(self, namespace: str, build_id: str, file: Path) -> None:
         """Store a log in place of an earlier one."""
         layer = await asyncio.to_thread(_described, file)
-        streams: list[AsyncGenerator[bytes]] = []
-
-        def opened() -> AsyncIterator[bytes]:
-            streams.append(file_pieces(file))
-            return streams[-1]
-
-        try:
-            with self._explaining(namespace):
+        with self._explaining(namespace):
+            async with file_content(file) as opened:
                 await self._artifacts.put(namespace, ReplicaArtifact(build_id, layer), opened)
-        finally:
-            for stream in streams:
-                await stream.aclose()
 
     async def has(self, namespace: str, build_id: str) -> bool:
         """Return True if there is a log of the build."""
@@ -92,13 +83,8 @@ class RegistryLogs:
         try:
             yield
         except RegistryError as error:
-            place = self._artifacts.place(namespace)
-            why = str(error)
-            if isinstance(error, UnauthorizedError):
-                why = f"{error.refusal}; let the server's login pull from and push to {place}"
-            raise KeptLogError(
-                f"replicas of the server share logs as {place}, and {why}"
-            ) from error
+            why = refusal_at(self._artifacts.place(namespace), error)
+            raise KeptLogError(f"replicas of the server share logs as {why}") from error
 
 
 def _described(file: Path) -> Descriptor:

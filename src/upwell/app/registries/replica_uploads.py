@@ -2,14 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.api.meta import format_time
+from upwell.app.registries.replica_files import ListNamespaces, file_content, refusal_at
 from upwell.oci import Descriptor, Digest
-from upwell.registry.errors import RegistryError, UnauthorizedError
+from upwell.registry.errors import RegistryError
 from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts, is_missing
 from upwell.uploads.files import on_disk
 from upwell.uploads.interface import (
@@ -22,9 +23,6 @@ from upwell.uploads.interface import (
 _TAG = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})\.(?P<size>[0-9]{1,15})\.(?P<saved>[0-9]{1,11})")
 _MEDIA_TYPE = "application/octet-stream"
 _CREATED = "org.opencontainers.image.created"
-_CHUNK = 1024 * 1024
-
-type ListNamespaces = Callable[[], Awaitable[Collection[str]]]
 
 
 class RegistryContents:
@@ -43,18 +41,9 @@ class RegistryContents:
 
     async def put(self, namespace: str, content: SharedContent, file: Path) -> None:
         """Store the content of a file."""
-        streams: list[AsyncGenerator[bytes]] = []
-
-        def opened() -> AsyncIterator[bytes]:
-            streams.append(file_pieces(file))
-            return streams[-1]
-
-        try:
-            with self._explaining(namespace, "keep the upload"):
+        with self._explaining(namespace, "keep the upload"):
+            async with file_content(file) as opened:
                 await self._artifacts.put(namespace, _artifact(content), opened)
-        finally:
-            for stream in streams:
-                await stream.aclose()
 
     async def contents(self, namespace: str) -> Collection[SharedContent]:
         """List what the tags say; others that somebody has set there are passed over."""
@@ -110,12 +99,9 @@ class RegistryContents:
         except RegistryError as error:
             if missing is not None and is_missing(error):
                 raise missing from error
-            place = self._artifacts.place(namespace)
-            why = str(error)
-            if isinstance(error, UnauthorizedError):
-                why = f"{error.refusal}; let the server's login pull from and push to {place}"
+            why = refusal_at(self._artifacts.place(namespace), error)
             raise SharedContentError(
-                f"cannot {what}: replicas of the server share it as {place}, and {why}",
+                f"cannot {what}: replicas of the server share it as {why}",
                 retryable=error.retryable,
                 retry_after=error.retry_after,
             ) from error
@@ -128,10 +114,3 @@ def _artifact(content: SharedContent) -> ReplicaArtifact:
         Descriptor(_MEDIA_TYPE, digest, content.size),
         {_CREATED: format_time(saved)},
     )
-
-
-async def file_pieces(file: Path) -> AsyncGenerator[bytes]:
-    """Yield the bytes of a file, read beside the event loop."""
-    with await asyncio.to_thread(file.open, "rb") as source:
-        while piece := await asyncio.to_thread(source.read, _CHUNK):
-            yield piece

@@ -7,8 +7,9 @@ from upwell.api.core import Namespace
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.quotas.storage import upload_quotas
 from upwell.app.registries.internal import OpenedRegistries
+from upwell.app.registries.replica_files import ListNamespaces
 from upwell.app.registries.replica_logs import RegistryLogs
-from upwell.app.registries.replica_uploads import ListNamespaces, RegistryContents
+from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.builder.logs.files import FileBuildLogs
 from upwell.builder.logs.kept import SharedBuildLogs
 from upwell.machine.clock import seconds
