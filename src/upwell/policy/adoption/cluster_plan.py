@@ -21,6 +21,7 @@ from upwell.policy.adoption.images import followed_stream, normalised
 from upwell.policy.cluster_rollouts.field_owners import GITOPS_MANAGERS, image_owners
 from upwell.policy.cluster_rollouts.observation import NativeWorkload
 from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.trigger_annotation import trigger_entry
 
 _GIT_MARKS = {
     "kustomize.toolkit.fluxcd.io/name": "Flux",
@@ -150,7 +151,8 @@ def _plan_workload(
         shown = _with_stream(plan, one) if one.tag else one
         plan.containers.append(shown)
         if shown.tag:
-            entries.append(_entry(workload, shown))
+            of_jobs = isinstance(workload, CronJob)
+            entries.append(trigger_entry(shown.name, shown.tag, of_jobs=of_jobs))
     offs = sorted({rule.off for one in followed for rule in one.rules})
     if git:
         plan.warnings.append(
@@ -197,14 +199,6 @@ def _with_stream(plan: ClusterAdoption, one: FollowedContainer) -> FollowedConta
     spec = known.spec.model_copy(update={"tags": tuple({**present, tag: wanted}.values())})
     plan.streams[place] = known.model_copy(update={"spec": spec})
     return FollowedContainer(one.workload, one.name, one.image, one.rules, f"{stream}:{tag}")
-
-
-def _entry(workload: NativeWorkload, one: FollowedContainer) -> dict[str, Any]:
-    jobs = "jobTemplate.spec." if isinstance(workload, CronJob) else ""
-    return {
-        "from": {"kind": "ImageStreamTag", "name": one.tag},
-        "fieldPath": f'spec.{jobs}template.spec.containers[?(@.name=="{one.name}")].image',
-    }
 
 
 def _fields(workload: NativeWorkload, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from upwell.api.apps import (
     DeploymentStrategy,
     LabelSelector,
 )
-from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.pod_template import (
     ClaimVolume,
@@ -55,6 +54,7 @@ from upwell.policy.rollouts.starts.dependencies import (
     DependencyCondition,
 )
 from upwell.policy.rollouts.starts.takeover import START_ANNOTATION, UNTIL_ANNOTATION
+from upwell.policy.rollouts.trigger_annotation import trigger_entry
 from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION, wants_snapshots
 
@@ -105,12 +105,7 @@ def deployment(
     name = object_name(service.name)
     annotations: dict[str, str] = {}
     if follows:
-        entry: dict[str, Any] = {
-            "from": {"kind": IMAGE_STREAM_TAG, "name": follows},
-            "fieldPath": f'spec.template.spec.containers[?(@.name=="{name}")].image',
-        }
-        if not updated:
-            entry["paused"] = True
+        entry = trigger_entry(name, follows, paused=not updated)
         annotations[TRIGGERS_ANNOTATION] = json.dumps([entry])
     if service.depends_on:
         annotations[DEPENDS_ON_ANNOTATION] = ",".join(map(str, _dependencies(service)))

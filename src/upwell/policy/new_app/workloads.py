@@ -45,6 +45,7 @@ from upwell.api.pod_template import (
 )
 from upwell.api.route import Route, RoutePort, RouteSpec, RouteTarget
 from upwell.policy.new_app.application import Application, with_variables
+from upwell.policy.rollouts.trigger_annotation import trigger_entry
 
 UNRESOLVED = " "
 """The image of a container until its trigger, or a promotion, sets it."""
@@ -123,11 +124,7 @@ def _readiness(app: Application) -> Probe | None:
 
 def _deployment(app: Application, metadata: ObjectMeta, follows: str) -> Deployment:
     if follows:
-        entry = {
-            "from": {"kind": IMAGE_STREAM_TAG, "name": follows},
-            "fieldPath": f'spec.template.spec.containers[?(@.name=="{app.name}")].image',
-        }
-        annotations = {TRIGGERS_ANNOTATION: json.dumps([entry])}
+        annotations = {TRIGGERS_ANNOTATION: json.dumps([trigger_entry(app.name, follows)])}
         metadata = metadata.model_copy(update={"annotations": annotations})
     spec = DeploymentSpec(
         replicas=1,

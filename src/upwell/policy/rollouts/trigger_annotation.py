@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.pod_template import PodSpec
 
 _FIELD_PATH = re.compile(
@@ -41,6 +42,21 @@ class ImageTrigger:
 
 class _Skipped(Exception):  # noqa: N818 - not an error: the entry becomes a warning
     """The entry cannot be understood; the message says why."""
+
+
+def trigger_entry(
+    container: str, tag: str, *, of_jobs: bool = False, paused: bool = False
+) -> dict[str, Any]:
+    """Return the entry by which the image of a container follows `stream:tag`.
+
+    `of_jobs`: the container is one of a CronJob's Jobs.
+    """
+    steps = "spec.jobTemplate.spec.template.spec" if of_jobs else "spec.template.spec"
+    entry: dict[str, Any] = {
+        "from": {"kind": IMAGE_STREAM_TAG, "name": tag},
+        "fieldPath": f'{steps}.containers[?(@.name=="{container}")].image',
+    }
+    return {**entry, "paused": True} if paused else entry
 
 
 def parse(text: str, pod: PodSpec) -> tuple[list[ImageTrigger], list[str]]:
@@ -77,8 +93,8 @@ def _trigger(entry: object, pod: PodSpec) -> ImageTrigger:
     source = entry.get("from")
     if not isinstance(source, Mapping):
         raise _Skipped("from is missing")
-    if source.get("kind", "ImageStreamTag") != "ImageStreamTag":
-        raise _Skipped(f"from.kind is {source.get('kind')!r}, not ImageStreamTag")
+    if source.get("kind", IMAGE_STREAM_TAG) != IMAGE_STREAM_TAG:
+        raise _Skipped(f"from.kind is {source.get('kind')!r}, not {IMAGE_STREAM_TAG}")
     name, namespace = source.get("name"), source.get("namespace") or ""
     if not isinstance(name, str) or not name or not isinstance(namespace, str):
         raise _Skipped("from.name is missing")
