@@ -4,15 +4,14 @@ Each is a manifest with an `artifactType`, the empty configuration and one layer
 (image-spec, Guidelines for Artifact Usage), under a tag that says what must be known without it.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from upwell.formats.sigstore.artifacts import EMPTY_TYPE
-from upwell.oci import Descriptor, Digest, Manifest, MediaType, Reference, parse_manifest
+from upwell.oci import Descriptor, Digest, Manifest, Reference
+from upwell.oci.artifacts import EMPTY, EMPTY_CONTENT, artifact_manifest
 from upwell.oci.registry_prefix import reference_in
 from upwell.oci.replica_contents import ReplicaContent
 from upwell.registry.attachments.targets import ArtifactTarget
@@ -27,9 +26,6 @@ from upwell.registry.errors import (
 )
 from upwell.registry.external.registry import always
 from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry
-
-_EMPTY_CONTENT = b"{}"
-_EMPTY = Descriptor(EMPTY_TYPE, Digest.of(_EMPTY_CONTENT), len(_EMPTY_CONTENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ class ReplicaArtifacts:
         place = self._reference(namespace, tag=artifact.tag)
         target, access = self._target, DEFAULT_ACCESS
         await target.put_blob(place, artifact.layer, content, access)
-        await target.put_blob(place, _EMPTY, partial(once, _EMPTY_CONTENT), access)
+        await target.put_blob(place, EMPTY, partial(once, EMPTY_CONTENT), access)
         self._may_write()
         await target.put_manifest(place, manifest, access)
 
@@ -108,20 +104,12 @@ class ReplicaArtifacts:
             await self._target.delete_manifest(place, DEFAULT_ACCESS)
 
     def _manifest(self, artifact: ReplicaArtifact) -> Manifest:
-        document: dict[str, object] = {
-            "schemaVersion": 2,
-            "mediaType": MediaType.OCI_MANIFEST,
-            "artifactType": self._kind.artifact_type,
-            "config": _document(_EMPTY),
-            "layers": [_document(artifact.layer)],
-        }
-        if artifact.annotations:
-            document["annotations"] = dict(artifact.annotations)
-        raw = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
-        manifest = parse_manifest(raw)
-        if not isinstance(manifest, Manifest):
-            raise TypeError("an artifact is no index")
-        return manifest
+        return artifact_manifest(
+            EMPTY,
+            [artifact.layer],
+            artifact_type=self._kind.artifact_type,
+            annotations=artifact.annotations,
+        )
 
     def _reference(
         self, namespace: str, tag: str | None = None, digest: Digest | None = None
@@ -132,11 +120,3 @@ class ReplicaArtifacts:
 def is_missing(error: Exception) -> bool:
     """Return True if an error says that there is no such content."""
     return isinstance(error, BlobUnknownError | ManifestUnknownError | RepositoryUnknownError)
-
-
-def _document(descriptor: Descriptor) -> dict[str, object]:
-    return {
-        "mediaType": descriptor.media_type,
-        "digest": str(descriptor.digest),
-        "size": descriptor.size,
-    }

@@ -7,7 +7,6 @@ digest (cosign, specs/SIGNATURE_SPEC.md), and the list of referrers (OCI distrib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from upwell.formats.sigstore import bundle, dsse, simple_signing
 from upwell.formats.sigstore.bundle import Bundle
@@ -18,7 +17,8 @@ from upwell.formats.sigstore.documents import (
     encoded,
 )
 from upwell.formats.sigstore.proof import NO_PROOF, SigningProof
-from upwell.oci import Descriptor, Digest, Manifest, MediaType, parse_manifest
+from upwell.oci import Descriptor, Digest, Manifest
+from upwell.oci.artifacts import EMPTY, EMPTY_CONTENT, artifact_manifest
 
 SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 BUNDLE_TYPE = bundle.MEDIA_TYPE
@@ -27,9 +27,8 @@ BUNDLE_CONTENT = "dev.sigstore.bundle.content"
 PREDICATE_TYPE = "predicateType"
 """Annotation of a layer with an attestation."""
 _IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY_TYPE = EMPTY.media_type
 """Type that cosign's index of referrers has for bundles, by their configuration."""
-_EMPTY = Descriptor(EMPTY_TYPE, Digest.of(b"{}"), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,45 +101,17 @@ def layered_manifest(
             "rootfs": {"type": "layers", "diff_ids": [str(layer.digest) for layer in layers]},
         }),
     )  # fmt: skip
-    document = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "config": _document(config.descriptor),
-        "layers": [_document(layer) for layer in layers],
-    }
-    if image is not None:
-        document["subject"] = _document(image)
-    return _artifact(document, (config, *new))
+    return Artifact(artifact_manifest(config.descriptor, layers, subject=image), (config, *new))
 
 
 def bundle_manifest(image: Descriptor, content: Bundle, predicate_type: str) -> Artifact:
     """Return the referrer of an image that carries one attestation (sigstore, bundle v0.3)."""
     layer = Blob(bundle.MEDIA_TYPE, content.encode())
-    document = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "artifactType": BUNDLE_TYPE,
-        "config": _document(_EMPTY),
-        "layers": [_document(layer.descriptor)],
-        "annotations": {BUNDLE_CONTENT: "dsse-envelope", BUNDLE_PREDICATE: predicate_type},
-        "subject": _document(image),
-    }
-    return _artifact(document, (Blob(_EMPTY.media_type, b"{}"), layer))
-
-
-def _artifact(document: Mapping[str, object], blobs: tuple[Blob, ...]) -> Artifact:
-    manifest = parse_manifest(canonical(document))
-    if not isinstance(manifest, Manifest):
-        raise TypeError("an artifact is no index")
-    return Artifact(manifest, blobs)
-
-
-def _document(descriptor: Descriptor) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "mediaType": descriptor.media_type,
-        "digest": str(descriptor.digest),
-        "size": descriptor.size,
-    }
-    if descriptor.annotations:
-        document["annotations"] = dict(descriptor.annotations)
-    return document
+    manifest = artifact_manifest(
+        EMPTY,
+        [layer.descriptor],
+        artifact_type=BUNDLE_TYPE,
+        annotations={BUNDLE_CONTENT: "dsse-envelope", BUNDLE_PREDICATE: predicate_type},
+        subject=image,
+    )
+    return Artifact(manifest, (Blob(EMPTY_TYPE, EMPTY_CONTENT), layer))
