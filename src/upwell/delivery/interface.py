@@ -14,6 +14,11 @@ SETTLED_PERIOD = 12 * 3600
 """Seconds. Number N of a period begins at N of them since the epoch."""
 
 
+def period_of(seconds: float) -> int:
+    """Return the number of the period that a time lies in, in seconds since the epoch."""
+    return int(seconds // SETTLED_PERIOD)
+
+
 class OutboxError(Exception):
     """The outbox cannot be read or written now."""
 

@@ -24,10 +24,11 @@ from upwell.delivery.interface import (
     Fate,
     OutboxContents,
     OutboxError,
+    period_of,
 )
 from upwell.delivery.outbox_schema import set_up
 from upwell.delivery.sealed_events import EventResealer, SealedEvents
-from upwell.delivery.sqlite_contents import period_of, read_contents, write_contents
+from upwell.delivery.sqlite_contents import read_contents, write_contents
 from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.sealing import DataKey, SealError

@@ -38,11 +38,6 @@ _INSERT_TALLY = "INSERT INTO tally (subscription, delivered, last) VALUES (?, ?,
 _INSERT_SETTLED = "INSERT OR IGNORE INTO settled_elsewhere (id, period) VALUES (?, ?)"
 
 
-def period_of(seconds: float) -> int:
-    """Return the number of the period that a time lies in, in seconds since the epoch."""
-    return int(seconds // SETTLED_PERIOD)
-
-
 def read_contents(
     connection: sqlite3.Connection, sealed: SealedEvents, periods: Collection[int]
 ) -> OutboxContents:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from upwell.api.meta import ObjectMeta
+
 KEYS_SECRET = "upwell-keys"  # noqa: S105 - a name, not a secret
 """Secret, in the namespace of the server, with the keys by which all replicas answer alike."""
 _URL, _CERTIFICATE = "upwell.dev/leader-url", "upwell.dev/leader-certificate"
@@ -37,3 +39,9 @@ class ReplicaPlace:
         if _SECURE.fullmatch(url) and _SHA256.fullmatch(certificate):
             return cls(url, certificate)
         return None
+
+
+def shared_metadata(namespace: str, name: str) -> ObjectMeta:
+    """Return the metadata of a Secret that replicas share: a part of the installation."""
+    labels = {"app.kubernetes.io/name": "upwell", "app.kubernetes.io/part-of": "upwell"}
+    return ObjectMeta(namespace=namespace, name=name, labels=labels)

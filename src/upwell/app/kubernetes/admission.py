@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from upwell.api.coordination.replicas import shared_metadata
 from upwell.api.core import Secret
-from upwell.api.meta import ObjectMeta
 from upwell.api.schemas.webhooks import (
     AUTHORITY_SECRET,
     MUTATING,
@@ -32,7 +32,6 @@ _KINDS = (MUTATING, VALIDATING)
 _SECONDS = 10.0
 _FIRST_SECONDS = 0.5
 """Between two looks while it is not in force."""
-_LABELS = {"app.kubernetes.io/name": "upwell", "app.kubernetes.io/part-of": "upwell"}
 
 
 def _new_context() -> ssl.SSLContext:
@@ -165,7 +164,7 @@ class ClusterWebhook:
 
     async def _created(self) -> KeptAuthority:
         made = await asyncio.to_thread(SharedAuthority.new, self.clock())
-        meta = ObjectMeta(namespace=self.namespace, name=AUTHORITY_SECRET, labels=_LABELS)
+        meta = shared_metadata(self.namespace, AUTHORITY_SECRET)
         secret = Secret(metadata=meta, type="kubernetes.io/tls", data=_data(made))
         try:
             return KeptAuthority.of(await self.store.create(secret))

@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from upwell.api.coordination.replicas import KEYS_SECRET
+from upwell.api.coordination.replicas import KEYS_SECRET, shared_metadata
 from upwell.api.core import Secret
-from upwell.api.meta import ObjectMeta
 from upwell.machine.components import WatchedComponent
 from upwell.signing.keys import SigningKeyError
 from upwell.store.interface import (
@@ -24,7 +23,6 @@ from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.retry import update_with_retry
 
 _SECONDS = 10.0
-_LABELS = {"app.kubernetes.io/name": "upwell", "app.kubernetes.io/part-of": "upwell"}
 
 type KeyEntries = Mapping[str, bytes]
 """Values of the Secret, by the names of its entries."""
@@ -89,7 +87,7 @@ class SharedKeys:
             return None
 
     async def _create(self, entries: KeyEntries) -> None:
-        meta = ObjectMeta(namespace=self.namespace, name=KEYS_SECRET, labels=_LABELS)
+        meta = shared_metadata(self.namespace, KEYS_SECRET)
         secret = Secret(metadata=meta, type="Opaque", data=Secret.encode_values(dict(entries)))
         try:
             await self.store.create(secret)

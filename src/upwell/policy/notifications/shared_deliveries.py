@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from upwell.delivery.interface import (
-    SETTLED_PERIOD,
     DeliveryTally,
     Envelope,
     OutboxContents,
     UnsettledEvent,
+    period_of,
 )
 
 EVENT_PARTS = 8
@@ -62,7 +62,7 @@ def secret_name(lease: str, part: str) -> str:
 
 def periods_at(seconds: float) -> tuple[int, int]:
     """Return the periods in which something may be settled at a time, and just was."""
-    now = int(seconds // SETTLED_PERIOD)
+    now = period_of(seconds)
     return now - 1, now
 
 
@@ -92,7 +92,7 @@ def unpacked(parts: Mapping[str, bytes], now: float) -> OutboxContents:
     events: list[UnsettledEvent] = []
     tallies: list[DeliveryTally] = []
     settled: dict[int, Collection[str]] = {}
-    oldest = periods_at(now)[1] - SETTLED_PARTS
+    oldest = period_of(now) - SETTLED_PARTS
     for name, part in parts.items():
         try:
             document = _document(part)

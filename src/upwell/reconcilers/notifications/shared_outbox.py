@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from upwell.api.coordination.replicas import shared_metadata
 from upwell.api.core import Secret
-from upwell.api.meta import ObjectMeta
 from upwell.delivery.interface import DEAD, DeadLetter, Outbox, OutboxContents, OutboxError
 from upwell.policy.notifications.shared_deliveries import (
     DamagedPartError,
@@ -44,7 +44,6 @@ _BYTES_PER_SECOND = 100_000
 _FAULT_PAUSE = 5.0
 _LAST_SECONDS = 2.0
 """That a leader which ends has for its last changes."""
-_LABELS = {"app.kubernetes.io/name": "upwell", "app.kubernetes.io/part-of": "upwell"}
 
 
 type TakenOver = Callable[[], Awaitable[None]]
@@ -199,7 +198,7 @@ class SharedOutbox:
             self._known[name] = await self.store.update(changed)
             return
         full = secret_name(self.lease, name)
-        meta = ObjectMeta(namespace=self.namespace, name=full, labels=_LABELS)
+        meta = shared_metadata(self.namespace, full)
         self._known[name] = await self.store.create(Secret(metadata=meta, data=data))
 
     async def _secrets(self, *names: str) -> dict[str, Secret]:
