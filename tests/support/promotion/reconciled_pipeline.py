@@ -36,7 +36,12 @@ from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
-from upwell.registry.errors import ManifestUnknownError, RegistryError, UnauthorizedError
+from upwell.registry.errors import (
+    ManifestUnknownError,
+    RegistryError,
+    RegistryUnavailableError,
+    UnauthorizedError,
+)
 from upwell.registry.interface import CredentialSource, Registry
 from upwell.store.interface import ConflictError, NotFoundError
 
@@ -60,6 +65,8 @@ class PipelineImages:
     copied: list[tuple[str, str]] = field(default_factory=list)
     refusing: set[str] = field(default_factory=set)
     """Registries that take no push."""
+    away: set[str] = field(default_factory=set)
+    """Registries that do not answer."""
 
     async def resolve(self, reference: Reference, _access: object) -> None:
         if self.fault is not None:
@@ -76,6 +83,8 @@ class PipelineImages:
     ) -> None:
         del logins, insecure
         await self.resolve(origin, None)
+        if goal.registry in self.away:
+            raise RegistryUnavailableError(goal.registry, "it is away")
         if goal.registry in self.refusing:
             raise UnauthorizedError(str(goal), "push denied")
         self.copied.append((str(origin), str(goal)))

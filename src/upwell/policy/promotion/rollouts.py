@@ -53,6 +53,8 @@ class StageRollout:
     """Of a stage on clusters, how each of them stands."""
     away: bool = False
     """True if it goes on once a cluster answers again."""
+    begun: bool = True
+    """False if nothing has been set: on a cluster, its turn is still to come."""
     untimed: bool = False
     """True if the stage's time for rollouts does not run meanwhile."""
 

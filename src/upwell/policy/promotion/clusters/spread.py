@@ -110,6 +110,8 @@ class ClusterSpread:
             phase, message = _PHASES[found.state], found.message
             if phase is ClusterPhase.ROLLING_OUT and found.away:
                 phase = ClusterPhase.AWAY
+            elif phase is ClusterPhase.ROLLING_OUT and not found.begun:
+                phase = ClusterPhase.WAITING
         elif phase is ClusterPhase.AWAY:
             message = target.away
         elif phase is ClusterPhase.WAITING:

@@ -213,7 +213,7 @@ def _on(pipeline: Pipeline, cluster: Cluster) -> Pipeline:
 def _uncopied(error: RegistryError | InvalidReferenceError) -> StageRollout:
     is_passing = getattr(error, "retryable", False)
     state = RolledOut.GOING_ON if is_passing else RolledOut.FAILED
-    return StageRollout(state, f"its images cannot be copied: {error}")
+    return StageRollout(state, f"its images cannot be copied: {error}", begun=False)
 
 
 def _unreached(target: ClusterTarget, error: ClusterError) -> StageRollout:

@@ -162,6 +162,21 @@ async def test_images_are_copied_to_the_mirror_of_each_cluster_first() -> None:
     assert (image("one"), goal) in pipelines.registry.copied
 
 
+async def test_what_cannot_be_copied_yet_is_set_nowhere_until_it_is() -> None:
+    pipelines = await begun(cluster="east", mirror="mirror.example/all")
+    await pipelines.cluster("east", mirror="registry.east.example/apps")
+    pipelines.registry.away.add("registry.east.example")
+    await pipelines.push("one")
+    await pipelines.settle()
+    assert await pipelines.image_in("east") == "registry.test/shop/web:declared"
+    assert await pipelines.progress(PRODUCTION) == {"east": "Waiting"}
+
+    pipelines.registry.away.clear()
+    await pipelines.settle()
+    goal = await pipelines.image_in("east")
+    assert (image("one"), goal) in pipelines.registry.copied
+
+
 async def many(**clusters: Any) -> ClusteredPipeline:
     """Return a Pipeline to four clusters, of which `a` is the canary, all of which run `one`."""
     pipelines = await begun(clusters=MANY | clusters)
