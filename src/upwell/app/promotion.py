@@ -12,6 +12,7 @@ from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_rollouts.image_policies import RolloutPolicies
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -81,7 +82,9 @@ def promotion(
     )
     authority = adapters.authority
     committed = committed_releases(adapters)
-    clusters = ClusterPlacement(store, adapters.remote_clusters, images, committed, now)
+    clusters = ClusterPlacement(
+        store, adapters.remote_clusters, images, committed, now, RolloutPolicies(policies)
+    )
     placer = placement(adapters, index, rollouts, committed, clusters)
     reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (

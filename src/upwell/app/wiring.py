@@ -131,7 +131,7 @@ def wire(adapters: Adapters) -> Wired:
     builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
     records = None
     if adapters.cluster is not None:
-        records = cluster_records(adapters.cluster, adapters.authority)
+        records = cluster_records(adapters.cluster, adapters.authority, policies)
     waves = WaveIndex(builds, None if records is None else records.of)
     limits = _limits(adapters.settings.quota)
     clients = _clients(adapters, limits)

@@ -32,6 +32,7 @@ from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -105,7 +106,7 @@ async def tag(cluster: KitCluster) -> AsyncIterator[TaggedDeployments]:
                 await store.create(Namespace(metadata=ObjectMeta(name=name)))
         opened = opened_cluster(own, (NAMESPACE, DOOMED))
         cache = ObjectCache(opened.store)
-        records = cluster_records(opened, UNASKED)
+        records = cluster_records(opened, UNASKED, UNRESTRICTED)
         controllers = cluster_controllers(
             opened,
             records,

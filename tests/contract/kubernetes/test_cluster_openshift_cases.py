@@ -25,6 +25,7 @@ from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.kubernetes import KubernetesStore
 
@@ -94,7 +95,7 @@ async def cases(
     async with cluster.client() as store:
         opened = opened_cluster(store, (name,))
         cache = ObjectCache(opened.store)
-        records = cluster_records(opened, UNASKED)
+        records = cluster_records(opened, UNASKED, UNRESTRICTED)
         index, gate = WorkloadIndex(cache), WaveGate(BuildIndex(cache), now)
         controllers = cluster_controllers(opened, records, index, gate, NO_BUDGET)
         followed = [pods.run for pods in records.cluster.pods.values()]

@@ -39,6 +39,7 @@ from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
@@ -115,7 +116,7 @@ async def shop(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[PromotedSho
         cache = ObjectCache(seen)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
         api = store.connection
-        records = cluster_records(opened, UNASKED)
+        records = cluster_records(opened, UNASKED, UNRESTRICTED)
         rollouts = ClusterRollouts(records.cluster, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         runtime = CheckRuntime.of_server(seen, instances)

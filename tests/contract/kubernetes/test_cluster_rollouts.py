@@ -29,6 +29,7 @@ from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.interface import AlreadyExistsError, Selector
 from upwell.store.kubernetes import KubernetesStore
@@ -44,7 +45,7 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
         seen = opened.store
         cache = ObjectCache(seen)
         gate = WaveGate(BuildIndex(cache), now)
-        records = cluster_records(opened, Authority(opened.authors(FixedAuthors())))
+        records = cluster_records(opened, Authority(opened.authors(FixedAuthors())), UNRESTRICTED)
         controllers = cluster_controllers(opened, records, WorkloadIndex(cache), gate, NO_BUDGET)
         followed = [pods.run for pods in records.cluster.pods.values()]
         loops = [cache.run, *followed, *(one.run for one in controllers)]

@@ -28,6 +28,7 @@ from upwell.policy.waves.progress import WaveRules
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import wave_controller
@@ -47,7 +48,7 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
         opened = opened_cluster(store)
         cache = ObjectCache(opened.store)
         builds = BuildIndex(cache)
-        records = cluster_records(opened, UNASKED)
+        records = cluster_records(opened, UNASKED, UNRESTRICTED)
         gate = WaveGate(builds, now, canaries=True)
         waves = WaveIndex(builds, records.of)
         elapsed = asyncio.get_running_loop().time

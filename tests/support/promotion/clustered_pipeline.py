@@ -16,6 +16,7 @@ from upwell.api.promotion import Promotion
 from upwell.gitops.interface import GitOpsRepositories
 from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
 from upwell.policy.rollouts.triggers import with_images
+from upwell.reconcilers.cluster_rollouts.image_policies import RolloutPolicies
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -61,7 +62,8 @@ class ClusteredPipeline(ReconciledPipeline):
             if self.repositories is None
             else CommittedReleases(self.store, self.repositories, lambda one: one.name, self.clock)
         )
-        clusters = ClusterPlacement(self.store, self.remotes, images, committed, self.clock)
+        judge = RolloutPolicies(self.policies)
+        clusters = ClusterPlacement(self.store, self.remotes, images, committed, self.clock, judge)
         placer = ByStage(here, here, clusters)
         self.promotions = PromotionReconciler(self.store, images, placer, self.checks, self.clock)
         self.looks = ClusterReconciler(self.store, self.remotes, self.clock)

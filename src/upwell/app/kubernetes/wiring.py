@@ -23,6 +23,7 @@ from upwell.machine.components import Components
 from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.cluster_rollouts.deployment_configs import deployment_config_controller
+from upwell.reconcilers.cluster_rollouts.image_policies import RolloutPolicies
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import cluster_rollout_controller
@@ -30,6 +31,7 @@ from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, cluster_
 from upwell.reconcilers.cluster_routing.reconciler import cluster_route_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
@@ -115,14 +117,23 @@ def admission_app(cluster: OpenedCluster | None, registry: str) -> Starlette | N
     )
 
 
-def cluster_records(cluster: OpenedCluster, authority: Authority) -> RolloutRecords:
+def cluster_records(
+    cluster: OpenedCluster, authority: Authority, policies: ImagePolicies
+) -> RolloutRecords:
     """Return what writes to workloads and sees their Pods; all that judge rollouts do by it.
 
     Each of the Pods' indexes has to be run.
     """
     api = cluster.client.connection
     pods = {one: PodIndex(KubernetesPods(api, one)) for one in cluster.namespaces or ("",)}
-    return RolloutRecords(ClusterParts(KubernetesWorkloads(api, now), pods, authority), now)
+    judge = RolloutPolicies(policies)
+    return RolloutRecords(ClusterParts(KubernetesWorkloads(api, now), pods, authority, judge), now)
+
+
+def _ask_policies_again(records: RolloutRecords, rollouts: Controller) -> None:
+    """Look at the workloads whose images wait: an image has been signed."""
+    for key in tuple(records.kept_back):
+        rollouts.queue.add(key)
 
 
 def cluster_controllers(
@@ -139,8 +150,12 @@ def cluster_controllers(
     """
     parts, pods = records.cluster, KubernetesInstances(cluster.client.connection)
     turns = cluster_turns(index.cache, now, budget)
+    rollouts = cluster_rollout_controller(
+        index, records, now, gate, watches=gate.watches, turns=turns
+    )
+    parts.policies.judge.on_signed.append(partial(_ask_policies_again, records, rollouts))
     return (
-        cluster_rollout_controller(index, records, now, gate, watches=gate.watches, turns=turns),
+        rollouts,
         workload_trigger_controller(
             index,
             now,

@@ -14,7 +14,7 @@ from upwell.registry.attachments.mirrored import AttachmentMirror, MirroredImage
 from upwell.registry.interface import RequestAccess
 from upwell.registry.mirror import mirror_repository, mirrored_copy
 
-JUDGED = frozenset({"rollouts", "jobs", "pods"})
+JUDGED = frozenset({"rollouts", "jobs", "pods", "cluster-deployment-configs"})
 """Controllers of what is tried again at once when an image has been signed."""
 
 

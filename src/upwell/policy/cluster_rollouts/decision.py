@@ -47,6 +47,8 @@ _FAULTS = frozenset(
         Reason.TAG_NOT_FOUND,
         Reason.WAVE_STOPPED,
         Reason.MISSING_RIGHT,
+        Reason.IMAGE_REFUSED,
+        Reason.IMAGE_NOT_JUDGED,
     }
 )
 """Reasons that are no wish of anybody's."""

@@ -17,6 +17,7 @@ from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
 from upwell.policy.rollouts.image_ownership import is_pinned, pod_template
 from upwell.policy.rollouts.settings import WORKLOADS, is_paused, with_pod_template
+from upwell.policy.signatures.wording import NOT_CHECKED, NOT_SATISFIED
 
 HOLD_ANNOTATION = "upwell.dev/hold"
 """Present while a person's decision keeps automation away; its value says why."""
@@ -90,6 +91,10 @@ class Reason(StrEnum):
     """Other rollouts are under way."""
     MISSING_RIGHT = "MissingRight"
     """Its author, or its namespace, may not have the image."""
+    IMAGE_REFUSED = NOT_SATISFIED
+    """An image policy keeps the image out."""
+    IMAGE_NOT_JUDGED = NOT_CHECKED
+    """It is not known whether an image policy lets the image pass."""
 
 
 KEPT_BACK: Mapping[str, bool] = {
@@ -97,6 +102,8 @@ KEPT_BACK: Mapping[str, bool] = {
     Reason.WAITS_FOR_TURN: True,
     Reason.WAVE_STOPPED: False,
     Reason.WAVE_APPROVAL: False,
+    Reason.IMAGE_REFUSED: False,
+    Reason.IMAGE_NOT_JUDGED: True,
 }
 """Reasons for which an image that a tag has is not set yet; whether that is over by itself."""
 

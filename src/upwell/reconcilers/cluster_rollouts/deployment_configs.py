@@ -52,11 +52,12 @@ from upwell.policy.rollouts.steps import (
     next_steps,
 )
 from upwell.policy.rollouts.target import TargetReason
-from upwell.reconcilers.authority import Authority, MissingRightError
+from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.cluster_rollouts.hook_pods import HookPods
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.rollouts.custom import custom_params
 from upwell.reconcilers.rollouts.snapshot import SnapshotReader
+from upwell.reconcilers.signatures.questions import ImagePolicyError
 from upwell.store.interface import (
     AlreadyExistsError,
     NotFoundError,
@@ -74,12 +75,16 @@ _REFUSALS = frozenset({AlreadyExistsError.reason, RejectedError.reason, "Forbidd
 class ClusterRevisions:
     """Begins revisions whose images are as their template has them: nodes pull them."""
 
-    def __init__(self, authority: Authority, clock: Callable[[], datetime]) -> None:
-        self._authority = authority
+    def __init__(self, cluster: ClusterParts, clock: Callable[[], datetime]) -> None:
+        self._authority = cluster.authority
+        self._policies = cluster.policies
         self._clock = clock
 
     async def begin(self, workload: Workload, wanted: str) -> RevisionRecord:
-        """Return the revision to begin; raises TemplateError if it cannot run here."""
+        """Return the revision to begin; raises TemplateError if it cannot run here.
+
+        An image that a policy keeps out is an ImagePolicyError.
+        """
         if why := await self._authority.refusal(workload):
             raise MissingRightError(why)
         if custom_params(workload) is not None:
@@ -90,6 +95,8 @@ class ClusterRevisions:
             raise TemplateError("InvalidStrategy", message)
         known = known_before(workload, wanted)
         images = known.images if known else images_of_template(template_of(workload))
+        if known is None:
+            await self._policies.require(workload.namespace, images.values())
         return new_record(workload, wanted, images, self._clock())
 
 
@@ -108,7 +115,7 @@ class ClusterDeploymentConfigs:
         self._follows = cluster.follows
         self._instances = instances
         self._clock = clock
-        self._snapshots = SnapshotReader(ClusterRevisions(cluster.authority, clock).begin, clock)
+        self._snapshots = SnapshotReader(ClusterRevisions(cluster, clock).begin, clock)
         self._hooks = HookPods(cache.store, cluster.authority, clock)
         self._refusals = Refusals()
         self._owned = cache.index(ReplicationController, _owner_uids)
@@ -162,6 +169,8 @@ class ClusterDeploymentConfigs:
                 reason = error.reason if error.reason in _REFUSALS else WriteRefusedError.reason
                 snapshot = replace(snapshot, obstacle=Obstacle(reason, str(error), "True"))
         await self._write(config, snapshot)
+        if snapshot.obstacle is not None and isinstance(snapshot.obstacle.error, ImagePolicyError):
+            raise snapshot.obstacle.error  # asked again soon, or once the image is signed
         waits = [one.until for one in steps if isinstance(one, Wait)]
         now = self._clock()
         again = [degradation(config, snapshot, now).look_again, late_at(config, snapshot, now)]

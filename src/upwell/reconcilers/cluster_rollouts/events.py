@@ -5,6 +5,7 @@ import logging
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
+from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,9 @@ class WorkloadEvents:
                 return  # it is told once that is possible
         self._shown[workload.key] = (reason, message)
 
-    async def show_refusal(self, workload: Resource, error: ClusterError, pending: str) -> None:
+    async def show_refusal(
+        self, workload: Resource, error: ClusterError | ImagePolicyError, pending: str
+    ) -> None:
         """Log and show that a workload was not written, and what was to be written."""
         log.warning(
             "workload not written",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from upwell.api.meta import ObjectKey
 from upwell.cluster.interface import ClusterWorkloads, PodRecord
 from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES, RolloutPolicies
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 
 
@@ -18,6 +19,8 @@ class ClusterParts:
     """By the namespaces whose workloads are kept current; those of all under the empty name."""
     authority: Authority = UNASKED
     """Judge of whether whoever stands for a workload may have the images that it follows."""
+    policies: RolloutPolicies = NO_POLICIES
+    """Judge of the images themselves, before they are set."""
 
     def pods_near(self, workload: ObjectKey) -> PodIndex | None:
         """Return where the Pods of a workload are; None: it is not ours to keep current."""

@@ -60,6 +60,9 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.turns import RolloutTurns
 
 POD_DELETED = "StuckPodDeleted"
+_FIRST_ASKED_SECONDS = 2.0
+"""Until an image that a policy keeps out is asked about again; a signature may just be pushed."""
+_KEPT_OUT = frozenset({Reason.IMAGE_REFUSED, Reason.IMAGE_NOT_JUDGED})
 
 type Waiting = Callable[[], Iterable[ObjectKey]]
 """Returns who waits for a gate."""
@@ -87,10 +90,13 @@ class ClusterRolloutReconciler:
         turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
         self._permits = RolloutPermits(gate or OpenGate(), turns)
         self._authority = cluster.authority
+        self._policies = cluster.policies
         self.kept_back = records.kept_back
         """Workloads whose images wait, and for what."""
         self._events = WorkloadEvents(cluster.workloads)
         self._refusals = Refusals()
+        self._kept_out = Refusals(_FIRST_ASKED_SECONDS)
+        """Of image policies."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the images of the workload that `key` names to what its triggers say."""
@@ -101,6 +107,7 @@ class ClusterRolloutReconciler:
         if workload is None or workload.is_deleting:
             self._events.forget(key)
             self._refusals.forget(key)
+            self._kept_out.forget(key)
             self._waits_no_more(key)
             return Result()
         note = RolloutNote.of(workload)
@@ -136,7 +143,7 @@ class ClusterRolloutReconciler:
         if step is None and setting is not None:
             verdict = _staged(workload, note, setting)
             step = set_images(workload, note, observed, verdict, now, staged=True)
-        elif step is None and (asked := await self._wanted(workload)) is not None:
+        elif step is None and (asked := await self._wanted(workload, note)) is not None:
             told, wait = await self._permitted(workload, asked)
             step = set_images(workload, note, observed, told, now)
             if step.note is not None and told.images and self._updates(workload, told):
@@ -149,15 +156,20 @@ class ClusterRolloutReconciler:
         self._remember(workload.key, waits)
         return step, wait
 
-    async def _wanted(self, workload: NativeWorkload) -> TriggerVerdict | None:
-        """Return what the triggers say; None: there are none."""
+    async def _wanted(self, workload: NativeWorkload, note: RolloutNote) -> TriggerVerdict | None:
+        """Return what the triggers say, and its author and policies allow; None: there are none."""
         verdict = decide(workload, self._streams(workload))
         if verdict is None or not verdict.images:
             return verdict
         why = await self._authority.refusal(workload)
-        if not why:
+        if why:
+            return kept_back(workload, verdict, verdict.images, (Reason.MISSING_RIGHT, why))
+        # What has run before may be the way out: it is not asked about.
+        new = {slot: one for slot, one in verdict.images.items() if note.good.get(slot[0]) != one}
+        bar = await self._policies.bar(workload.namespace, new)
+        if bar is None:
             return verdict
-        return kept_back(workload, verdict, verdict.images, (Reason.MISSING_RIGHT, why))
+        return kept_back(workload, verdict, bar.slots, (bar.reason, bar.message))
 
     async def _permitted(
         self, workload: NativeWorkload, verdict: TriggerVerdict
@@ -165,10 +177,16 @@ class ClusterRolloutReconciler:
         """Return the verdict less what a gate keeps back, and when to ask again."""
         if verdict.reason is Reason.MISSING_RIGHT:
             return verdict, ASK_AGAIN_SECONDS
+        again = self._kept_out.note(workload.key) if verdict.reason in _KEPT_OUT else None
+        if again is None:
+            self._kept_out.forget(workload.key)
         if not verdict.images:
-            return verdict, None
+            return verdict, again
         updates = self._updates(workload, verdict)
-        return await self._permits.pass_gate(workload, verdict, updates, self._streams(workload))
+        told, wait = await self._permits.pass_gate(
+            workload, verdict, updates, self._streams(workload)
+        )
+        return told, min((one for one in (again, wait) if one is not None), default=None)
 
     @staticmethod
     def _updates(workload: NativeWorkload, verdict: TriggerVerdict) -> Sequence[ImageUpdate]:

@@ -53,6 +53,7 @@ from upwell.policy.waves.stop import WAVE_LABEL
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.cluster_access import ClusterAuthors, ClusterRights
+from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler
@@ -79,6 +80,7 @@ class ClusterSetup:
         self.namespace = ""
         self.bar: RolloutBar | None = None
         self.reviews = FixedReviews()
+        self.policies = NO_POLICIES
         self._cache = ObjectCache(self.store)
         self._workloads = WorkloadIndex(self._cache)
         for kind in NATIVE_WORKLOADS:
@@ -93,7 +95,9 @@ class ClusterSetup:
                 return self.bar
 
         authors = ClusterAuthors(ClusterRights(self.reviews), FixedAuthors(), lambda: "")
-        parts = ClusterParts(self.cluster, {self.namespace: self.index}, Authority(authors))
+        parts = ClusterParts(
+            self.cluster, {self.namespace: self.index}, Authority(authors), self.policies
+        )
         return ClusterRolloutReconciler(
             self._workloads, RolloutRecords(parts, self.clock), self.clock, Gate()
         )

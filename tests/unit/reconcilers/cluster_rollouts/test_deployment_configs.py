@@ -21,6 +21,7 @@ from upwell.api.revisions import ReplicationController
 from upwell.cluster.interface import OwnedPod
 from upwell.controller import ObjectCache
 from upwell.reconcilers.cluster_rollouts.deployment_configs import ClusterDeploymentConfigs
+from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import Selector
@@ -51,6 +52,7 @@ class ConfigSetup:
         self.clock = ManualTime(START)
         self.store = MortalStore(self.clock)
         self.instances = MemoryInstances()
+        self.policies = NO_POLICIES
         self.played = PlayedReplication(self.store, self.instances, NAMESPACE)
         self.lead()
 
@@ -58,7 +60,8 @@ class ConfigSetup:
         """Begin as a new leader, which knows what is stored and what runs."""
         self.store.lives = None
         self.cache = ObjectCache(self.store)
-        cluster = ClusterParts(MemoryWorkloads(self.store), {"": PodIndex(MemoryClusterPods())})
+        pods = {"": PodIndex(MemoryClusterPods())}
+        cluster = ClusterParts(MemoryWorkloads(self.store), pods, policies=self.policies)
         self.configs = ClusterDeploymentConfigs(self.cache, cluster, self.instances, self.clock)
 
     async def reconcile(self) -> None:

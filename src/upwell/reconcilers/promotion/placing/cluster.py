@@ -8,6 +8,7 @@ from typing import Protocol
 from upwell.api.apps import DeploymentConfig
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.promotion import Purpose
 from upwell.cluster.errors import (
     ClusterError,
     FieldOwnedError,
@@ -20,7 +21,9 @@ from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
 from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.image_policies import ImageRequirement
 from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
+from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 
 class SeenCluster(Protocol):
@@ -29,6 +32,11 @@ class SeenCluster(Protocol):
     @property
     def workloads(self) -> ClusterWorkloads:
         """Writes to workloads."""
+        ...
+
+    @property
+    def policies(self) -> ImageRequirement:
+        """Judge of images before they are set."""
         ...
 
     def pods_of(self, workload: ObjectKey) -> Collection[PodRecord]:
@@ -85,13 +93,15 @@ class ClusterRollouts:
             return _left(placed, step) or self.observe(placed, move)
         write = ImageWrite(placed.workload, step.images, step.annotations, step.take_over)
         try:
+            if _begins_anew(move):
+                await self._cluster.policies.require(key.namespace, placed.images.values())
             written = await self._cluster.workloads.set_images(write)
         except WorkloadChangedError as error:
             return StageRollout(RolledOut.GOING_ON, f"{key} has changed meanwhile: {error}")
         except FieldOwnedError as error:
             return StageRollout(RolledOut.TAKEN_OVER, f"{key}: {error}")
-        except ClusterError as error:
-            if error.retryable:
+        except (ClusterError, ImagePolicyError) as error:
+            if error.retryable and isinstance(error, ClusterError):
                 raise
             await self._events.show_refusal(placed.workload, error, step.message)
             return StageRollout(RolledOut.GOING_ON, f"{key} is not written: {error}")
@@ -103,6 +113,11 @@ class ClusterRollouts:
 
     def _pods(self, placed: Placed) -> Collection[PodRecord]:
         return self._cluster.pods_of(placed.workload.key)
+
+
+def _begins_anew(move: Move) -> bool:
+    """Return True if a move brings what has not run in its stage before: policies are asked."""
+    return move.purpose is Purpose.PROMOTE and not move.puts_back
 
 
 def _left(placed: Placed, step: RolloutStep) -> StageRollout | None:

@@ -24,9 +24,14 @@ from upwell.policy.promotion.clusters.targets import (
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import PipelineStage, namespace_of, stage_in, stages_with
+from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES, RolloutPolicies
 from upwell.reconcilers.promotion.pipelines import StagesOf
 from upwell.reconcilers.promotion.placing.ports import ReleasePlacer
-from upwell.reconcilers.promotion.placing.remote import RemoteParts, RemoteRollouts
+from upwell.reconcilers.promotion.placing.remote import (
+    ReleasePolicies,
+    RemoteParts,
+    RemoteRollouts,
+)
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import Store
@@ -56,7 +61,9 @@ class ClusterPlacement:
         images: ImageProvider,
         committed: ReleasePlacer,
         clock: Callable[[], datetime],
+        policies: RolloutPolicies = NO_POLICIES,
     ) -> None:
+        self._policies = policies
         self._store = store
         self._clusters = clusters
         self._images = images
@@ -123,7 +130,7 @@ class ClusterPlacement:
         there = replace(move, stage=stage_in(move.stage, target.cluster))
         try:
             remote = await self._clusters.connect(target.cluster)
-            return await self._workloads_by(target, remote, ()).drift(there)
+            return await self._workloads_by(target, remote, (), move.release).drift(there)
         except ClusterError as error:
             log.info("cluster not read", extra={"cluster": target.name, "why": str(error)})
             return None
@@ -182,12 +189,17 @@ class ClusterPlacement:
         """Return what sets the workloads of one cluster, by its Pods of now."""
         remote = await self._clusters.connect(target.cluster)
         pods = await remote.pods(namespace_of(move.pipeline, move.stage))
-        return self._workloads_by(target, remote, pods)
+        return self._workloads_by(target, remote, pods, move.release)
 
     def _workloads_by(
-        self, target: ClusterTarget, remote: RemoteCluster, pods: Iterable[PodRecord]
+        self,
+        target: ClusterTarget,
+        remote: RemoteCluster,
+        pods: Iterable[PodRecord],
+        release: Release,
     ) -> Workloads:
-        rollouts = RemoteRollouts(RemoteParts(remote.workloads, pods), self._clock)
+        policies = ReleasePolicies(self._policies, release)
+        rollouts = RemoteRollouts(RemoteParts(remote.workloads, pods, policies), self._clock)
         return Workloads(remote, rollouts, self._stages_on(target.cluster))
 
     def _stages_on(self, cluster: Cluster) -> StagesOf:

@@ -6,13 +6,15 @@ way: nobody watches a cluster on which nothing moves.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.promotion import Release
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.cluster_rollouts.decision import RolloutStep, completed, put_back
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS, observe
@@ -20,14 +22,35 @@ from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
 from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.image_policies import ImageRequirement
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePolicies:
+    """Implements ImageRequirement by the names that a Release has its images by.
+
+    The registry that the cluster pulls from has them under others, and need have no evidence.
+    """
+
+    policies: ImageRequirement
+    release: Release
+
+    async def require(self, namespace: str, images: Iterable[str]) -> None:
+        """Raise ImagePolicyError if a policy here keeps one of the images out of a namespace."""
+        digests = set(map(digest_of, images))
+        named = [one.image for one in self.release.spec.components]
+        await self.policies.require(namespace, [one for one in named if digest_of(one) in digests])
 
 
 class RemoteParts:
     """Implements SeenCluster by Pods as they were listed for one look."""
 
-    def __init__(self, workloads: ClusterWorkloads, pods: Iterable[PodRecord]) -> None:
+    def __init__(
+        self, workloads: ClusterWorkloads, pods: Iterable[PodRecord], policies: ImageRequirement
+    ) -> None:
         self.workloads = workloads
+        self.policies = policies
         self._pods: dict[ObjectKey, list[PodRecord]] = defaultdict(list)
         for pod in pods:
             self._pods[ObjectKey(pod.owner_kind, pod.namespace, pod.owner)].append(pod)
