@@ -7,14 +7,12 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from upwell.api.builds.build import Build
-from upwell.api.promotion import Promotion
 from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.builder.logs.kept import KeptLogError
 from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
-from upwell.policy.promotion.verification.verdicts import evidence_of
 from upwell.registry.bucket.announcements import LOOKS
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
@@ -150,9 +148,3 @@ async def free_space(
             except (StoreError, RegistryError, WorkloadError, OSError) as error:
                 log.warning("disk pressure: space not freed", extra={"why": str(error)})
             await asyncio.sleep(_UPLOADS_SECONDS)
-
-
-async def referenced_evidence(store: Store) -> set[Digest]:
-    """Return the digests of what promotions name as evidence."""
-    promotions = (await store.list(Promotion)).items
-    return {Digest.parse(digest) for digest in evidence_of(promotions)}

@@ -18,7 +18,6 @@ from upwell.app.cleanup import (
     clean_logs,
     clean_uploads,
     free_space,
-    referenced_evidence,
 )
 from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
@@ -84,6 +83,7 @@ from upwell.reconcilers.pruning import (
     PruningSchedule,
     Stores,
 )
+from upwell.reconcilers.pruning.evidence import referenced_evidence
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.routing.ingresses import CreateRoute
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
@@ -365,6 +365,7 @@ def _stores(adapters: Adapters) -> Stores:
         host=adapters.embedded_host,
         logs=adapters.logs,
         inputs=adapters.inputs,
+        evidence=adapters.evidence,
         inventory=adapters.inventory,
         builder=adapters.builder,
         runtime=adapters.runtime,

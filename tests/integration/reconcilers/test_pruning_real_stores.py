@@ -23,6 +23,7 @@ from upwell.reconcilers.pruning import Pruning, PruningSchedule
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.uploads.interface import InputMissingError
 from upwell.workload.errors import RuntimeUnavailableError
 
 
@@ -114,6 +115,26 @@ async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of
     assert [item.bytes for item in status.items if item.what == "uploads"] == [upload.size]
     assert machine.builder.old == {kept}
     assert found(status, "image") == [f"shop/lost@{gone}"]
+
+
+async def test_evidence_goes_with_the_promotions_that_named_it(machine: PrunedStores) -> None:
+    kept, gone = [await machine.evidence.save(once(text)) for text in (b"named", b"not named")]
+    named = {"name": "report.xml", "digest": str(kept.digest)}
+    check = {"name": "report", "phase": "Passed", "evidence": [named]}
+    await machine.put("Promotion", "upwell.dev/v1alpha1", "web-1", status={"checks": [check]})
+    machine.grow_old()
+    young = await machine.evidence.save(once(b"young"))
+
+    for confirm in (False, True):
+        status = await machine.pruning.run(machine.rules, confirm=confirm)
+        assert [item.bytes for item in status.items if item.what == "evidence"] == [gone.size]
+        assert [item.reason for item in status.items] == ["no Promotion names it"]
+        if not confirm:
+            assert (await machine.evidence.path(gone.digest)).exists()
+    with pytest.raises(InputMissingError):
+        await machine.evidence.path(gone.digest)
+    for stays in (kept, young):
+        assert (await machine.evidence.path(stays.digest)).exists()
 
 
 async def test_a_build_that_starts_between_the_plan_and_the_removal_keeps_its_result(

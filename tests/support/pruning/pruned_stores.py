@@ -38,6 +38,7 @@ class PrunedStores:
         self.registry = EmbeddedRegistry(folder / "registry", HOST)
         self.logs = FileBuildLogs(folder / "logs")
         self.inputs = FileInputs(folder / "inputs")
+        self.evidence = FileInputs(folder / "evidence")
         self.inventory = SqliteInventory(folder / "inventory.db")
         self.builder = FakeBuilder(self.registry, folder / "builds")
         self.runtime = FakeRuntime(lambda: datetime.now(UTC))
@@ -47,6 +48,7 @@ class PrunedStores:
             host=HOST,
             logs=self.logs,
             inputs=self.inputs,
+            evidence=self.evidence,
             inventory=self.inventory,
             builder=self.builder,
             runtime=self.runtime,

@@ -96,6 +96,7 @@ class Stores:
     """The `host:port` in references to the embedded registry; empty: there is none."""
     logs: LogShelf
     inputs: BinaryInputs
+    evidence: BinaryInputs
     inventory: PackageLists
     builder: BuilderStorage
     runtime: Runtime

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
@@ -25,6 +26,7 @@ from upwell.policy.pruning.retention import (
 )
 from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.builds.objects import referenced_inputs
+from upwell.reconcilers.pruning.evidence import referenced_evidence
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError
@@ -163,20 +165,9 @@ class Pruning:
     async def _other_storage(
         self, plan: PruningPlan, rules: Rules, *, confirm: bool
     ) -> list[PrunedItem]:
-        """Prune uploads and the builder's own images: their stores decide what is in use."""
-        items = []
+        """Prune uploads, evidence and the builder's images: their stores decide what is in use."""
         grace = rules.keep_younger_than
-        needed = await referenced_inputs(self._stores.objects)
-        freed = 0
-        try:
-            freed = await self._stores.inputs.remove_unused(
-                needed, unused_for=grace, dry_run=not confirm
-            )
-        except InputError as error:
-            log.warning("uploads were not pruned", extra={"error": str(error)})
-        if freed:
-            reason = "no build and no BuildConfig names them"
-            items.append(PrunedItem(what="uploads", name="all", reason=reason, bytes=freed))
+        items = await self._uploads(grace, confirm=confirm)
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
                 images = await self._stores.builder.prune(
@@ -190,6 +181,27 @@ class Pruning:
             PrunedItem(what="builder image", name=name, reason="no build has used it for a while")
             for name in images
         ]
+        return items
+
+    async def _uploads(self, grace: timedelta, *, confirm: bool) -> list[PrunedItem]:
+        """Prune what clients have uploaded, for builds and of checks, and no object names."""
+        stores = self._stores
+        inputs, evidence = (
+            await referenced_inputs(stores.objects),
+            await referenced_evidence(stores.objects),
+        )
+        items = []
+        for what, kept_in, needed, reason in (
+            ("uploads", stores.inputs, inputs, "no build and no BuildConfig names them"),
+            ("evidence", stores.evidence, evidence, "no Promotion names it"),
+        ):
+            try:
+                freed = await kept_in.remove_unused(needed, unused_for=grace, dry_run=not confirm)
+            except InputError as error:
+                log.warning("uploads were not pruned", extra={"what": what, "error": str(error)})
+                continue
+            if freed:
+                items.append(PrunedItem(what=what, name="all", reason=reason, bytes=freed))
         return items
 
     async def _pulled_images(
