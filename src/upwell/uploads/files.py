@@ -80,12 +80,22 @@ class FileInputs:
         return await self._usage.used(namespace)
 
     async def path(self, digest: Digest, namespace: str = "") -> Path:
-        """Return the file, whichever namespace it was saved for; raises InputMissingError."""
-        del namespace
-        file = self._file(digest)
-        if not await asyncio.to_thread(file.is_file):
+        """Return the file; raises InputMissingError."""
+        if not await asyncio.to_thread(self._has, digest, namespace):
             raise InputMissingError(digest)
-        return file
+        return self._file(digest)
+
+    def _has(self, digest: Digest, namespace: str) -> bool:
+        """Return True if content is here that was saved for a namespace, or for none.
+
+        Whoever knows a digest has no right to its content: images name those of what they are of.
+        """
+        file = self._file(digest)
+        if not file.is_file():
+            return False
+        if not namespace or (self._folder / OWNERS / namespace / file.name).exists():
+            return True
+        return not any((self._folder / OWNERS).glob(f"*/{file.name}"))
 
     async def remove_unused(
         self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False

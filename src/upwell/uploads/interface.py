@@ -117,8 +117,9 @@ class BinaryInputs(Protocol):
     async def path(self, digest: Digest, namespace: str = "") -> Path:
         """Return the file with this content, which nobody may change.
 
-        `namespace` is the one that it was saved for. Raises InputMissingError, or, where replicas
-        share what they keep, SharedContentError and StoreFullError.
+        `namespace` is one that it was saved for: another one has it not, whoever knows the digest;
+        empty: any. Raises InputMissingError, or, where replicas share what they keep,
+        SharedContentError and StoreFullError.
         """
         ...
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import timedelta
@@ -57,12 +56,11 @@ class SharedInputs(FileInputs):
 
     @override
     async def path(self, digest: Digest, namespace: str = "") -> Path:
-        """Return the file, which is fetched if it is not here; two at once fetch it once."""
-        file = self._file(digest)
+        """Return the file, which is fetched if the namespace has it not here; two fetch it once."""
         async with self._transfers.setdefault(digest, asyncio.Lock()):
-            if not await asyncio.to_thread(file.is_file):
-                await self._fetch(digest, namespace, file)
-        return file
+            if not await asyncio.to_thread(self._has, digest, namespace):
+                await self._fetch(digest, namespace, self._file(digest))
+        return self._file(digest)
 
     async def _fetch(self, digest: Digest, namespace: str, file: Path) -> None:
         if why := self._pressure():
@@ -74,16 +72,10 @@ class SharedInputs(FileInputs):
             async with self._bounded(f"upload {digest} has not come"):
                 await self._shared.fetch(namespace, digest, draft, self._limit)
             with on_disk():
-                await asyncio.to_thread(self._adopt, draft, file)
+                await asyncio.to_thread(self._publish, draft, file, namespace)
         finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-
-    def _adopt(self, draft: Path, file: Path) -> None:
-        now = self._clock()
-        draft.chmod(0o400)
-        os.utime(draft, (now, now))
-        draft.replace(file)
 
     @override
     async def _before_kept(self, draft: Path, stored: StoredInput, namespace: str) -> None:

@@ -172,6 +172,19 @@ async def test_another_process_finds_what_was_saved(
     assert (await open_inputs(tmp_path / "uploads").path(stored.digest)).read_bytes() == b"x"
 
 
+async def test_a_namespace_has_what_was_saved_for_it_and_not_for_others(
+    inputs: BinaryInputs,
+) -> None:
+    stored = await inputs.save(pieces(b"sources of a"), "a")
+
+    assert (await inputs.path(stored.digest, "a")).read_bytes() == b"sources of a"
+    with pytest.raises(InputMissingError):
+        await inputs.path(stored.digest, "b")
+    await inputs.save(pieces(b"sources of a"), "b")
+    for namespace in ("a", "b"):
+        assert (await inputs.path(stored.digest, namespace)).read_bytes() == b"sources of a"
+
+
 async def test_a_removal_spares_what_is_named_and_what_is_young(
     inputs: BinaryInputs, clock: SecondsClock
 ) -> None:

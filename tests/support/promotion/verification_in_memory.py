@@ -279,7 +279,7 @@ class VerifiedPromotion:
 
     async def evidence(self, result: CheckResult) -> dict[str, bytes]:
         paths = {
-            piece.name: await self.kept.path(Digest.parse(piece.digest))
+            piece.name: await self.kept.path(Digest.parse(piece.digest), "shop")
             for piece in result.evidence
             if piece.digest
         }

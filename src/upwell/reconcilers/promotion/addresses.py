@@ -58,8 +58,6 @@ class CheckPlaces:
     """True if there is none yet and a workload wants instances: one comes."""
     instances: bool = False
     """True if the server has found them: addresses of instances, which no object names."""
-    namespace: str = ""
-    """Namespace of these."""
 
 
 async def check_places(instances: StageInstances, address: Address) -> CheckPlaces:
@@ -81,7 +79,7 @@ async def check_places(instances: StageInstances, address: Address) -> CheckPlac
         and (number := port_number_in(served.port, one.template)) is not None
     )
     if found:
-        return CheckPlaces(found, instances=True, namespace=served.service.namespace)
+        return CheckPlaces(found, instances=True)
     awaited = any(_wants_instances(one, served.service) for one in served.workloads.values())
     return CheckPlaces((), f"no instance of {served.service.key} is ready", awaited)
 

@@ -42,6 +42,7 @@ class Test:
     instance: str
     container: str
     namespace: str
+    """Namespace of the Promotion, whose evidence it leaves."""
     started_at: datetime | None = None
     """Time before which the test has written nothing."""
 

@@ -171,7 +171,8 @@ class StageVerification:
             )
         if check.http is not None:
             places = await check_places(self._instances, address)
-            return await self._probes.look_http(places, check.http, attempt)
+            namespace = context.subject.promotion.namespace
+            return await self._probes.look_http(namespace, places, check.http, attempt)
         if check.tcp is not None:
             places = await check_places(self._instances, address)
             return await self._probes.look_tcp(places, check.tcp, attempt)

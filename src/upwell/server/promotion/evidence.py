@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -69,7 +70,7 @@ class KeptEvidence:
                 404, f"{target.key} has no evidence {wanted[:100]!r}: {known}", key=target.key
             )
         try:
-            path = await files.path(Digest.parse(found.digest), target.namespace)
+            path = await _path(files, Digest.parse(found.digest), target.namespace)
         except (InputMissingError, InvalidDigestError):
             message = (
                 f"the content of {found.name} of {target.key} is not kept here: it was removed, or"
@@ -114,6 +115,14 @@ class KeptEvidence:
         if self._files is None:
             raise ApiError(501, "this server does not store evidence", reason="NotImplemented")
         return self._files
+
+
+async def _path(files: BinaryInputs, digest: Digest, namespace: str) -> Path:
+    """Return what a Promotion has as evidence; earlier versions kept it for others."""
+    try:
+        return await files.path(digest, namespace)
+    except InputMissingError:
+        return await files.path(digest)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

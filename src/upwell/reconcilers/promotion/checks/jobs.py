@@ -93,7 +93,7 @@ class JobChecks:
         if ending is None and attempt.left:
             why = f"Job {name}{self._place}: {await self._state(job, instance)}"
             return attempt.goes_on(why, self._runtime.look_again)
-        found = await self._judge(test, attempt, job, instance)
+        found = await self._judge(subject, test, attempt, job, instance)
         if other := _another_image(subject, test, job, instance):
             found = replace(found, phase=CheckPhase.INCONCLUSIVE, message=other)
         verdict = replace(found, message=f"{found.message}{self._place}")
@@ -149,10 +149,16 @@ class JobChecks:
         return attempt.goes_on(f"Job {job.name}{self._place} is started")
 
     async def _judge(
-        self, test: JobCheck, attempt: CheckAttempt, job: Job, instance: Instance | None
+        self,
+        subject: VerifiedRelease,
+        test: JobCheck,
+        attempt: CheckAttempt,
+        job: Job,
+        instance: Instance | None,
     ) -> CheckVerdict:
         """Keep what shows how it went, and say how."""
-        collector = Collector(self._instances, self._kept, _test(job, instance))
+        ran = _test(job, instance, subject.promotion.namespace)
+        collector = Collector(self._instances, self._kept, ran)
         await collector.log()
         ending = _ending(job, instance)
         if ending is None or (ending.at is not None and ending.at > attempt.deadline):
@@ -190,12 +196,12 @@ class JobChecks:
         return [job for job in found if promotion_of(job) == promotion]
 
 
-def _test(job: Job, instance: Instance | None) -> Test:
+def _test(job: Job, instance: Instance | None, namespace: str) -> Test:
     name = container_of_test(job)
     if instance is None:
-        return Test("", name, job.namespace)
+        return Test("", name, namespace)
     times = [one.started_at for one in instance.containers if one.name == name]
-    return Test(instance.name, name, job.namespace, next(iter(times), None))
+    return Test(instance.name, name, namespace, next(iter(times), None))
 
 
 def _another_image(

@@ -44,9 +44,12 @@ class ProbeChecks:
         self._kept = kept
 
     async def look_http(
-        self, places: CheckPlaces, wanted: HttpCheck, attempt: CheckAttempt
+        self, namespace: str, places: CheckPlaces, wanted: HttpCheck, attempt: CheckAttempt
     ) -> CheckStep:
-        """Ask once at each place; a place that answers wrongly decides."""
+        """Ask once at each place; a place that answers wrongly decides.
+
+        `namespace` is the Promotion's: it has the evidence.
+        """
         urls = [http_url(place, wanted.url) for place in places.addresses]
         found_here = places.instances
         if "://" in wanted.url:
@@ -61,7 +64,7 @@ class ProbeChecks:
                 return _unanswered(attempt, str(error))
             found = http.verdict(wanted, answer)
             if found.phase is not CheckPhase.PASSED:
-                kept = await self._kept_answer(answer, places.namespace) if found_here else ()
+                kept = await self._kept_answer(answer, namespace) if found_here else ()
                 return attempt.ended(replace(found, evidence=kept))
         return attempt.ended(found)
 
