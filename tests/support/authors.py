@@ -22,3 +22,7 @@ class FixedAuthors:
     async def refusal(self, resource: Resource, author: str, wanted: Sequence[Need]) -> str:
         """Say which of the rights no grant of the author gives."""
         return await GrantedAuthors(self).refusal(resource, author, wanted)
+
+    def asks_writers(self, resource: Resource) -> bool:
+        """Return True, as on one machine."""
+        return GrantedAuthors(self).asks_writers(resource)

@@ -80,7 +80,7 @@ class ClusterAuthors:
 
     async def refusal(self, resource: Resource, author: str, wanted: Sequence[Need]) -> str:
         """Say who lacks which of the rights; raises a ClusterError."""
-        if not author or not self._knows_authors_of(resource):
+        if not author or not self.asks_writers(resource):
             return await self._refusal_of_namespace(resource, wanted)
         name = cluster_user_of(author)
         if name is None:
@@ -89,7 +89,8 @@ class ClusterAuthors:
         why = (await self._rights.of(user, wanted)).lacking(wanted)
         return "" if why is None else lost_right(resource, author, why)
 
-    def _knows_authors_of(self, resource: Resource) -> bool:
+    def asks_writers(self, resource: Resource) -> bool:
+        """Return True if the admission in force has seen the last write of the object's spec."""
         admission = self._admission()
         return bool(admission) and admission_of(resource) == admission
 

@@ -6,15 +6,18 @@ import pytest
 from tests.support.authors import FixedAuthors
 from tests.support.cluster.fixed_reviews import FixedReviews
 
-from upwell.api.codec import decode
+from upwell.api.codec import decode, decode_as
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.values.author import cluster_author, with_author, with_content_authors
 from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError
 from upwell.cluster.interface import ClusterUser
+from upwell.oci import Digest, Reference
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.cluster_access import MAX_QUESTIONS, ClusterAuthors, ClusterRights
+from upwell.reconcilers.images.pull_rights import MissingPullRightError, require_pull
 
 GROUP = "system:serviceaccounts:a"
 PUSH = "update imagestreams/layers b"
@@ -39,7 +42,8 @@ def authority(
     reviews: FixedReviews, tokens: FixedAuthors | None = None, admission: str = FORCED
 ) -> Authority:
     rights = ClusterRights(reviews)
-    return Authority(ClusterAuthors(rights, tokens or FixedAuthors(), lambda: admission))
+    authors = ClusterAuthors(rights, tokens or FixedAuthors(), lambda: admission)
+    return Authority(authors, "registry.test")
 
 
 async def test_what_has_no_author_acts_as_its_namespace() -> None:
@@ -84,6 +88,23 @@ async def test_an_author_whom_the_admission_in_force_has_not_written_is_nobody(
     assert await authority(FixedReviews(), tokens).refusal(forged) == ""
     why = await authority(FixedReviews(), tokens, admission).refusal(forged)
     assert "is not allowed to group" in why
+
+
+@pytest.mark.parametrize("admission", ["", "another"])
+async def test_an_import_by_digest_is_asked_for_where_nobody_was_asked_at_its_write(
+    admission: str,
+) -> None:
+    named = Reference.parse(f"registry.test/b/app@{Digest.of(b'app')}")
+    document = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"name": "app", "namespace": "a"},
+    }
+    stream = with_author(decode_as(ImageStream, document), cluster_author("ann"), admission=FORCED)
+    await require_pull(authority(FixedReviews()), stream, named)
+
+    with pytest.raises(MissingPullRightError, match="pull repositories in namespace b"):
+        await require_pull(authority(FixedReviews(), admission=admission), stream, named)
 
 
 async def test_a_user_is_asked_with_the_groups_that_they_had() -> None:

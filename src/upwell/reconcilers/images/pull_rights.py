@@ -16,9 +16,10 @@ async def require_pull(authority: Authority, stream: ImageStream, image: Referen
     """Raise MissingPullRightError if the stream's author may not pull an image.
 
     One that is named by digest never changes: whoever named it was asked then, and may be somebody
-    else, as where a hook of a rollout tags it.
+    else, as where a hook of a rollout tags it. Where nobody is known to have been asked, the stream
+    is.
     """
-    if image.digest is not None:
+    if image.digest is not None and authority.asks_writers(stream):
         return
     if why := await authority.pull_refusal(stream, image):
         raise MissingPullRightError(why)
