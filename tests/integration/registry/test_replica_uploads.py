@@ -99,6 +99,10 @@ async def test_a_replica_that_does_not_lead_removes_its_own_files_alone(tmp_path
         clock.now += 7200
         assert await inputs.remove_unused((), unused_for=hour) == len(CONTENT)
         assert files(tmp_path / "one") == ["of"]
+        assert await shared.cleaned_namespaces() == ()
+        [kept] = await shared.contents("a")
+        await shared.remove("a", kept)  # as one that has led a moment ago
+        assert await shared.contents("a") == [kept]
         assert await inputs.used("a") == 4096
         await inputs.path(stored.digest, "a")
         leads = True
