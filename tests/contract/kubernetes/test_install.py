@@ -8,8 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.kubernetes.cluster import KitCluster
 
+from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.files import yaml_of
+from upwell.cli.install.installation import ClusterInstallation
+from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.manifests import BUCKET_FOLDER
 from upwell.cli.program import main
+from upwell.machine.checks import HostCheckStatus
 
 NAMESPACE = "upwell-installed"
 
@@ -95,3 +100,32 @@ def test_an_installation_is_applied_changed_and_removed(installed: KitCluster) -
     upwell("uninstall", installed)
     assert bindings(installed) == set()
     assert installed.kubectl("get", "crd", "builds.build.openshift.io", "-o", "name")
+
+
+def test_an_empty_key_of_a_bucket_is_none(cluster: KitCluster) -> None:
+    namespace = "bucket-secret"
+    settings = {
+        "upwell.toml": '[embedded-registry.bucket]\nendpoint = "https://s3.example"\n'
+        f'bucket = "images"\ncredentials-file = "{BUCKET_FOLDER}"\n'
+    }
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": ""}
+    made = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {**of_core("ConfigMap", "upwell", namespace), "data": settings},
+        {**of_core("Secret", "upwell-registry-bucket", namespace), "stringData": keys},
+    ]
+    cluster.kubectl("apply", "-f", "-", given=yaml_of(made))
+    kubectl = KubectlRunner(cluster.kubeconfig, "")
+    found = check_bucket_secret(kubectl, ClusterInstallation(namespace=namespace))
+    assert found is not None
+    assert found.status is HostCheckStatus.FAIL
+    assert "has no AWS_SECRET_ACCESS_KEY" in found.detail
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def of_core(kind: str, name: str, namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+    }

@@ -12,9 +12,9 @@ from typing import Any
 from upwell.api.networking.gateway import Gateway
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
-from upwell.cli.doctor.bucket_secret import check_bucket_secret
 from upwell.cli.doctor.build_probe import BuildProbe
 from upwell.cli.doctor.components import check_components
+from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.rights import (

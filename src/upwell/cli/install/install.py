@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,6 +10,10 @@ from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo, write_text
+from upwell.cli.install.advice import (
+    tell_what_does_not_last,
+    tell_what_keeps_servers_from_starting,
+)
 from upwell.cli.install.extra_settings import read_settings
 from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import (
@@ -158,19 +161,6 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
             Exit.USAGE,
         )
     more_settings = {} if settings is None else read_settings(settings)
-    if replicas > 1 and not (external_registry or _has_bucket(more_settings)):
-        echo(
-            "Each replica has a registry of its own, and a push reaches one of them: with more than"
-            " one replica, name an --external-registry, or a bucket in the --settings"
-            " (`upwell help registry-storage`)",
-            err=True,
-        )
-    if not data_claim and not _exports_audit_log(more_settings):
-        echo(
-            "The audit log of each server ends with its Pod: name a --data-claim, or an export in"
-            " the --settings ([audit] export; `upwell help audit`)",
-            err=True,
-        )
     kubectl = KubectlRunner(kubeconfig, context)
     asks = dry_run != "client"
     if asks and kube_version is not None:
@@ -190,6 +180,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         tls_secret=tls_secret,
         budget_version=_served_budgets(kubectl) if asks else _budgets_of(kube_version),
     )
+    tell_what_does_not_last(installation)
     parts = manifests(installation)
     if not asks:
         if kube_version is None:
@@ -202,16 +193,6 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         refuse_foreign_system_namespace(kubectl, is_installed=is_installed)
     applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
     applying.apply(parts)
-
-
-def _has_bucket(settings: Mapping[str, Any]) -> bool:
-    table = settings.get("embedded-registry")
-    return isinstance(table, dict) and "bucket" in table
-
-
-def _exports_audit_log(settings: Mapping[str, Any]) -> bool:
-    table = settings.get("audit")
-    return isinstance(table, dict) and bool(table.get("export"))
 
 
 def _served_budgets(kubectl: KubectlRunner) -> str:
@@ -270,6 +251,7 @@ class _Applying:
             echo(f"not checked: what is in namespace {namespace}, which does not exist", err=True)
         if not self.dry_run:
             remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
+            tell_what_keeps_servers_from_starting(self.kubectl, self.installation)
             echo(
                 "\nWait until it serves:\n"
                 f"  kubectl -n {namespace} rollout status deployment/{NAME}",

@@ -19,7 +19,7 @@ MAX_INDEX_BYTES = 512 * 1024 * 1024
 """Of all documents of one repository: some 600,000 images of three layers, each with a tag."""
 _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of the one that names the others, or has everything."""
-_ROOM = "remove tags (`upwell prune --confirm`), or push to another repository"
+_ROOM = "remove images (`upwell prune --confirm`, `skopeo delete`), or push to another repository"
 _CACHED_BYTES = 256 * 1024 * 1024
 """Of documents whose indexes are kept, as they are counted in the bucket."""
 _TRIES = 30

@@ -59,8 +59,8 @@ class CredentialsFile:
             found = {name: parser.get(section, name, fallback="").strip() for name in _FIELDS}
         access, secret, token = (found[name] for name in _FIELDS)
         if not access or not secret:
-            names = " and ".join(_FIELDS[:2])
-            raise BucketCredentialsError(str(self._path), f"has no {names}")
+            missing = [name for name in _FIELDS[:2] if not found[name]]
+            raise BucketCredentialsError(str(self._path), f"has no {' and no '.join(missing)}")
         return S3Credential(access, secret, token)
 
     def _value(self, name: str) -> str:

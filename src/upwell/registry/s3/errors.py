@@ -41,7 +41,11 @@ class BucketCredentialsError(BucketError):
     reason = "BucketCredentials"
 
     def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"credentials of the bucket: {where} {why}")
+        super().__init__(
+            f"credentials of the bucket: {where} {why}",
+            "it needs aws_access_key_id and aws_secret_access_key; on a cluster, create the Secret"
+            " that is mounted there (`upwell doctor --on kubernetes`)",
+        )
 
 
 _NEXT_STEPS = {

@@ -12,8 +12,8 @@ from upwell.api.cluster_operator import ClusterOperator, ClusterOperatorStatus
 from upwell.api.codec import encode
 from upwell.api.meta import ObjectMeta
 from upwell.api.schemas.crds import custom_kinds
-from upwell.cli.doctor.bucket_secret import check_bucket_secret
 from upwell.cli.doctor.components import check_components
+from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.program import main

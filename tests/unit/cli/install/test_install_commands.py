@@ -241,3 +241,24 @@ def test_a_cluster_that_refuses_something_is_reached(answers: Path, said: str, c
     done = upwell("install", "kubernetes")
     assert done.exit_code == code
     assert said in done.output
+
+
+def test_a_bucket_whose_secret_is_not_there_is_told_with_what_makes_it(
+    answers: Path, tmp_path: Path
+) -> None:
+    text = (
+        '[embedded-registry.bucket]\nendpoint = "https://s3.example"\nbucket = "images"\n'
+        'credentials-file = "/etc/upwell-registry-bucket"\n'
+    )
+    (tmp_path / "settings.toml").write_text(text)
+    config = {"metadata": {"name": "upwell"}, "data": {"upwell.toml": text}}
+    (answers / "get-configmap").write_text(json.dumps({"items": [config]}))
+    (answers / "get-secret").write_text("AWS_ACCESS_KEY_ID ")
+    options = ("install", "kubernetes", f"--settings={tmp_path / 'settings.toml'}")
+    done = upwell(*options)
+    assert done.exit_code == 0, done.output
+    assert "upwell-registry-bucket has no AWS_SECRET_ACCESS_KEY" in done.stderr
+    assert "kubectl -n upwell create secret generic upwell-registry-bucket" in done.stderr
+
+    (answers / "get-secret").write_text("AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY ")
+    assert "Servers do not start yet" not in upwell(*options).stderr

@@ -1,4 +1,4 @@
-"""Check of `upwell doctor --on kubernetes`: the credentials of the bucket that settings name.
+"""Check of an installation: the credentials of the bucket that its settings name.
 
 The bucket itself is tried by the servers, from where they run, when they start.
 """
@@ -13,7 +13,7 @@ from upwell.machine.checks import HostCheck, HostCheckStatus
 
 _NAME = "registry bucket"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_NAMES_OF_KEYS = "go-template={{range $key, $value := .data}}{{$key}} {{end}}"
+_NAMES_OF_KEYS = "go-template={{range $key, $value := .data}}{{if $value}}{{$key}} {{end}}{{end}}"
 
 
 def check_bucket_secret(
@@ -21,7 +21,7 @@ def check_bucket_secret(
 ) -> HostCheck | None:
     """Return whether the Secret has the keys; None: no installation, or one without a bucket.
 
-    Asks for the names of its keys alone. Raises CommandError.
+    Asks for the names of its keys alone, of those that are not empty. Raises CommandError.
     """
     namespace = installation.namespace
     bucket = _bucket(kubectl, namespace)

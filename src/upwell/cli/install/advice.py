@@ -1,0 +1,48 @@
+"""Advice of `upwell install kubernetes`: what an installation still needs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from upwell.cli.core.terminal import echo
+from upwell.cli.install.bucket_secret import check_bucket_secret
+from upwell.cli.install.installation import ClusterInstallation
+from upwell.cli.install.kubectl import KubectlRunner
+from upwell.machine.checks import HostCheckStatus
+
+
+def tell_what_does_not_last(installation: ClusterInstallation) -> None:
+    """Print what replicas do not share, and what ends with a Pod."""
+    settings = installation.settings
+    is_shared = installation.external_registry or _has_bucket(settings)
+    if installation.replicas != 1 and not is_shared:
+        echo(
+            "Each replica has a registry of its own, and a push reaches one of them: with more than"
+            " one replica, name an --external-registry, or a bucket in the --settings"
+            " (`upwell help registry-storage`)",
+            err=True,
+        )
+    if installation.data_volume is None and not _exports_audit_log(settings):
+        echo(
+            "The audit log of each server ends with its Pod: name a --data-claim, or an export in"
+            " the --settings ([audit] export; `upwell help audit`)",
+            err=True,
+        )
+
+
+def tell_what_keeps_servers_from_starting(
+    kubectl: KubectlRunner, installation: ClusterInstallation
+) -> None:
+    """Print what a cluster lacks for an installation that was applied; raises CommandError."""
+    found = check_bucket_secret(kubectl, installation)
+    if found is not None and found.status is HostCheckStatus.FAIL:
+        echo(f"\nServers do not start yet: {found.detail}\n  {found.remedy}", err=True)
+
+
+def _has_bucket(settings: Mapping[str, Any]) -> bool:
+    table = settings.get("embedded-registry")
+    return isinstance(table, dict) and "bucket" in table
+
+
+def _exports_audit_log(settings: Mapping[str, Any]) -> bool:
+    table = settings.get("audit")
+    return isinstance(table, dict) and bool(table.get("export"))
