@@ -18,6 +18,13 @@ PLAIN_HTTP = "it speaks plain http, not https"
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 """OpenSSL's reasons for bytes that are no TLS."""
 
+_SILENT = {
+    ConnectionResetError: "the connection was closed before anything was said",
+    ssl.SSLEOFError: "the connection was closed in the TLS handshake",
+    TimeoutError: "no answer in time",
+}
+"""Errors that asyncio raises without a word."""
+
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and getattr(error, "reason", "") in _NO_TLS:
@@ -26,4 +33,4 @@ def _reason(error: OSError) -> str:
     # negative, and those of TLS are not the system's.
     if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
-    return error.strerror or str(error)
+    return error.strerror or str(error) or _SILENT.get(type(error), type(error).__name__)

@@ -50,3 +50,22 @@ async def test_tls_to_who_speaks_plain_http_is_said_as_that() -> None:
             await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
     text = connection_failure("127.0.0.1", port, failed.value)
     assert text == f"connect to 127.0.0.1:{port}: it speaks plain http, not https"
+
+
+async def test_a_connection_that_is_closed_in_the_handshake_says_so() -> None:
+    """asyncio raises a ConnectionResetError without any words then."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(OSError) as closed:  # noqa: PT011 - it has no text
+            await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
+    text = connection_failure("127.0.0.1", port, closed.value)
+    assert text.startswith(f"connect to 127.0.0.1:{port}: the connection was closed")
+
+
+def test_an_error_without_words_is_named() -> None:
+    assert connection_failure("a", 1, BrokenPipeError()) == "connect to a:1: BrokenPipeError"
