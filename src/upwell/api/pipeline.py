@@ -381,7 +381,7 @@ class Pipeline(Resource):
             Column("STAGES", "spec.stages[*].name", text=_serving),
             Column("LATEST", "status.latestRelease"),
             Column("HELD", "status.stages[*].hold", text=_held),
-            Column("WAITS", "status.stages[*].waitsFor", wide=True, text=_waiting),
+            Column("WAITS", 'status.stages[?(@.waitsFor!="")].waitsFor', wide=True, text=_waiting),
         ),
     )
 

@@ -339,8 +339,13 @@ class Promotion(Resource):
             Column("STAGE", "spec.stage"),
             Column("PHASE", "status.phase"),
             Column("BY", "spec.requestedBy"),
-            Column("CHECKS", "status.checks[*].phase", wide=True, text=_checks),
-            Column("CLUSTERS", "status.clusters[*].phase", wide=True, text=_clusters),
+            Column("CHECKS", 'status.checks[?(@.phase!="Passed")].phase', wide=True, text=_checks),
+            Column(
+                "CLUSTERS",
+                'status.clusters[?(@.phase!="Complete")].phase',
+                wide=True,
+                text=_clusters,
+            ),
             Column("MESSAGE", "status.message", wide=True),
         ),
     )
