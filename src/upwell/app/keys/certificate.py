@@ -69,7 +69,9 @@ async def _share_authority(shared: SharedKeys, folder: Path, now: datetime) -> N
         pair = {_CERTIFICATE: authority.certificate.encode(), _KEY: authority.key.encode()}
         return {**found, **pair}
 
-    agreed = _authority_in(await shared.agree(change), shared.name)
+    entries = await shared.agree(change)
+    agreed = _authority_in(entries, shared.name)
+    shared.remember({name: entries[name] for name in (_CERTIFICATE, _KEY)})
     if agreed is not None and agreed != own:
         if own is not None:
             log.warning(

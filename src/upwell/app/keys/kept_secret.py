@@ -39,8 +39,10 @@ async def open_signing_key(data: Path, files: PrivateFiles, shared: SharedKeys |
     if not _is_whole(agreed.decode("ascii", "replace"), 2 * _KEY_BYTES):
         raise SharedKeysError(
             f"{_SIGNING_KEY} in {shared.name} is empty or damaged: restore it from a copy, or"
-            f" remove the entry and start all replicas again ({_COST})"
+            " remove the entry, and a replica that runs puts its own back; where none does, start"
+            f" all of them again ({_COST})"
         )
+    shared.remember({_SIGNING_KEY: agreed}, fixed=True)
     if agreed != own:
         if had_one:
             log.warning("the key of all replicas takes its place", extra={"file": str(path)})

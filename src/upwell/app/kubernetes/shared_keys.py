@@ -40,8 +40,10 @@ class SharedKeys:
 
     store: Store
     namespace: str
-    _agreed: KeyEntries = field(default_factory=dict, repr=False)
-    """As they were seen last."""
+    _known: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Entries that this replica has checked, and goes by."""
+    _fixed: set[str] = field(default_factory=set)
+    """Those of them by which it goes until it ends."""
 
     @property
     def name(self) -> str:
@@ -66,19 +68,32 @@ class SharedKeys:
             return wanted
 
         try:
-            self._agreed = await update_with_retry(self._find, write)
+            return await update_with_retry(self._find, write)
         except StoreForbiddenError as error:
             raise SharedKeysError(
                 f"{error}: replicas share their keys in {self.name}, and this server's account may"
                 " not read or write it: apply `upwell install kubernetes` of this version, which"
                 " gives it that right"
             ) from error
-        return self._agreed
+
+    def remember(self, entries: KeyEntries, *, fixed: bool = False) -> None:
+        """Have entries put back that this replica goes by; `fixed`: until it ends."""
+        self._known |= entries
+        if fixed:
+            self._fixed |= entries.keys()
 
     async def restore(self) -> None:
-        """Put back what has gone from the Secret; raises a StoreError."""
-        before = self._agreed
-        await self.agree(lambda found: {**before, **found})
+        """Put back what has gone from the Secret; raises a StoreError.
+
+        One that differs from what this replica has to go by is left there, and a SharedKeysError.
+        """
+        found = await self.agree(lambda found: {**self._known, **found})
+        for name in sorted(self._fixed):
+            if found[name].strip() != self._known[name].strip():
+                raise SharedKeysError(
+                    f"{name} in {self.name} is another one than this replica has: remove the entry,"
+                    " and it is put back; or start all replicas again, if it is to be the new one"
+                )
 
     async def _find(self) -> Secret | None:
         try:

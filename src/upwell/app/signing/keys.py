@@ -68,6 +68,8 @@ class OpenedSigningKeys:
 
         found = await shared.agree(entries)
         agreed = self._signer_in(found, shared.name)
+        names = (KEY_FILE, PUBLIC_FILE)
+        shared.remember({name: found[name] for name in names if name in found})
         if agreed is not None and agreed.public_pem != self.signer.public_pem:
             await asyncio.to_thread(self._keys.adopt, agreed)
         self._keys.is_new = False

@@ -222,6 +222,39 @@ async def test_nothing_is_written_where_all_agree(tmp_path: Path) -> None:
     assert (await secret(store)).resource_version == version
 
 
+async def test_what_is_removed_at_any_moment_is_put_back(tmp_path: Path) -> None:
+    store = MemoryStore(now)
+    keys = shared(store)
+    await open_signing_key(folder(tmp_path), FILES, keys)
+    await server_certificate(ServerSettings(data_dir=tmp_path), now, keys)
+    images = OpenedSigningKeys(SigningKeys(tmp_path, None, FILES), keys)
+    await images.settle()
+    before = (await secret(store)).data
+
+    await store.delete(Secret, NAMESPACE, KEYS_SECRET)
+    await images.settle()  # before it has looked for what has gone
+    await keys.restore()
+
+    assert (await secret(store)).data == before
+
+
+async def test_a_key_that_is_none_is_told_and_goes_when_it_is_removed(tmp_path: Path) -> None:
+    store = MemoryStore(now)
+    keys = shared(store)
+    kept = await open_signing_key(tmp_path, FILES, keys)
+    await put(store, signing_key=b"nonsense")
+    for _ in range(2):
+        with pytest.raises(SharedKeysError, match=r"signing\.key in Secret .* is another one than"):
+            await keys.restore()
+
+    found = await secret(store)
+    data = {name: value for name, value in found.data.items() if name != "signing.key"}
+    await store.update(found.model_copy(update={"data": data}))
+    await keys.restore()
+
+    assert (await secret(store)).decoded()["signing.key"] == kept
+
+
 async def test_what_is_removed_while_replicas_run_is_put_back(tmp_path: Path) -> None:
     store, looked = MemoryStore(now), asyncio.Event()
     keys, component = shared(store), Components().add("shared-keys", required=False)
