@@ -73,6 +73,8 @@ externalRegistry: ""
 # settings: |
 #   [outbound]
 #   allow = ["registry.internal:5000"]
+# Files that they name (`client-secret-file`, `ca-file`, ...) are entries of the Secret
+# `upwell-files`, in the folder /etc/upwell-files.
 settings: ""
 # Volume with the data folder. To keep a registry in it:
 # {{name: data, persistentVolumeClaim: {{claimName: upwell}}}}

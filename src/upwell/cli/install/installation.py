@@ -16,6 +16,8 @@ ADMISSION_PORT = 7443
 REGISTRY_LOGINS = f"{NAME}-registry-logins"
 """Secret (kubernetes.io/dockerconfigjson) with the server's own logins at registries, if any."""
 REGISTRY_BUCKET = f"{NAME}-registry-bucket"
+SETTINGS_FILES = f"{NAME}-files"
+"""Secret with the files that settings name, such as `[oidc] client-secret-file`, if any."""
 
 
 def service_name(namespace: str) -> str:

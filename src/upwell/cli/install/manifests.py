@@ -14,6 +14,7 @@ from upwell.cli.install.installation import (
     PORT,
     REGISTRY_BUCKET,
     REGISTRY_LOGINS,
+    SETTINGS_FILES,
     ClusterInstallation,
     Feature,
     service_name,
@@ -33,6 +34,8 @@ CLUSTER_BINDING = f"{NAME}-cluster"
 """ClusterRoleBinding of every installation: there is one on a cluster."""
 BUCKET_FOLDER = "/etc/upwell-registry-bucket"
 """Folder in which servers have the Secret with the credentials of a bucket."""
+FILES_FOLDER = "/etc/upwell-files"
+"""Folder in which servers have the Secret with further files that settings name."""
 _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
@@ -296,6 +299,7 @@ def _container(installation: ClusterInstallation) -> Manifest:
         {"name": "config", "mountPath": _CONFIG, "readOnly": True},
         {"name": "registry-logins", "mountPath": _LOGINS, "readOnly": True},
         {"name": "registry-bucket", "mountPath": BUCKET_FOLDER, "readOnly": True},
+        {"name": "files", "mountPath": FILES_FOLDER, "readOnly": True},
     ]
     if installation.tls_secret:
         tls = [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]
@@ -348,6 +352,7 @@ def _volumes(installation: ClusterInstallation) -> Iterator[object]:
     yield {"name": "config", "configMap": {"name": NAME}}
     yield {"name": "registry-logins", "secret": {"secretName": REGISTRY_LOGINS, "optional": True}}
     yield {"name": "registry-bucket", "secret": {"secretName": REGISTRY_BUCKET, "optional": True}}
+    yield {"name": "files", "secret": {"secretName": SETTINGS_FILES, "optional": True}}
     if installation.tls_secret:
         yield {"name": "tls", "secret": {"secretName": installation.tls_secret}}
 

@@ -274,6 +274,14 @@ def test_replicas_share_a_bucket_by_the_settings_and_a_secret() -> None:
     assert (mount["mountPath"], mount["readOnly"]) == (bucket["credentials-file"], True)
 
 
+def test_files_that_settings_name_come_from_a_secret() -> None:
+    pod = only("Deployment", applied())[0]["spec"]["template"]["spec"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "files"]
+    assert volume["secret"] == {"secretName": "upwell-files", "optional": True}
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "files"]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/upwell-files", True)
+
+
 def test_another_registry_takes_the_place_of_the_embedded_one() -> None:
     objects = applied(external_registry="registry.example/upwell")
     settings = tomllib.loads(only("ConfigMap", objects)[0]["data"]["upwell.toml"])
