@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from upwell.settings.base import SettingsTable
 from upwell.settings.errors import SettingsError
 from upwell.settings.tables import FileSettings
-from upwell.settings.values import AllowedValues, KeyType
+from upwell.settings.values import FILES_ELSEWHERE, AllowedValues, KeyType
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -27,11 +27,15 @@ _MAX_SHOWN = 60
 _BARE_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{_MAX_SHOWN}}}")
 
 
-def read_file(path: Path) -> FileSettings:
-    """Read the configuration file; docs/configuration.md has its keys. Raises SettingsError."""
+def read_file(path: Path, *, files_elsewhere: bool = False) -> FileSettings:
+    """Read the configuration file; docs/configuration.md has its keys. Raises SettingsError.
+
+    Files that it names have to be there, unless they are elsewhere: where the server will run.
+    """
     document = _document(path)
+    context = FILES_ELSEWHERE if files_elsewhere else None
     try:
-        return FileSettings.model_validate(document, by_alias=True, by_name=False)
+        return FileSettings.model_validate(document, by_alias=True, by_name=False, context=context)
     except ValidationError as error:
         found = error.errors()
         faults = [_fault(details) for details in found[:_MAX_FAULTS]]

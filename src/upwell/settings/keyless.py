@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 
 from upwell.registry.hosts import is_loopback
 from upwell.settings.base import SettingsTable
@@ -32,7 +32,7 @@ class KeylessSettings(SettingsTable):
     """The identity that certificates are for, as policies ask for it."""
 
     @model_validator(mode="after")
-    def _goes_together(self) -> "KeylessSettings":
+    def _goes_together(self, info: ValidationInfo) -> "KeylessSettings":
         if not self.fulcio:
             return self
         needed = {
@@ -48,9 +48,9 @@ class KeylessSettings(SettingsTable):
                 raise ValueError(f"{key}: missing, as there is fulcio")
         if not self.fulcio.startswith("https://") and not is_loopback(_host(self.fulcio)):
             raise ValueError("fulcio: has to be https://, as the identity token is sent there")
-        require_readable("fulcio-ca-file", self.fulcio_ca_file)
-        require_readable("rekor-key-file", self.rekor_key_file)
-        require_readable("ca-file", self.ca_file)
+        require_readable("fulcio-ca-file", self.fulcio_ca_file, info)
+        require_readable("rekor-key-file", self.rekor_key_file, info)
+        require_readable("ca-file", self.ca_file, info)
         return self
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from upwell.api.pipeline import GROUP_APPROVER
 from upwell.policy.access.groups import GroupGrant
@@ -104,11 +104,11 @@ class OidcSettings(SettingsTable):
     ] = ()
 
     @model_validator(mode="after")
-    def _goes_together(self) -> "OidcSettings":
+    def _goes_together(self, info: ValidationInfo) -> "OidcSettings":
         if not self.issuer:
             return self
-        require_readable("client-secret-file", self.client_secret_file)
-        require_readable("ca-file", self.ca_file)
+        require_readable("client-secret-file", self.client_secret_file, info)
+        require_readable("ca-file", self.ca_file, info)
         if not self.client_id:
             raise ValueError("client-id: missing, as there is an issuer")
         if "openid" not in self.scopes:

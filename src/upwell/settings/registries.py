@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
@@ -24,6 +24,7 @@ from upwell.settings.values import (
     RegistryName,
     RegistryPrefix,
     Text,
+    has_files_here,
 )
 
 _PLACE = re.compile(
@@ -42,9 +43,9 @@ def _require_place(text: str, key: str) -> None:
         raise ValueError(f"{key} {text!r} is no HOST[:PORT][/NAMESPACE]")
 
 
-def _require_file(path: Path | None) -> None:
-    """Raise ValueError if a file of certificates cannot be read."""
-    if path is None:
+def _require_file(path: Path | None, info: ValidationInfo) -> None:
+    """Raise ValueError if a file of certificates cannot be read, where it is of this machine."""
+    if path is None or not has_files_here(info):
         return
     try:
         with path.open("rb") as file:
@@ -77,9 +78,9 @@ class MirrorSettings(SettingsTable):
         return {"location": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _is_reachable(self) -> "MirrorSettings":
+    def _is_reachable(self, info: ValidationInfo) -> "MirrorSettings":
         _require_place(self.location, "location")
-        _require_file(self.ca_file)
+        _require_file(self.ca_file, info)
         return self
 
     @property
@@ -113,12 +114,12 @@ class RegistrySettings(SettingsTable):
     """Mirrors that are asked before the registry itself, in this order."""
 
     @model_validator(mode="after")
-    def _is_a_host(self) -> "RegistrySettings":
+    def _is_a_host(self, info: ValidationInfo) -> "RegistrySettings":
         _ = self.host
         _require_place(self.prefix.removeprefix("*."), "prefix")
         if self.location:
             _require_place(self.location, "location")
-        _require_file(self.ca_file)
+        _require_file(self.ca_file, info)
         return self
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.access.token_exchange import ClaimPattern, ExchangeRule
@@ -68,8 +68,8 @@ class TokenExchangeSettings(SettingsTable):
     """The lifetime of what is given."""
 
     @model_validator(mode="after")
-    def _is_a_rule(self) -> "TokenExchangeSettings":
-        require_readable("ca-file", self.ca_file)
+    def _is_a_rule(self, info: ValidationInfo) -> "TokenExchangeSettings":
+        require_readable("ca-file", self.ca_file, info)
         if self.rule.namespace == SYSTEM_NAMESPACE:
             raise ValueError(f"service-account: none of {SYSTEM_NAMESPACE} is given to others")
         return self

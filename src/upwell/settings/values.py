@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Never, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, Never, Self, Union, get_args, get_origin
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.oci import Reference
@@ -179,9 +179,21 @@ ImageNames = Annotated[
 FilePath = Annotated[Path, BeforeValidator(_path), AllowedValues("the path of a file", blank=True)]
 
 
-def require_readable(key: str, path: Path | None) -> None:
-    """Raise ValueError if the file that a key names cannot be read; None names none."""
-    if path is None:
+FILES_ELSEWHERE: Final = {"files elsewhere": True}
+"""Context of a validation for a server that runs elsewhere, as in a Pod, with its files."""
+
+
+def has_files_here(info: ValidationInfo) -> bool:
+    """Return True if the files that keys name are those of this machine."""
+    return info.context != FILES_ELSEWHERE
+
+
+def require_readable(key: str, path: Path | None, info: ValidationInfo) -> None:
+    """Raise ValueError if the file that a key names cannot be read; None names none.
+
+    Files that are elsewhere are not looked at.
+    """
+    if path is None or not has_files_here(info):
         return
     try:
         with path.open("rb") as file:

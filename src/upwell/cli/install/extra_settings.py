@@ -17,9 +17,12 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_settings(path: Path) -> Table:
-    """Return the settings of a file; raises CommandError, with all of its faults."""
+    """Return the settings of a file; raises CommandError, with all of its faults.
+
+    Files that they name are those of the server's Pods, and are not looked for here.
+    """
     try:
-        read_file(path)
+        read_file(path, files_elsewhere=True)
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except SettingsError as error:
         raise CommandError(str(error), Exit.USAGE) from error

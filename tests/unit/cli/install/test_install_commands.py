@@ -90,6 +90,20 @@ def test_an_audit_log_that_nothing_keeps_is_told(tmp_path: Path) -> None:
     assert told not in upwell(*options, f"--settings={settings}").stderr
 
 
+def test_files_that_settings_name_are_those_of_the_servers_pods(tmp_path: Path) -> None:
+    options = ("install", "kubernetes", "--dry-run", "--kube-version=1.30")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        '[oidc]\nissuer = "https://id.example"\nclient-id = "upwell"\n'
+        'client-secret-file = "/etc/upwell-files/secret"\nca-file = "/etc/upwell-files/ca.pem"\n'
+        '[[registry]]\nprefix = "r.example"\nca-file = "/etc/upwell-files/ca.pem"\n'
+        'mirrors = [{location = "m.example", ca-file = "/etc/upwell-files/ca.pem"}]\n'
+    )
+    done = upwell(*options, f"--settings={settings}")
+    assert done.exit_code == 0, done.output
+    assert 'client-secret-file = "/etc/upwell-files/secret"' in done.stdout
+
+
 @pytest.mark.parametrize("options", [["--kube-version=new"], ["--kube-version=1.20"]])
 def test_a_version_is_of_kubernetes_and_of_what_is_printed(options: list[str]) -> None:
     done = upwell("install", "kubernetes", "--image=r.example/upwell:9", *options)
