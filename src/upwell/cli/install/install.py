@@ -230,14 +230,11 @@ class _Applying:
     force: bool
 
     def apply(self, parts: Mapping[str, Sequence[Manifest]]) -> None:
-        """Apply part by part; what is in the namespace cannot be checked before there is one."""
-        namespace = self.installation.namespace
-        unchecked = self.dry_run and not self.kubectl.items("namespace", namespace)
+        """Apply part by part; what is in a namespace cannot be checked before there is one."""
+        unchecked = self._missing_namespaces(parts) if self.dry_run else ()
         for name, objects in parts.items():
             is_definition = name == "definitions"
-            chosen = objects
-            if unchecked:
-                chosen = [one for one in objects if "namespace" not in one["metadata"]]
+            chosen = [one for one in objects if _namespace_of(one) not in unchecked]
             if not chosen:
                 continue
             # Definitions are ours alone, whatever they were created by.
@@ -247,16 +244,25 @@ class _Applying:
             if is_definition and not self.dry_run:
                 established = ("--for=condition=Established", "--timeout=120s")
                 self.kubectl.ask("wait", *_named(objects), *established)
-        if unchecked:
+        for namespace in unchecked:
             echo(f"not checked: what is in namespace {namespace}, which does not exist", err=True)
         if not self.dry_run:
             remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
             tell_what_keeps_servers_from_starting(self.kubectl, self.installation)
             echo(
                 "\nWait until it serves:\n"
-                f"  kubectl -n {namespace} rollout status deployment/{NAME}",
+                f"  kubectl -n {self.installation.namespace} rollout status deployment/{NAME}",
                 err=True,
             )
+
+    def _missing_namespaces(self, parts: Mapping[str, Sequence[Manifest]]) -> Sequence[str]:
+        """Return the namespaces of these objects that the cluster does not have."""
+        named = {_namespace_of(one) for objects in parts.values() for one in objects} - {""}
+        return [one for one in sorted(named) if not self.kubectl.items("namespace", one)]
+
+
+def _namespace_of(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("namespace", ""))
 
 
 def _named(objects: Sequence[Manifest]) -> list[str]:

@@ -14,10 +14,12 @@ from upwell.cli.program import main
 _SCRIPT = """#!/bin/sh
 echo "$@" >>"$ANSWERS/calls"
 while [ "${1#-}" != "$1" ]; do shift; done
+[ ! -e "$ANSWERS/$1-$2-$3" ] || exec cat "$ANSWERS/$1-$2-$3"
 [ ! -e "$ANSWERS/$1-$2" ] || exec cat "$ANSWERS/$1-$2"
 [ ! -e "$ANSWERS/$1-fails" ] || { cat "$ANSWERS/$1-fails" >&2; exit 1; }
 [ "$1" != get ] || echo '{"items": []}'
-[ "$1" != apply ] || grep -q ^kind: || { echo "error: no objects passed to apply" >&2; exit 1; }
+[ "$1" != apply ] || tee -a "$ANSWERS/applied" | grep ^kind: >/dev/null ||
+  { echo "error: no objects passed to apply" >&2; exit 1; }
 """
 
 
@@ -144,6 +146,17 @@ def test_a_cluster_without_the_namespace_checks_what_belongs_to_none(answers: Pa
     assert done.exit_code == 0, done.output
     assert "not checked: what is in namespace upwell" in done.output
     assert "--dry-run=server" in calls(answers)
+
+
+def test_each_namespace_that_does_not_exist_is_left_out_of_the_check(answers: Path) -> None:
+    (answers / "get-namespace-upwell").write_text('{"metadata": {"name": "upwell"}}')
+    done = upwell("install", "kubernetes", "--dry-run=server")
+    assert done.exit_code == 0, done.output
+    assert "not checked: what is in namespace upwell-system" in done.output
+    assert "in namespace upwell," not in done.output
+    checked = (answers / "applied").read_text()
+    assert "namespace: upwell\n" in checked
+    assert "\n  namespace: upwell-system\n" not in checked
 
 
 def test_a_refusal_is_told_once(answers: Path) -> None:
