@@ -65,7 +65,7 @@ def _subscriptions(adapters: Adapters) -> SubscriptionActions:
         deliveries.outbox,
         deliveries.targets,
         deliveries.dispatcher,
-        adapters.settings.url,
+        adapters.settings.public_url,
         now,
         deliveries.shared,
     )

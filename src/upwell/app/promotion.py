@@ -61,7 +61,7 @@ def promotion(
     tokens = VerdictTokens(adapters.protection.signatures)
 
     def verdict_url(asked: Promotion, check: str, attempt: int) -> str:
-        return f"{adapters.settings.url}{PLACE}{tokens.sign(asked.uid, check, attempt)}"
+        return f"{adapters.settings.public_url}{PLACE}{tokens.sign(asked.uid, check, attempt)}"
 
     insecure = InsecureRegistries(store, adapters.is_insecure)
     images = ReleaseImages(adapters.registries, secrets, MirrorCopier(adapters), insecure)
@@ -118,7 +118,7 @@ def committed_releases(adapters: Adapters) -> CommittedReleases:
     def link(promotion: Promotion) -> str:
         kind = Promotion.KIND
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
-        return f"{adapters.settings.url}/{path}/{promotion.name}"
+        return f"{adapters.settings.public_url}/{path}/{promotion.name}"
 
     return CommittedReleases(adapters.store, adapters.repositories, link, now)
 

@@ -58,5 +58,9 @@ async def subscriptions(
     stack.callback(notices.close)
     webhooks = await stack.enter_async_context(Webhooks.open(__version__, dialer))
     return Subscriptions(
-        cache, Senders(outbox, webhooks, notices, shared), settings.url, now, Authority(authors)
+        cache,
+        Senders(outbox, webhooks, notices, shared),
+        settings.public_url,
+        now,
+        Authority(authors),
     )

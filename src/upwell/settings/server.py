@@ -214,8 +214,9 @@ class ServerSettings(BaseModel):
     @property
     def answered_names(self) -> tuple[str, ...] | None:
         """The names that are answered besides addresses and localhost; None: all."""
-        pages = urlsplit(self.oidc.url).hostname
-        names = (*self.listening.names, *self.certificate_names, *((pages,) if pages else ()))
+        urls = (self.oidc.url, self.listening.url)
+        pages = [host for url in urls if (host := urlsplit(url).hostname)]
+        names = (*self.listening.names, *self.certificate_names, *pages)
         return names if self.listening.names or is_loopback(self.host) else None
 
     @property
@@ -223,6 +224,11 @@ class ServerSettings(BaseModel):
         """The address of the API, as others on its network write it."""
         scheme = "https" if self.access.is_encrypted else "http"
         return f"{scheme}://{self.internal_host}"
+
+    @property
+    def public_url(self) -> str:
+        """The address of the API in links and events, where browsers and programs reach it."""
+        return (self.listening.url or self.oidc.url or self.url).rstrip("/")
 
     @property
     def replica_url(self) -> str:

@@ -187,6 +187,9 @@ class LocalAdmin(StrEnum):
 class ListenSettings(SettingsTable):
     """The API's own address: names that it has, and connections that it takes."""
 
+    url: HttpAddress = ""
+    """The address by which browsers and programs reach it, for links, and as the source of events.
+    Without one, that of `[oidc]`; without that, the address at which it listens."""
     names: Annotated[
         tuple[Annotated[str, Field(min_length=1), AllowedValues("a host name")], ...],
         Field(strict=False),

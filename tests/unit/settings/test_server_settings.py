@@ -13,7 +13,9 @@ from upwell.settings import (
     ServerSettings,
     SettingsError,
 )
-from upwell.settings.registries import EmbeddedRegistrySettings
+from upwell.settings.oidc import OidcSettings
+from upwell.settings.registries import EmbeddedRegistrySettings, ExternalRegistrySettings
+from upwell.settings.tables import ListenSettings
 
 
 def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
@@ -23,6 +25,21 @@ def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
         data_dir=Path("data"), host="0.0.0.0", port=80, access=AccessSettings(tls=True)
     )
     assert everywhere.internal_host == "127.0.0.1:80"
+
+
+def test_links_and_events_have_the_address_by_which_others_reach_the_server() -> None:
+    inside = ServerSettings(
+        data_dir=Path("data"),
+        host="0.0.0.0",
+        access=AccessSettings(tls=True),
+        external_registry=ExternalRegistrySettings(prefix="registry.example/upwell"),
+    )
+    assert inside.public_url == inside.url == "https://127.0.0.1:7080"
+    pages = OidcSettings(issuer="https://id.example", client_id="upwell", url="https://up.example/")
+    signed_in = inside.model_copy(update={"oidc": pages})
+    assert signed_in.public_url == "https://up.example"
+    told = ListenSettings(url="https://links.example")
+    assert signed_in.model_copy(update={"listening": told}).public_url == "https://links.example"
 
 
 def test_an_advertised_address_is_the_registrys_name_and_is_in_the_certificate() -> None:

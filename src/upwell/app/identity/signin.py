@@ -39,7 +39,7 @@ async def open_sign_in(
         provider,
         sessions,
         seals,
-        (oidc.url or settings.url).rstrip("/"),
+        (oidc.url or settings.public_url).rstrip("/"),
         DEFAULT_LIMITS,
         clock.now,
         Rates(clock.elapsed),

@@ -61,7 +61,7 @@ def image_signing(adapters: Adapters, logins: BuildLogins, contents: ImageConten
     builds = BuildSigning(adapters.store, signing, images, builder, conditions)
     packages = PackageSigning(adapters.store, signing, images, contents, conditions)
     secrets = PullSecrets(adapters.store, adapters.logins)
-    ports = VerdictPorts(signing, secrets, insecure, host, settings.url)
+    ports = VerdictPorts(signing, secrets, insecure, host, settings.public_url)
     verdicts = VerdictSigning(adapters.store, ports, conditions)
     return WiredSigning(
         builds.sign_pushed,
