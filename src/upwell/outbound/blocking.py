@@ -87,7 +87,12 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     block: JudgedBlock | None = getattr(_here, "block", None)
     if block is None:
         return
-    if event == _LOOKING_UP:
-        block.look_up(arguments[0], arguments[1])
-    else:
-        block.connect(arguments[1])
+    # The policy asks the kernel for a route by a socket of its own, which is not the library's.
+    _here.block = None
+    try:
+        if event == _LOOKING_UP:
+            block.look_up(arguments[0], arguments[1])
+        else:
+            block.connect(arguments[1])
+    finally:
+        _here.block = block
