@@ -176,6 +176,7 @@ def wire(adapters: Adapters) -> Wired:
         hosts=_hosts(adapters.settings),
         limits=limits,
         sign_in=adapters.protection.sign_in,
+        url=adapters.settings.named_url,
     )
     rooms = BuildRooms(
         adapters.builder,

@@ -226,9 +226,14 @@ class ServerSettings(BaseModel):
         return f"{scheme}://{self.internal_host}"
 
     @property
+    def named_url(self) -> str:
+        """The address at which browsers and programs reach the API; empty: none is named."""
+        return (self.listening.url or self.oidc.url).rstrip("/")
+
+    @property
     def public_url(self) -> str:
-        """The address of the API in links and events, where browsers and programs reach it."""
-        return (self.listening.url or self.oidc.url or self.url).rstrip("/")
+        """The address of the API in events, and in links that it makes by itself."""
+        return self.named_url or self.url
 
     @property
     def replica_url(self) -> str:

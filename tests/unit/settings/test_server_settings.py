@@ -35,6 +35,7 @@ def test_links_and_events_have_the_address_by_which_others_reach_the_server() ->
         external_registry=ExternalRegistrySettings(prefix="registry.example/upwell"),
     )
     assert inside.public_url == inside.url == "https://127.0.0.1:7080"
+    assert not inside.named_url
     pages = OidcSettings(issuer="https://id.example", client_id="upwell", url="https://up.example/")
     signed_in = inside.model_copy(update={"oidc": pages})
     assert signed_in.public_url == "https://up.example"

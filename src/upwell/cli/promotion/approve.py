@@ -176,7 +176,7 @@ async def _print_link(
     answer = await client.call(
         "POST", Promotion, promotion.namespace, promotion.name, "links", body
     )
-    echo(f"{session.server.rstrip('/')}{answer['path']}")
+    echo(answer.get("url") or f"{session.server.rstrip('/')}{answer['path']}")
     name, known = f"promotion/{promotion.name}", answer.get("id")  # an earlier server has none
     ends = f"; `upwell approval-link revoke {promotion.name} {known}` ends it" if known else ""
     echo(

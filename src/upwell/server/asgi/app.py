@@ -65,7 +65,7 @@ from upwell.server.objects.templates import TemplateHandlers
 from upwell.server.objects.token_requests import TokenRequestHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Writer, ensure_namespace
-from upwell.server.promotion.api import PromotionApi
+from upwell.server.promotion.api import PromotionApi, SignedLinks
 from upwell.server.pruning import prunes
 from upwell.server.signin.device import DeviceHandlers
 from upwell.server.signin.pages import SignInPages
@@ -139,6 +139,8 @@ class ServerDependencies:
     """Connections that are open, for metrics."""
     sign_in: SignIn | None = None
     """Sign-in of people; None: there is none."""
+    url: str = ""
+    """The URL at which browsers reach the server; empty: the one that a client has."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
     token_exchange: TokenExchange | None = None
@@ -153,7 +155,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
         deps.store,
         deps.actions.promotions,
         deps.evidence,
-        deps.signatures,
+        SignedLinks(deps.signatures, deps.url),
         deps.limits,
         deps.clock,
         pages,

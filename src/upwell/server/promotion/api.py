@@ -1,6 +1,7 @@
 """API of promotions: subresources of objects, and paths opened by signed tokens."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from starlette.routing import BaseRoute
@@ -18,6 +19,15 @@ from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 
 
+@dataclass(frozen=True, slots=True)
+class SignedLinks:
+    """Parts of the links by which somebody without a token votes, or tells a verdict."""
+
+    signatures: Signatures
+    url: str = ""
+    """The URL at which browsers reach the server; empty: the one that a client has."""
+
+
 class PromotionApi:
     """Wires the handlers of promotions."""
 
@@ -26,17 +36,17 @@ class PromotionApi:
         store: Store,
         actions: PromotionActions,
         evidence: BinaryInputs | None,
-        signatures: Signatures,
+        signed: SignedLinks,
         limits: ServerLimits,
         clock: Callable[[], datetime],
         sign_in: SignInPages | None = None,
     ) -> None:
         kept = KeptEvidence(store, evidence)
-        links = ApprovalLinks(signatures, clock)
+        links = ApprovalLinks(signed.signatures, clock, signed.url)
         self._evidence = kept
         self._promotions = PromotionHandlers(store, actions, kept, links, limits, clock)
         self._approvals = ApprovalHandlers(store, actions, links, limits, clock, sign_in)
-        tokens = VerdictTokens(signatures)
+        tokens = VerdictTokens(signed.signatures)
         self._verdicts = VerdictHandlers(store, actions, tokens, kept, limits, clock)
 
     def routes(self) -> list[BaseRoute]:

@@ -3,7 +3,7 @@
 Looking at the page changes nothing: mail programs open links by themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from starlette.requests import Request
@@ -35,9 +35,18 @@ _MAX_COMMENT = 2000
 class ApprovalLinks:
     """Makes links, and opens them: each for one Promotion, one person and some time."""
 
-    def __init__(self, signatures: Signatures, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, signatures: Signatures, clock: Callable[[], datetime], url: str = ""
+    ) -> None:
+        """`url` is where browsers reach the server; empty: where whoever makes a link does."""
         self._signatures = signatures
         self._clock = clock
+        self._url = url
+
+    def places(self, promotion: Promotion, link: ApprovalLink) -> Mapping[str, str]:
+        """Return the `path` of a link, and its `url` where one is known, for an answer."""
+        path = self.path(promotion, link)
+        return {"path": path, **({"url": f"{self._url}{path}"} if self._url else {})}
 
     def path(self, promotion: Promotion, link: ApprovalLink) -> str:
         """Return the path of a link that works until its end, if it is not revoked before."""

@@ -174,8 +174,8 @@ class PromotionHandlers:
         )
         _note(request, reason=f"approval link {link.id} for {person}")
         await self._actions.add_link(promotion, link)
-        path = self._links.path(promotion, link)
-        answer = {"path": path, "as": person, "expires": format_time(end), "id": link.id}
+        places = self._links.places(promotion, link)
+        answer = {**places, "as": person, "expires": format_time(end), "id": link.id}
         return JSONResponse(answer, 201)
 
     async def revoke_links(self, request: Request, target: RequestTarget) -> Response:

@@ -1,13 +1,16 @@
 """Approval links for people who sign in: theirs is the vote, whoever else has the link."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.support.server.granted_api import path_of
 from tests.support.server.signed_in import SignedInApi, open_signed_in_api
 
-from upwell.api.promotion import Promotion
+from upwell.api.promotion import ApprovalLink, Promotion
+from upwell.server.auth.signatures import new_signatures
+from upwell.server.promotion.approvals import ApprovalLinks
 
 NAME = "app-1.production"
 ADA = "oidc:4711"
@@ -58,6 +61,19 @@ async def link(here: SignedInApi, person: str) -> str:
 async def votes(here: SignedInApi) -> list[str]:
     found = await here.api.store.get(Promotion, "shop", NAME)
     return [vote.by for vote in found.status.votes]
+
+
+async def test_a_link_has_the_address_that_the_settings_name(here: SignedInApi) -> None:
+    promotion = await here.api.store.get(Promotion, "shop", NAME)
+    made = datetime(2026, 11, 25, tzinfo=UTC)
+    asked = ApprovalLink(id="1", person=ADA, created=made, expires=made + timedelta(hours=1))
+    signatures = new_signatures()
+
+    nameless = ApprovalLinks(signatures, lambda: made).places(promotion, asked)
+    named = ApprovalLinks(signatures, lambda: made, "https://up.example")
+
+    assert nameless == {"path": named.path(promotion, asked)}
+    assert named.places(promotion, asked)["url"] == f"https://up.example{nameless['path']}"
 
 
 async def test_the_person_signs_in_and_comes_back_to_vote(here: SignedInApi) -> None:
