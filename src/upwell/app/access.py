@@ -143,13 +143,13 @@ async def protect(
     is_one_of_many = settings.on is ServerPlatform.KUBERNETES
     runs = partial(build_runs, store) if is_one_of_many else None
     registry = RegistryTokens(keys.derived("registry tokens"), runs)
-    audit_files = _audit_files(settings)
+    files = audit_files(settings)
     component = components.add("audit-log", required=False)
     signer = await asyncio.to_thread(_audit_signer, data, keys.files)
-    export = await asyncio.to_thread(_audit_export, settings, audit_files, components)
+    export = await asyncio.to_thread(_audit_export, settings, files, components)
     if export is not None:
         stack.push_async_callback(export.send_last)  # after the log has ended
-    audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
+    audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
     jwts = OwnJwts(keys.derived("service account tokens"))
     # On a cluster, ServiceAccounts are written past this server, and their grants with them.
     tokens = Tokens(
@@ -247,7 +247,8 @@ class InternalLogins:
         return Credential(_USERNAME, self._tokens.to_pull()) if registry == self._host else None
 
 
-def _audit_files(settings: ServerSettings) -> AuditFiles:
+def audit_files(settings: ServerSettings) -> AuditFiles:
+    """Return where the audit log lies, and how long it is kept."""
     audit = settings.audit
     return AuditFiles(
         settings.data_dir,

@@ -27,6 +27,7 @@ from upwell.app.machine.adapters import (
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas
+from upwell.app.registries.audit import SharedAudit, open_audit
 from upwell.app.registries.bucket import machine_owner, open_bucket
 from upwell.app.registries.internal import open_registries
 from upwell.app.registries.replica_logs import RegistryLogs
@@ -122,6 +123,8 @@ class Adapters:
     inputs: FileInputs
     evidence: FileInputs
     protection: Protection
+    audit: SharedAudit | None
+    """Audit logs of all replicas; None: there is but this server's, in its folder."""
     authors: AuthorRights
     encryption: DataFolderKeys
     signing_keys: OpenedSigningKeys | None
@@ -246,6 +249,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         inputs=uploads.inputs,
         evidence=uploads.evidence,
         protection=protection,
+        audit=open_audit(settings, shared_registry, protection.control.audit, components, stack),
         authors=authors,
         encryption=DataFolderKeys(keyring, key_files, outbox, local),
         signing_keys=await open_signing_keys(settings, key_files, shared),

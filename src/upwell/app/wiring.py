@@ -172,6 +172,7 @@ def wire(adapters: Adapters) -> Wired:
         leader=None if adapters.election is None else leader_replica(adapters.election),
         components=adapters.components,
         access=adapters.protection.control,
+        audit=None if adapters.audit is None else adapters.audit.kept,
         token_exchange=adapters.protection.exchange,
         hosts=_hosts(adapters.settings),
         limits=limits,
@@ -233,6 +234,7 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
+        *(() if adapters.audit is None else adapters.audit.loops),
         *cluster_loops(
             adapters.cluster, records, adapters.cache, adapters.components, adapters.signing_keys
         ),

@@ -9,17 +9,17 @@ import json
 import logging
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from upwell.audit.chain import BrokenChainError, parse
-from upwell.audit.files import chain_files, first_number, read_lines
+from upwell.audit.numbered import lines_after
 from upwell.machine.components import WatchedComponent
 from upwell.machine.private_file import write_private
 
@@ -233,42 +233,15 @@ class _Batch:
 def _next(path: Path, after: int) -> _Batch | None:
     lines: list[bytes] = []
     size, last = 0, after
-    for seq, line in _lines_after(path, after):
+    for seq, line in lines_after(path, after):
+        if not seq:
+            continue  # half a line of a power cut
         lines.append(line)
         size += len(line)
         last = seq
         if len(lines) == _BATCH_LINES or size >= _BATCH_BYTES:
             break
     return _Batch(lines, last) if lines else None
-
-
-def _lines_after(path: Path, after: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the numbered lines of a chain after one; raises OSError, BrokenChainError.
-
-    Stops where files are moved meanwhile: the next look finds the rest.
-    """
-    files = chain_files(path)
-    begins = [first_number(one) for one in files]
-    for index, file in enumerate(files):
-        following = begins[index + 1] if index + 1 < len(files) else 0
-        if following and following <= after + 1:
-            continue  # all its lines are sent
-        try:
-            for line in read_lines(file):
-                with suppress(BrokenChainError):  # half a line of a power cut
-                    seq = _number(parse(line))
-                    if seq > after + 1 and chain_files(path) != files:
-                        return
-                    if seq > after:
-                        after = seq
-                        yield seq, line
-        except FileNotFoundError:
-            return
-
-
-def _number(document: Mapping[str, Any]) -> int:
-    seq = document.get("seq")
-    return seq if isinstance(seq, int) else 0
 
 
 def _message(line: bytes) -> bytes:

@@ -56,6 +56,12 @@ class HeadKey:
         raw = self.public.public_bytes_raw()
         return hashlib.sha256(raw).hexdigest()[:32]
 
+    def pem(self) -> bytes:
+        """Return the key as PEM."""
+        return self.public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
     def check(self, document: Mapping[str, Any]) -> None:
         """Raise InvalidHeadError unless a line is a head that this key has signed."""
         try:
@@ -104,9 +110,7 @@ class HeadSigner:
 
     def public_pem(self) -> bytes:
         """Return the key that checks, as PEM."""
-        return self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return self.key.pem()
 
     def head(self, link: Link) -> Mapping[str, Any]:
         """Return what the head that follows `link` says."""

@@ -23,6 +23,8 @@ from upwell.machine.components import WatchedComponent
 _LOG = logging.getLogger(__name__)
 ANSWERED, DENIED = "audit.log", "audit-denied.log"
 """Names of the chains' files."""
+END = "End"
+"""Kind of the line with which a chain of a replica ends in good order."""
 _SEAL_SECONDS = 60.0
 _MAX_WAITING = 10_000
 """Lines that wait to be written; a disk that hangs holds back no more of them."""
@@ -75,6 +77,10 @@ class AuditLog:
             False: ChainFiles(answered, files.answered, signer, clock),
             True: ChainFiles(denied, files.denied, signer, clock),
         }
+        self.paths = files.paths
+        """The file of each chain that is being written."""
+        self.key = signer.key
+        """Checks the heads of the chains."""
         self._origin = {"replica": files.replica} if files.replica else {}
         self._clock = clock
         self._component = component
@@ -131,6 +137,20 @@ class AuditLog:
         while True:
             await self._in_thread(self._tend)
             await asyncio.sleep(seconds)
+
+    async def end(self) -> None:
+        """Write to each chain that has lines that it has ended in good order, and sign that."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        await self._in_thread(self._end)
+
+    def _end(self) -> None:
+        time = self._clock().isoformat(timespec="milliseconds")
+        for chain in self._chains.values():
+            with suppress(OSError):  # `append` tells what does not work
+                if chain.link.seq:
+                    chain.append([{"time": time, "kind": END, **self._origin}])
+                chain.seal()
 
     async def _write(self) -> None:
         while self._waiting:

@@ -9,6 +9,7 @@ from typing import Any
 from upwell.audit.chain import BrokenChainError, Link, follow, parse
 from upwell.audit.files import chain_files, read_lines
 from upwell.audit.heads import HeadKey, InvalidHeadError, is_head
+from upwell.audit.log import END
 
 
 @dataclass(slots=True)
@@ -25,6 +26,10 @@ class ChainReport:
     heads: int = 0
     signed: Link = field(default_factory=Link)
     """The last head: everything up to it is covered by a signature."""
+    replica: str = ""
+    """Name of the replica that has written the last line which names one."""
+    is_ended: bool = False
+    """True if a replica has ended it in good order, and nothing came after."""
     damages: list[str] = field(default_factory=list)
     """Remains of lines that a power cut has cut, each noted by the line after it."""
     faults: list[str] = field(default_factory=list)
@@ -80,7 +85,10 @@ def _walk(lines: Iterable[bytes], key: HeadKey, report: ChainReport, expected: L
         report.last, report.ends = link, str(document.get("time", ""))
         if report.lines == 1:
             report.first, report.begins = link.seq, report.ends
-        if is_head(document):
+        report.replica = str(document.get("replica", "")) or report.replica
+        if not is_head(document):
+            report.is_ended = document.get("kind") == END
+        else:
             _check_head(document, key, report, link)
         if expected is not None and link.seq == expected.seq and link != expected:
             report.faults.append(f"line {link.seq} is another than the one that was noted")

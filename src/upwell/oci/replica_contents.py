@@ -13,6 +13,7 @@ class ReplicaContent(StrEnum):
     UPLOADS = "upwell.uploads"
     EVIDENCE = "upwell.evidence"
     LOGS = "upwell.logs"
+    AUDIT = "upwell.audit"
 
     @property
     def artifact_type(self) -> str:

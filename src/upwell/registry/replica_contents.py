@@ -79,13 +79,18 @@ class ReplicaArtifacts:
 
     async def layer(self, namespace: str, tag: str) -> Descriptor | None:
         """Return the layer of the artifact under a tag; None: there is none."""
+        found = await self.artifact(namespace, tag)
+        return None if found is None else found.layer
+
+    async def artifact(self, namespace: str, tag: str) -> ReplicaArtifact | None:
+        """Return the artifact under a tag; None: there is none."""
         try:
             found = await self._internal.manifest(self._reference(namespace, tag=tag))
         except (RepositoryUnknownError, ManifestUnknownError):
             return None
         if not isinstance(found, Manifest) or len(found.layers) != 1:
             raise InvalidAnswerError(f"{self.place(namespace)}:{tag}", "it has not one layer")
-        return found.layers[0]
+        return ReplicaArtifact(tag, found.layers[0], found.annotations)
 
     def open(
         self, namespace: str, digest: Digest

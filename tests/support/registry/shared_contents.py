@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.s3.strict_server import bucket_at, strict_s3
 
+from upwell.app.registries.replica_audit import RegistryAudit
 from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.oci.replica_contents import ReplicaContent
@@ -73,3 +75,15 @@ async def shared_logs(
     async with shared_registry(folder, place) as (internal, target):
         artifacts = ReplicaArtifacts(internal, target, ReplicaContent.LOGS)
         yield RegistryLogs(artifacts, leads, namespaces)
+
+
+@asynccontextmanager
+async def shared_audit(
+    folder: Path,
+    place: str,
+    clock: Callable[[], datetime],
+    leads: Callable[[], bool] = lambda: True,
+) -> AsyncIterator[RegistryAudit]:
+    """Open the audit logs that replicas share."""
+    async with shared_registry(folder, place) as (internal, target):
+        yield RegistryAudit(ReplicaArtifacts(internal, target, ReplicaContent.AUDIT), leads, clock)

@@ -22,6 +22,7 @@ from upwell.actions.images import ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.running import RunningActions
+from upwell.audit.keeping import ReadableAudit
 from upwell.builder.logs.files import FileBuildLogs
 from upwell.machine.components import Components
 from upwell.registry.embedded import EmbeddedRegistry
@@ -258,6 +259,7 @@ async def serving(
     running: Callable[[MemoryActions], RunningActions] | None = None,
     store: MemoryStore | None = None,
     leader: LeaderReplica | None = None,
+    audit: ReadableAudit | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -301,6 +303,7 @@ async def serving(
             sign_in=people,
             registry_routes=registry_routes,
             leader=leader,
+            audit=audit,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.

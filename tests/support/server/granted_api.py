@@ -13,6 +13,7 @@ from tests.support.server.memory_actions import MemoryActions
 from upwell.actions.running import RunningActions
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Secret
+from upwell.audit.keeping import ReadableAudit
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import (
@@ -88,6 +89,7 @@ async def open_granted_api(
     *,
     admin_by_socket: bool = False,
     running: Callable[[MemoryActions], RunningActions] | None = None,
+    audit: ReadableAudit | None = None,
 ) -> AsyncIterator[GrantedApi]:
     """Serve the API with the local administrator's token alone."""
     admin = new_token("admin")
@@ -95,13 +97,13 @@ async def open_granted_api(
 
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         tokens = Tokens(store, clock, [own_token(admin)])
-        audit = audit_log(folder, clock)
-        control = AccessControl(tokens, audit, registry=REGISTRY, admin_by_socket=admin_by_socket)
+        own = audit_log(folder, clock)
+        control = AccessControl(tokens, own, registry=REGISTRY, admin_by_socket=admin_by_socket)
         found.append(control)
         return control
 
     limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
     async with serving(
-        limits, guard=guard, inputs=inputs, exchange=exchange, running=running
+        limits, guard=guard, inputs=inputs, exchange=exchange, running=running, audit=audit
     ) as api:
         yield GrantedApi(api, found[0], admin)

@@ -21,10 +21,12 @@ def tell_what_does_not_last(installation: ClusterInstallation) -> None:
             " (`upwell help registry-storage`)",
             err=True,
         )
-    if installation.data_volume is None and not _exports_audit_log(settings):
+    is_kept = installation.data_volume is not None or is_shared
+    if not (is_kept or _exports_audit_log(settings)):
         echo(
-            "The audit log of each server ends with its Pod: name a --data-claim, or an export in"
-            " the --settings ([audit] export; `upwell help audit`)",
+            "The audit log of each server ends with its Pod: name a --data-claim, an"
+            " --external-registry, or an export in the --settings ([audit] export; `upwell help"
+            " audit`)",
             err=True,
         )
 

@@ -18,13 +18,14 @@ from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.builds.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.api.core import ServiceAccount
+from upwell.audit.keeping import ReadableAudit
 from upwell.builder.interface import BuildLogs
 from upwell.machine.clock import elapsed, seconds
 from upwell.machine.components import Components
 from upwell.machine.tasks import first_error
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.asgi.connections import ConnectionTable
-from upwell.server.auth import admin_token, passwords
+from upwell.server.auth import admin_token, audit_logs, passwords
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
@@ -143,6 +144,8 @@ class ServerDependencies:
     """The URL at which browsers reach the server; empty: the one that a client has."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
+    audit: ReadableAudit | None = None
+    """Audit logs of all replicas; None: there is but this one's, in its folder."""
     token_exchange: TokenExchange | None = None
     """Exchange of tokens of foreign issuers; None: there is none."""
 
@@ -187,6 +190,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *(pages.routes() if pages is not None else ()),
             *encryptions.create_routes(deps.store_keys, deps.limits),
             *image_signing_keys.create_routes(deps.signing_keys, deps.limits),
+            *audit_logs.create_routes(deps.audit),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
             *api.replica_routes,

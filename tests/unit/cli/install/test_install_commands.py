@@ -90,6 +90,8 @@ def test_an_audit_log_that_nothing_keeps_is_told(tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text('[audit]\nexport = "syslog+tls://logs.example:6514"\n')
     assert told not in upwell(*options, f"--settings={settings}").stderr
+    shared = "--external-registry=registry.example/upwell"
+    assert told not in upwell(*options, shared).stderr, "replicas keep it there"
 
 
 def test_files_that_settings_name_are_those_of_the_servers_pods(tmp_path: Path) -> None:
