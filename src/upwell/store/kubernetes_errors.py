@@ -1,6 +1,7 @@
 """Refusals of an API server, as StoreErrors: a Status (meta/v1) or a bare HTTP status."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -126,7 +127,8 @@ class ApiStatus:
             case HTTPStatus.FORBIDDEN if NamespaceTerminatingError.reason in self._reasons():
                 error = NamespaceTerminatingError(message)
             case HTTPStatus.FORBIDDEN:
-                error = StoreForbiddenError(message)
+                hint = _what_to_grant(self.message)
+                error = StoreForbiddenError(f"{message}; {hint}" if hint else message)
             case HTTPStatus.TOO_MANY_REQUESTS:
                 error = BusyError(message, retry_after)
             case _:
@@ -168,3 +170,27 @@ class ApiStatus:
 _MAX_TEXT = 500
 _DENIED = 'admission webhook "'
 """Beginning of a denial, whose code is whatever the webhook says (admission/v1 `status.code`)."""
+_MISSING_RIGHT = re.compile(
+    r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
+    r' in API group "(?P<group>[^"]*)"(?: in the namespace "(?P<namespace>[^"]+)")?'
+)
+"""Message of a denial (k8s.io/apiserver, handlers/responsewriters, `forbiddenMessage`)."""
+_ACCOUNT = "system:serviceaccount:"
+
+
+def _what_to_grant(message: str) -> str:
+    """Return which right a denial asks for, and who gives it; empty: it is no denial by rights."""
+    found = _MISSING_RIGHT.search(message)
+    if found is None:
+        return ""
+    resource, slash, subresource = found["resource"].partition("/")
+    group = f".{found['group']}" if found["group"] else ""
+    namespace = found["namespace"]
+    place = f"in namespace {namespace}" if namespace else "in the whole cluster"
+    user = found["user"]
+    account = user.removeprefix(_ACCOUNT).replace(":", "/")
+    who = f"ServiceAccount {account}" if user.startswith(_ACCOUNT) else f"user {user}"
+    return (
+        f"grant {found['verb']} {resource}{group}{slash}{subresource} {place} to {who}:"
+        " by RBAC, or for the account of an Upwell by `upwell install kubernetes` again"
+    )

@@ -56,6 +56,47 @@ def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreEr
 
 
 @pytest.mark.parametrize(
+    ("denied", "grant"),
+    [
+        (
+            (
+                'jobs.batch is forbidden: User "system:serviceaccount:upwell:server" cannot create'
+                ' resource "jobs" in API group "batch" in the namespace "shop"'
+            ),
+            (
+                "; grant create jobs.batch in namespace shop to ServiceAccount upwell/server:"
+                " by RBAC, or for the account of an Upwell by `upwell install kubernetes` again"
+            ),
+        ),
+        (
+            (
+                'pods "a" is forbidden: User "ada" cannot get resource "pods/log" in API group ""'
+                ' in the namespace "shop": RBAC: role.rbac.authorization.k8s.io "x" not found'
+            ),
+            "; grant get pods/log in namespace shop to user ada: by RBAC,",
+        ),
+        (
+            (
+                'namespaces is forbidden: User "ada" cannot list resource "namespaces"'
+                ' in API group "" at the cluster scope'
+            ),
+            "; grant list namespaces in the whole cluster to user ada: by RBAC,",
+        ),
+    ],
+)
+def test_a_right_that_is_missing_is_told_with_who_gives_it(denied: str, grant: str) -> None:
+    refused = error(403, reason="Forbidden", message=denied)
+    assert isinstance(refused, StoreForbiddenError)
+    assert f"{denied}{grant}" in str(refused)
+
+
+def test_a_quota_asks_for_no_right() -> None:
+    message = 'pods "a" is forbidden: exceeded quota: small, requested: pods=1'
+    refused = error(403, reason="Forbidden", message=message)
+    assert str(refused) == f"BuildConfig shop/a: {message}"
+
+
+@pytest.mark.parametrize(
     ("code", "reason", "kind"),
     [
         (409, "AlreadyExists", AlreadyExistsError),
