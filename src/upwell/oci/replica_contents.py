@@ -16,6 +16,11 @@ class ReplicaContent(StrEnum):
     AUDIT = "upwell.audit"
 
     @property
+    def is_by_namespace(self) -> bool:
+        """True if each namespace has a repository of its own."""
+        return self is not ReplicaContent.AUDIT
+
+    @property
     def artifact_type(self) -> str:
         """The type of its manifests (image-spec, Guidelines for Artifact Usage)."""
         return f"application/vnd.{self.value}.v1"

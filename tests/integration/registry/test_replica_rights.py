@@ -47,6 +47,7 @@ async def test_a_login_that_may_not_push_is_told_until_it_may(tmp_path: Path) ->
         assert refused.startswith(f"{host}/ours/upwell.uploads/upwell refused our credentials")
         assert f"push to {host}/ours/upwell.uploads/*, {host}/ours/upwell.evidence/*" in refused
         assert f"{host}/ours/upwell.logs/*" in refused
+        assert refused.endswith(f"{host}/ours/upwell.audit")
         assert "uploads for builds are refused" in refused
         assert (allowed, component.state.reported) == ("", True)
         assert pauses == [60.0, 3600.0]

@@ -16,6 +16,7 @@ _MEANING = {
     ReplicaContent.UPLOADS: "uploads for builds are refused",
     ReplicaContent.EVIDENCE: "evidence of checks is refused",
     ReplicaContent.LOGS: "logs of builds are kept by one replica alone",
+    ReplicaContent.AUDIT: "audit logs are kept by each replica alone",
 }
 
 
@@ -59,9 +60,14 @@ def _message(refusals: list[tuple[ReplicaContent, RegistryError]], prefix: str) 
     meaning = ", ".join(_MEANING[kind] for kind, _ in refusals)
     if first.retryable:
         return f"{why}; until it answers, {meaning}"
-    places = ", ".join(f"{reference_in(prefix, kind).name}/*" for kind, _ in refusals)
+    places = ", ".join(_pattern(prefix, kind) for kind, _ in refusals)
     return f"{why}; until then, {meaning}: let the server's login pull from and push to {places}"
 
 
 def _place(prefix: str, kind: ReplicaContent, namespace: str) -> Reference:
-    return reference_in(prefix, kind.repository(namespace))
+    return reference_in(prefix, kind.repository(namespace if kind.is_by_namespace else ""))
+
+
+def _pattern(prefix: str, kind: ReplicaContent) -> str:
+    name = reference_in(prefix, kind).name
+    return f"{name}/*" if kind.is_by_namespace else name
