@@ -279,6 +279,26 @@ def test_a_right_that_goes_while_the_server_runs_is_told_and_used_when_it_is_bac
     until(behind, lambda names: not names)
 
 
+@on_demand(
+    "tests/contract/kubernetes/served/test_cluster_rights.py"
+    "::test_each_right_to_write_is_named_where_it_lacks_and_used_when_it_is_given"
+)
+def test_a_leader_that_may_not_renew_its_lease_says_so_and_leads_again(
+    server: AccountServer, cluster: KitCluster
+) -> None:
+    right = Right("coordination.k8s.io", "update", "leases", moved)
+
+    def stands_down(seen: str) -> bool:
+        return "[-]leader-election" in seen and bool(right.denied(seen))
+
+    until(server.readiness, lambda seen: "[+]role: leader" in seen)
+    with taken(cluster, right):
+        seen = until(server.readiness, stands_down)
+        assert "grant update leases.coordination.k8s.io in namespace" in seen
+        assert "[+]role: leader" not in seen
+    until(server.readiness, lambda seen: "[+]role: leader" in seen and "check passed" in seen)
+
+
 _ASKED: dict[str, tuple[type[Resource], dict[str, Any]]] = {
     "imagestreams": (ImageStream, {"spec": {}}),
     "buildconfigs": (
