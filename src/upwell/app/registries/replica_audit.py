@@ -8,12 +8,13 @@ from datetime import datetime
 from functools import partial
 
 from upwell.api.meta import format_time, parse_time
+from upwell.app.registries.replica_files import refusal_at
 from upwell.audit.files import AuditRetention
 from upwell.audit.keeping import KeptAuditError, KeptPiece
 from upwell.audit.pieces import PIECE_BYTES, AuditPiece
 from upwell.oci import Descriptor, Digest
 from upwell.registry.client.push import once
-from upwell.registry.errors import RegistryError, UnauthorizedError
+from upwell.registry.errors import RegistryError
 from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts
 
 _PIECE = re.compile(r"(?P<chain>[0-9a-f]{32})\.(?P<log>audit|audit-denied)\.(?P<first>[0-9]{12})")
@@ -153,13 +154,8 @@ class RegistryAudit:
         try:
             yield
         except RegistryError as error:
-            place = self._artifacts.place(_NOWHERE)
-            why = str(error)
-            if isinstance(error, UnauthorizedError):
-                why = f"{error.refusal}; let the server's login pull from and push to {place}"
-            raise KeptAuditError(
-                f"replicas of the server share audit logs as {place}, and {why}"
-            ) from error
+            why = refusal_at(self._artifacts.place(_NOWHERE), error)
+            raise KeptAuditError(f"replicas of the server share audit logs as {why}") from error
 
 
 def _parsed(tags: Sequence[str]) -> list[KeptPiece]:
