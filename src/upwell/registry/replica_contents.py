@@ -24,8 +24,7 @@ from upwell.registry.errors import (
     RepositoryUnknownError,
     UnauthorizedError,
 )
-from upwell.registry.external.registry import always
-from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry
+from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry, always
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,8 @@ from upwell.registry.interface import (
     PushListener,
     Registry,
     RequestAccess,
+    always,
 )
-
-
-def always() -> None:
-    """Allow every write."""
 
 
 class ExternalRegistry(ForwardingRegistry):

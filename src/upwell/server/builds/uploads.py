@@ -12,19 +12,17 @@ from upwell.api.builds.config import BinaryInput, BuildConfig
 from upwell.api.builds.inputs import GitSourceRevision, SourceControlUser, SourceRevision
 from upwell.oci import Digest
 from upwell.server.builds.builds import build_client
-from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.uploads import keep_upload, upload_error, upload_pieces
 from upwell.server.objects.write_options import write_options
 from upwell.store.interface import Store
 from upwell.uploads.interface import (
     BinaryInputs,
-    InputTooLargeError,
+    InputError,
     SharedContentError,
     StoredInput,
-    StoreFullError,
-    UploadQuotaError,
 )
 
 _MAX_TEXT = 4096
@@ -56,22 +54,14 @@ class UploadHandlers:
         dry_run = write_options(request).dry_run
         try:
             stored = await (
-                _measured(_pieces(request))
+                _measured(upload_pieces(request))
                 if dry_run
-                else self._inputs.save(_pieces(request), target.namespace)
+                else keep_upload(request, self._inputs, target.namespace)
             )
-        except InputTooLargeError as error:
-            await drained(request)
-            raise ApiError(413, str(error)) from error
-        except UploadQuotaError as error:
-            await drained(request)
-            raise ApiError(403, str(error)) from error
-        except StoreFullError as error:
-            await drained(request)
-            raise ApiError(507, str(error), reason="InsufficientStorage") from error
         except SharedContentError as error:
-            await drained(request)
             raise ApiError(503, f"{error}; nothing is started: send it again then") from error
+        except InputError as error:
+            raise upload_error(error) from error
         if not stored.size:
             raise ApiError(400, "the body is empty: send a file or an archive")
         upload = BinaryInput(
@@ -95,14 +85,6 @@ async def _measured(pieces: AsyncIterator[bytes]) -> StoredInput:
         content.update(piece)
         size += len(piece)
     return StoredInput(Digest("sha256", content.hexdigest()), size)
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for piece in bounded(request, DEFAULT_BODY_LIMITS):
-            yield piece
-    except BodyError as error:
-        raise ApiError(error.status, str(error)) from error
 
 
 def _is_set(request: Request, name: str) -> bool:

@@ -1,7 +1,7 @@
 """Evidence: what a CI uploads about a Release, and what a Promotion's checks have kept."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.requests import Request
@@ -9,18 +9,17 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from upwell.api.promotion import Evidence, Promotion, Release
 from upwell.oci import Digest, InvalidDigestError
-from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.uploads import keep_upload, upload_error
 from upwell.server.promotion.requests import EvidenceEntry
 from upwell.store.interface import Store
 from upwell.uploads.interface import (
     BinaryInputs,
+    InputError,
     InputMissingError,
     InputTooLargeError,
     SharedContentError,
-    StoreFullError,
-    UploadQuotaError,
 )
 
 _MAX_NAME = 253
@@ -41,19 +40,13 @@ class KeptEvidence:
         if not name or len(name) > _MAX_NAME or "/" in name or not name.isprintable():
             raise ApiError(400, f"name {name[:100]!r} is not the name of a file: send ?name=FILE")
         try:
-            stored = await files.save(_pieces(request), target.namespace)
+            stored = await keep_upload(request, files, target.namespace)
         except InputTooLargeError as error:
-            await drained(request)
             raise ApiError(413, f"evidence has at most {error.limit_bytes} bytes") from error
-        except UploadQuotaError as error:
-            await drained(request)
-            raise ApiError(403, str(error)) from error
-        except StoreFullError as error:
-            await drained(request)
-            raise ApiError(507, str(error), reason="InsufficientStorage") from error
         except SharedContentError as error:
-            await drained(request)
             raise ApiError(503, f"{error}; nothing is kept: send it again then") from error
+        except InputError as error:
+            raise upload_error(error) from error
         kept = {"name": name, "digest": str(stored.digest), "size": stored.size}
         return JSONResponse(kept, 201)
 
@@ -77,10 +70,8 @@ class KeptEvidence:
                 " another replica of the server has it"
             )
             raise ApiError(410, message) from None
-        except StoreFullError as error:
-            raise ApiError(507, str(error), reason="InsufficientStorage") from error
-        except SharedContentError as error:
-            raise ApiError(503, str(error)) from error
+        except InputError as error:
+            raise upload_error(error) from error
         # Whatever a test wrote is shown as bytes, never run by a browser.
         return FileResponse(
             path,
@@ -105,10 +96,8 @@ class KeptEvidence:
                 f"evidence {named.name}: {named.digest[:100]!r} is not kept here;"
                 " POST it to …/releases/NAME/evidence?name=FILE first",
             ) from None
-        except StoreFullError as error:
-            raise ApiError(507, str(error), reason="InsufficientStorage") from error
-        except SharedContentError as error:
-            raise ApiError(503, str(error)) from error
+        except InputError as error:
+            raise upload_error(error) from error
         return Evidence(name=named.name, digest=named.digest, size=size)
 
     def _required(self) -> BinaryInputs:
@@ -123,11 +112,3 @@ async def _path(files: BinaryInputs, digest: Digest, namespace: str) -> Path:
         return await files.path(digest, namespace)
     except InputMissingError:
         return await files.path(digest)
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for piece in bounded(request, DEFAULT_BODY_LIMITS):
-            yield piece
-    except BodyError as error:
-        raise ApiError(error.status, str(error)) from error
