@@ -17,7 +17,7 @@ from upwell.registry.bucket.announcements import LOOKS
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ServedRegistry, StorageError
-from upwell.store.interface import Store, StoreError
+from upwell.store.interface import Selector, Store, StoreError
 from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workload.errors import WorkloadError
 
@@ -119,13 +119,25 @@ async def clean_logs(store: Store, kept: RegistryLogs) -> None:
 async def remove_old_logs(store: Store, kept: RegistryLogs) -> None:
     """Remove shared logs whose Builds are gone; what fails is tried the next time."""
     try:
-        stored = await kept.stored()  # before the Builds: a log has one for as long as that
-        builds = {one.uid for one in (await store.list(Build)).items} if stored else set()
-        for namespace, build_id in stored:
-            if build_id not in builds:
-                await kept.remove(namespace, build_id)
+        namespaces = await kept.cleaned_namespaces()
     except (StoreError, KeptLogError) as error:
         log.warning("logs of builds not cleaned", extra={"why": str(error)})
+        return
+    for namespace in namespaces:
+        try:
+            await _remove_old_logs(store, kept, namespace)
+        except (StoreError, KeptLogError) as error:
+            why = {"why": str(error), "namespace": namespace}
+            log.warning("logs of builds not cleaned", extra=why)
+
+
+async def _remove_old_logs(store: Store, kept: RegistryLogs, namespace: str) -> None:
+    stored = await kept.stored(namespace)  # before the Builds: a log has one for as long as that
+    if stored:
+        builds = {one.uid for one in (await store.list(Build, Selector(namespace))).items}
+        for build_id in stored:
+            if build_id not in builds:
+                await kept.remove(namespace, build_id)
 
 
 async def free_space(

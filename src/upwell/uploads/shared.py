@@ -113,19 +113,30 @@ class SharedInputs(FileInputs):
     async def _remove_shared(
         self, keep: Collection[Digest], unused_for: timedelta, *, dry_run: bool
     ) -> dict[str, int]:
-        """Remove what was shared long ago and is not needed; return what is nowhere any more."""
+        """Remove what was shared long ago and is not needed; return what is nowhere any more.
+
+        Raises the first SharedContentError, after all other namespaces.
+        """
         before = self._clock() - unused_for.total_seconds()
         gone: dict[str, int] = {}
         left: set[str] = set()
+        failed: list[SharedContentError] = []
         for namespace in await self._shared.cleaned_namespaces():
-            contents = await self._shared.contents(namespace)
-            newest = {one.digest: one.saved for one in sorted(contents, key=lambda one: one.saved)}
-            for one in contents:
-                is_needed = one.digest in keep and one.saved == newest[one.digest]
-                if is_needed or one.saved >= before:
-                    left.add(file_name(one.digest))
-                    continue
-                if not dry_run:
-                    await self._shared.remove(namespace, one)
-                gone[file_name(one.digest)] = one.size
+            try:
+                contents = await self._shared.contents(namespace)
+                newest = {
+                    one.digest: one.saved for one in sorted(contents, key=lambda one: one.saved)
+                }
+                for one in contents:
+                    is_needed = one.digest in keep and one.saved == newest[one.digest]
+                    if is_needed or one.saved >= before:
+                        left.add(file_name(one.digest))
+                        continue
+                    if not dry_run:
+                        await self._shared.remove(namespace, one)
+                    gone[file_name(one.digest)] = one.size
+            except SharedContentError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
         return {name: size for name, size in gone.items() if name not in left}

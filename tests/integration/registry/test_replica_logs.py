@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.registry.docker_registry import docker_registry
-from tests.support.registry.shared_contents import NAMESPACES, elsewhere, shared_logs
+from tests.support.registry.shared_contents import (
+    NAMESPACES,
+    elsewhere,
+    shared_logs,
+    unlisted,
+)
 
 from upwell.app.cleanup import remove_old_logs
 from upwell.app.registries.replica_logs import RegistryLogs
@@ -102,7 +107,19 @@ async def test_logs_of_builds_that_are_gone_are_removed(kept: RegistryLogs, tmp_
     one.sink(BUILD)(b"the log\n")
     await one.keep(BUILD, "a")
     one.close_all()
-    assert list(await kept.stored()) == [("a", BUILD)]
+    assert list(await kept.stored("a")) == [BUILD]
     await remove_old_logs(MemoryStore(now), kept)
-    assert list(await kept.stored()) == []
+    assert list(await kept.stored("a")) == []
     assert not await kept.has("a", BUILD)
+
+
+async def test_a_namespace_that_cannot_be_listed_keeps_no_other_from_being_cleaned(
+    kept: RegistryLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
+    one.sink(BUILD)(b"the log\n")
+    await one.keep(BUILD, "b")
+    one.close_all()
+    monkeypatch.setattr(ReplicaArtifacts, "tags", unlisted(ReplicaArtifacts.tags, "a"))
+    await remove_old_logs(MemoryStore(now), kept)
+    assert not await kept.has("b", BUILD)

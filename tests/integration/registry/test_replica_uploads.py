@@ -10,7 +10,12 @@ import aiohttp
 import pytest
 from tests.support.clocks import SecondsClock
 from tests.support.registry.docker_registry import HTPASSWD, docker_registry
-from tests.support.registry.shared_contents import NAMESPACES, elsewhere, shared_contents
+from tests.support.registry.shared_contents import (
+    NAMESPACES,
+    elsewhere,
+    shared_contents,
+    unlisted,
+)
 
 from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.oci import Digest
@@ -129,3 +134,18 @@ async def test_tags_that_somebody_else_has_set_are_passed_over(tmp_path: Path) -
                 async with session.put(f"{base}/manifests/{other}", data=raw, headers=kind):
                     pass
         assert [one.digest for one in await shared.contents("a")] == [stored.digest]
+
+
+async def test_a_namespace_that_cannot_be_listed_keeps_no_other_from_being_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SecondsClock()
+    async with shared_contents(tmp_path, "registry") as shared:
+        inputs = SharedInputs(tmp_path / "one", shared, clock=clock)
+        await inputs.save(pieces(), "b")
+        clock.now += 7200
+        with monkeypatch.context() as patched:
+            patched.setattr(ReplicaArtifacts, "tags", unlisted(ReplicaArtifacts.tags, "a"))
+            with pytest.raises(SharedContentError, match=r"upwell\.uploads/a"):
+                await inputs.remove_unused((), unused_for=timedelta(hours=1))
+        assert await shared.contents("b") == []

@@ -1,6 +1,6 @@
 """Contents that replicas share, in a real registry: as `upwell serve` opens it on a cluster."""
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from upwell.registry.attachments.targets import ArtifactTarget, HostedArtifacts,
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
+from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.external.registry import ExternalRegistry
 from upwell.registry.interface import InternalRegistry
 from upwell.registry.replica_contents import ReplicaArtifacts
@@ -87,3 +88,17 @@ async def shared_audit(
     """Open the audit logs that replicas share."""
     async with shared_registry(folder, place) as (internal, target):
         yield RegistryAudit(ReplicaArtifacts(internal, target, ReplicaContent.AUDIT), leads, clock)
+
+
+type ListTags = Callable[[ReplicaArtifacts, str], Awaitable[Sequence[str]]]
+
+
+def unlisted(tags: ListTags, namespace: str) -> ListTags:
+    """Return `tags` of a registry that answers 500 where it is asked for those of a namespace."""
+
+    async def listed(artifacts: ReplicaArtifacts, asked: str) -> Sequence[str]:
+        if asked == namespace:
+            raise RegistryUnavailableError(artifacts.place(asked), "500")
+        return await tags(artifacts, asked)
+
+    return listed

@@ -58,16 +58,17 @@ class RegistryLogs:
             async with self._artifacts.open(namespace, layer.digest) as pieces:
                 yield pieces
 
-    async def stored(self) -> Collection[tuple[str, str]]:
-        """List namespaces and builds of logs; none where this replica leads not."""
+    async def cleaned_namespaces(self) -> Collection[str]:
+        """List the namespaces that may have logs; none where this replica leads not."""
         if not self._leads():
             return ()
-        found = []
         with self._explaining(""):
-            for namespace in await self._namespaces():
-                tags = await self._artifacts.tags(namespace)
-                found += [(namespace, tag) for tag in tags]
-        return found
+            return await self._namespaces()
+
+    async def stored(self, namespace: str) -> Collection[str]:
+        """List the builds whose logs a namespace has."""
+        with self._explaining(namespace):
+            return await self._artifacts.tags(namespace)
 
     async def remove(self, namespace: str, build_id: str) -> None:
         """Remove a log, while this replica leads; nothing is done where there is none."""
