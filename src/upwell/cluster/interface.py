@@ -197,6 +197,11 @@ class RemoteCluster(Protocol):
     workloads: ClusterWorkloads
     instances: ClusterInstances
 
+    @property
+    def has_denied(self) -> bool:
+        """True if it has denied a call since rights were asked for last."""
+        ...
+
     async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
         """Return its version, and which of the rights it denies us."""
         ...

@@ -12,7 +12,7 @@ from upwell.api.clusters.cluster import Cluster, KubeconfigSecretReference
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.reviews import SelfSubjectAccessReview
-from upwell.cluster.errors import ClusterUnavailableError, NoClusterAccessError
+from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError, NoClusterAccessError
 from upwell.cluster.interface import (
     AccessAttributes,
     ClusterInstances,
@@ -98,13 +98,15 @@ class _BoundedInstances:
                 yield piece
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Bounds:
     """Bounds of what is asked of one cluster: calls at once, and seconds of each."""
 
     name: str
     seconds: float
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    has_denied: bool = False
+    """True if a call was denied since rights were asked for last."""
 
     async def within[T](self, call: Coroutine[Any, Any, T]) -> T:
         """Make a call in its turn; raises a ClusterError."""
@@ -114,8 +116,13 @@ class _Bounds:
         except TimeoutError as error:
             message = f"cluster {self.name} did not answer within {self.seconds:g} s"
             raise ClusterUnavailableError(message) from error
+        except AccessDeniedError:
+            self.has_denied = True
+            raise
         except StoreError as error:
-            raise cluster_error(error) from error
+            found = cluster_error(error)
+            self.has_denied |= isinstance(found, AccessDeniedError)
+            raise found from error
         finally:
             call.close()  # of one that had no turn
 
@@ -136,9 +143,16 @@ class KubernetesRemoteCluster:
             KubernetesInstances(client.connection), self._bounds
         )
 
+    @property
+    def has_denied(self) -> bool:
+        """Return True if it has denied a call since rights were asked for last."""
+        return self._bounds.has_denied
+
     async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
         """Ask `/version`, and a SelfSubjectAccessReview for each right."""
         version = await self._bounds.within(self._version())
+        if wanted:
+            self._bounds.has_denied = False  # what is denied meanwhile counts anew
         allowed = await together(self._bounds.within(self._is_allowed(one)) for one in wanted)
         pairs = zip(wanted, allowed, strict=True)
         return ClusterReport(version, tuple(right for right, is_ours in pairs if not is_ours))

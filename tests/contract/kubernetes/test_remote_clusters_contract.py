@@ -1,11 +1,12 @@
 """Contract of the port to other clusters: what they answer, deny, hold and run."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
@@ -36,6 +37,7 @@ from upwell.store.memory import MemoryStore
 from upwell.workload.interface import Owner
 
 SLOT = ("app", False)
+READER = "reader"
 
 
 def now() -> datetime:
@@ -51,6 +53,10 @@ class RemoteUnderTest(Protocol):
 
     async def runs(self, job: Job) -> None:
         """Wait until a Job has a Pod."""
+        ...
+
+    async def reading_only(self) -> RemoteCluster:
+        """Return it by an access that may not patch Deployments."""
         ...
 
 
@@ -69,6 +75,10 @@ class MemoryRemoteSite:
         metadata = ObjectMeta(namespace=NAMESPACE, name="x", labels={"job-name": job.name})
         owner = Owner("Job", NAMESPACE, job.name)
         self.east.shown.shown = [OwnedPod(Pod(metadata=metadata), owner)]
+
+    async def reading_only(self) -> RemoteCluster:
+        self.east.denied = {("patch", "deployments")}
+        return self.east
 
 
 @dataclass
@@ -94,6 +104,34 @@ class KubernetesRemoteSite:
             return await connected.instances.pods(NAMESPACE, {"job-name": job.name})
 
         await eventually(pods, bool)
+
+    async def reading_only(self) -> RemoteCluster:
+        account = json.dumps(read_only_account())
+        self.cluster.kubectl("apply", "-f", "-", given=account)
+        token = self.cluster.kubectl("-n", NAMESPACE, "create", "token", READER).strip()
+        admin = kubeconfig_secret(self.cluster, READER).decoded()["value"].decode()
+        config = (
+            f"{admin[: admin.index('users:')]}users:\n- name: admin\n  user: {{token: {token}}}\n"
+        )
+        data = Secret.encode_values({"value": config.encode()})
+        await self.store.create(
+            Secret(metadata=ObjectMeta(namespace="ops", name=READER), data=data)
+        )
+        return await self.clusters.connect(east(READER))
+
+
+def read_only_account() -> dict[str, Any]:
+    """Return an account that may read what is in its namespace."""
+    rbac, metadata = "rbac.authorization.k8s.io", {"name": READER, "namespace": NAMESPACE}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    bound = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }
+    return {"apiVersion": "v1", "kind": "List", "items": [account, bound]}
 
 
 def east(name: str = "east") -> Cluster:
@@ -166,6 +204,23 @@ async def test_images_are_set_there(remote: RemoteUnderTest) -> None:
     found = await connected.find(Deployment, NAMESPACE, "remote-set")
     assert found is not None
     assert found.spec.template.spec.containers[0].image == image("2")
+
+
+async def test_a_denial_is_kept_until_rights_are_asked_for(remote: RemoteUnderTest) -> None:
+    await remote.apply("remote-denied")
+    connected = await remote.reading_only()
+    read = await connected.find(Deployment, NAMESPACE, "remote-denied")
+    assert read is not None
+    seen = [connected.has_denied]
+
+    with pytest.raises(AccessDeniedError, match="grant patch"):
+        await connected.workloads.set_images(ImageWrite(read, {SLOT: image("2")}, {}))
+    await connected.report(())
+    seen.append(connected.has_denied)
+
+    report = await connected.report(needed_rights((NAMESPACE,)))
+    assert ("patch", "deployments") in {(one.verb, one.resource) for one in report.denied}
+    assert [*seen, connected.has_denied] == [False, True, False]
 
 
 def job_of_a_test() -> Job:

@@ -14,7 +14,12 @@ from tests.support.cluster.memory_cluster import (
 
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import ObjectKey, Resource
-from upwell.cluster.errors import ClusterError, ClusterUnavailableError, NoClusterAccessError
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    ClusterError,
+    ClusterUnavailableError,
+    NoClusterAccessError,
+)
 from upwell.cluster.interface import (
     AccessAttributes,
     ClusterInstances,
@@ -40,12 +45,14 @@ class MemoryRemoteCluster:
         self.instances: ClusterInstances = self.shown
         self.denied: set[tuple[str, str]] = set()
         """Verbs and resources."""
+        self.has_denied = False
         self.is_away = False
         self.asked = 0
         """Calls so far."""
 
     async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
         self.check()
+        self.has_denied = self.has_denied and not wanted
         denied = tuple(one for one in wanted if (one.verb, one.resource) in self.denied)
         return ClusterReport("v1.30.2", denied)
 
@@ -77,6 +84,12 @@ class MemoryRemoteCluster:
         with suppress(NotFoundError):
             await self.store.delete(kind, namespace, name)
 
+    def require(self, verb: str, resource: str) -> None:
+        """Raise AccessDeniedError if a right is denied."""
+        if (verb, resource) in self.denied:
+            self.has_denied = True
+            raise AccessDeniedError(f"User cannot {verb} resource {resource}: grant {verb}")
+
     def check(self) -> None:
         """Raise ClusterUnavailableError while it is away."""
         self.asked += 1
@@ -91,6 +104,7 @@ class _AwayWorkloads:
         self._cluster = cluster
 
     async def set_images(self, write: ImageWrite) -> Resource:
+        self._cluster.require("patch", write.workload.KIND.plural)
         return await self._checked(self._cluster.memory.set_images(write))
 
     async def delete_pod(self, pod: ObjectKey, image: str) -> None:

@@ -65,6 +65,12 @@ def is_reachable(cluster: Cluster) -> bool:
     return found is None or found.status != "False"
 
 
+def is_authorized(cluster: Cluster) -> bool:
+    """Return True unless the access lacked a right that placing takes, when it was asked last."""
+    found = find(cluster.status.conditions, AUTHORIZED)
+    return found is None or found.status != "False"
+
+
 def has_changed(before: Cluster, after: Cluster) -> bool:
     """Return True unless a cluster was but seen again."""
     states = [

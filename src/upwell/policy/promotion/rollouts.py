@@ -52,7 +52,7 @@ class StageRollout:
     clusters: tuple[ClusterProgress, ...] = ()
     """Of a stage on clusters, how each of them stands."""
     away: bool = False
-    """True if it goes on once a cluster answers again."""
+    """True if it goes on once a cluster answers again, or allows again what it has denied."""
     begun: bool = True
     """False if nothing has been set: on a cluster, its turn is still to come."""
     untimed: bool = False
@@ -107,7 +107,9 @@ def combined(rollouts: Iterable[StageRollout]) -> StageRollout:
     going: list[str] = []
     turns: list[datetime] = []
     digests: set[str] = set()
+    away = False
     for found in rollouts:
+        away |= found.away
         if found.well_since is not None:
             turns.append(found.well_since)
         digests |= found.digests
@@ -116,7 +118,7 @@ def combined(rollouts: Iterable[StageRollout]) -> StageRollout:
         if found.state is RolledOut.GOING_ON:
             going.append(found.message)
     if going:
-        return StageRollout(RolledOut.GOING_ON, "; ".join(going))
+        return StageRollout(RolledOut.GOING_ON, "; ".join(going), away=away)
     latest = max(turns, default=None)
     return StageRollout(RolledOut.COMPLETE, well_since=latest, digests=frozenset(digests))
 

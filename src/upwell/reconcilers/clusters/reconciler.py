@@ -5,16 +5,23 @@ worker of its own up to a bound, and nobody else waits for a look.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import ClusterPhase
+from upwell.api.promotion import Promotion
 from upwell.cluster.errors import ClusterError
 from upwell.cluster.interface import AccessAttributes, RemoteClusters
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
-from upwell.policy.clusters.condition import ClusterObservation, cluster_status, is_reachable
+from upwell.policy.clusters.condition import (
+    ClusterObservation,
+    cluster_status,
+    is_authorized,
+    is_reachable,
+)
 from upwell.policy.clusters.rights import check_rights, needed_rights
 from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.store.interface import NotFoundError, Store
@@ -71,11 +78,11 @@ class ClusterReconciler:
             return ClusterObservation(reason=MISSING_RIGHT, message=why)
         now = self._clock()
         wanted: tuple[AccessAttributes, ...] = ()
-        if self._asks_rights(cluster, now):
-            namespaces = cluster.spec.namespaces
-            wanted = (*needed_rights(namespaces), *check_rights(namespaces))
         try:
             remote = await self._clusters.connect(cluster)
+            if remote.has_denied or self._asks_rights(cluster, now):
+                namespaces = cluster.spec.namespaces
+                wanted = (*needed_rights(namespaces), *check_rights(namespaces))
             report = await remote.report(wanted)
         except ClusterError as error:
             log.info("cluster not reached", extra={"cluster": cluster.name, "why": str(error)})
@@ -86,21 +93,41 @@ class ClusterReconciler:
         return ClusterObservation(report.version, tuple(report.denied))
 
     def _asks_rights(self, cluster: Cluster, now: datetime) -> bool:
-        """Return True if rights are due to be asked for: as time goes by, and after an absence."""
+        """Return True if rights are due: by time, after an absence, and while one is missing."""
         generation, asked = self._rights_asked.get(cluster.name, (None, now))
         is_old = generation != cluster.generation or now - asked > _RIGHTS_EVERY
-        return is_old or not is_reachable(cluster)
+        return is_old or not is_reachable(cluster) or not is_authorized(cluster)
 
 
 def cluster_controller(cache: ObjectCache, reconciler: ClusterReconciler) -> Controller:
-    """Return the controller of Clusters: a changed Secret is looked at at once."""
+    """Return the controller of Clusters.
+
+    One is looked at at once when its Secret has changed, or a promotion finds it away.
+    """
     by_secret = cache.index(Cluster, _secret)
 
     def using(secret: Secret) -> list[ObjectKey]:
         return [one.key for one in by_secret.get((secret.namespace, secret.name))]
 
-    watches = (Watch(Cluster, _changed), Watch(Secret, of_both(using)))
+    watches = (
+        Watch(Cluster, _changed),
+        Watch(Secret, of_both(using)),
+        Watch(Promotion, found_away),
+    )
     return Controller("clusters", reconciler, cache, watches, workers=_WORKERS)
+
+
+def found_away(before: Promotion | None, after: Promotion | None) -> Iterable[ObjectKey]:
+    """Yield the clusters that a promotion has just found not to answer, or to deny it something."""
+    known = _away(before)
+    for name in _away(after):
+        if name not in known:
+            yield ObjectKey(Cluster.KIND.kind, "", name)
+
+
+def _away(promotion: Promotion | None) -> list[str]:
+    clusters = () if promotion is None else promotion.status.clusters
+    return [one.name for one in clusters if one.phase is ClusterPhase.AWAY]
 
 
 def _secret(cluster: Cluster) -> tuple[tuple[str, str], ...]:

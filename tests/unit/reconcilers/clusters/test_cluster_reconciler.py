@@ -10,8 +10,10 @@ from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, REACHABLE
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
+from upwell.api.promotion import Promotion
+from upwell.cluster.errors import AccessDeniedError
 from upwell.policy.health.judgement import faults_of
-from upwell.reconcilers.clusters.reconciler import ClusterReconciler
+from upwell.reconcilers.clusters.reconciler import ClusterReconciler, found_away
 from upwell.store.memory import MemoryStore
 
 EAST = ObjectKey("Cluster", "", "east")
@@ -77,6 +79,43 @@ async def test_rights_that_are_missing_are_named(looked: Looked) -> None:
 
     message = "the access lacks: patch deployments.apps in all namespaces"
     assert await looked.condition(AUTHORIZED) == ("False", "MissingRights", message)
+
+
+async def test_rights_are_asked_for_at_once_after_a_denial_and_until_they_are_back(
+    looked: Looked,
+) -> None:
+    await looked.add()
+    await looked.look()
+    looked.remote.denied = {("patch", "deployments")}
+    await looked.look()
+    assert (await looked.condition(AUTHORIZED))[0] == "True", "nothing was denied yet"
+
+    with pytest.raises(AccessDeniedError):
+        looked.remote.require("patch", "deployments")
+    await looked.look()
+    assert (await looked.condition(AUTHORIZED))[0] == "False"
+
+    looked.remote.denied.clear()
+    await looked.look()
+    assert (await looked.condition(AUTHORIZED))[0] == "True"
+
+
+async def test_a_cluster_that_a_promotion_finds_away_is_looked_at() -> None:
+    before = promoted(east="RollingOut", west="Away")
+    after = promoted(east="Away", west="Away")
+
+    assert list(found_away(before, after)) == [EAST]
+    assert list(found_away(after, after)) == []
+    assert list(found_away(after, before)) == []
+    assert list(found_away(after, None)) == []
+
+
+def promoted(**phases: str) -> Promotion:
+    clusters = [{"name": name, "release": "shop-1", "phase": one} for name, one in phases.items()]
+    spec = {"pipeline": "shop", "release": "shop-1", "stage": "production", "purpose": "Promote"}
+    metadata = {"name": "shop-1.production", "namespace": "shop"}
+    document = {"metadata": metadata, "spec": spec, "status": {"clusters": clusters}}
+    return decode_as(Promotion, document)
 
 
 async def test_what_checks_take_is_a_condition_of_its_own(looked: Looked) -> None:

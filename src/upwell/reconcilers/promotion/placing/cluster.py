@@ -10,6 +10,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Purpose
 from upwell.cluster.errors import (
+    AccessDeniedError,
     ClusterError,
     FieldOwnedError,
     WorkloadChangedError,
@@ -104,7 +105,8 @@ class ClusterRollouts:
             if error.retryable and isinstance(error, ClusterError):
                 raise
             await self._events.show_refusal(placed.workload, error, step.message)
-            return StageRollout(RolledOut.GOING_ON, f"{key} is not written: {error}")
+            why, is_denied = f"{key} is not written: {error}", isinstance(error, AccessDeniedError)
+            return StageRollout(RolledOut.GOING_ON, why, away=is_denied)
         await self._events.show(placed.workload, step.reason, step.message, warns=step.is_warning)
         return self.observe(replace(placed, workload=written), move)
 

@@ -10,7 +10,7 @@ from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import Resource
 from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline, Stage
 from upwell.api.promotion import Release
-from upwell.cluster.errors import ClusterError, ClusterUnavailableError
+from upwell.cluster.errors import AccessDeniedError, ClusterError, ClusterUnavailableError
 from upwell.cluster.interface import PodRecord, RemoteCluster, RemoteClusters
 from upwell.machine.tasks import together
 from upwell.oci import InvalidReferenceError
@@ -50,8 +50,9 @@ class ImageProvider(Protocol):
 class ClusterPlacement:
     """Implements ReleasePlacer for stages on clusters.
 
-    A cluster that does not answer is away: it holds up its own part alone. Of a stage that is kept
-    in git, `committed` has the branch name the digests, and its cluster is only looked at.
+    A cluster that does not answer, or denies what is needed, is away: it holds up its own part
+    alone. Of a stage that is kept in git, `committed` has the branch name the digests, and its
+    cluster is only looked at.
     """
 
     def __init__(
@@ -230,5 +231,5 @@ def _uncopied(error: RegistryError | InvalidReferenceError) -> StageRollout:
 
 def _unreached(target: ClusterTarget, error: ClusterError) -> StageRollout:
     log.info("cluster not written", extra={"cluster": target.name, "why": str(error)})
-    is_away = isinstance(error, ClusterUnavailableError)
+    is_away = isinstance(error, ClusterUnavailableError | AccessDeniedError)
     return StageRollout(RolledOut.GOING_ON, str(error), away=is_away)

@@ -12,7 +12,7 @@ from datetime import datetime
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Release
-from upwell.cluster.errors import ClusterError, WorkloadChangedError
+from upwell.cluster.errors import AccessDeniedError, ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.cluster_rollouts.decision import RolloutStep, completed, put_back
@@ -95,7 +95,8 @@ class RemoteRollouts:
             if error.retryable:
                 raise
             why = f"{placed.workload.key} is not written: {error}"
-            return StageRollout(RolledOut.GOING_ON, why)
+            is_denied = isinstance(error, AccessDeniedError)
+            return StageRollout(RolledOut.GOING_ON, why, away=is_denied)
         await self._events.show(written, step.reason, step.message, warns=step.is_warning)
         return self.observe(replace(placed, workload=written), move)
 

@@ -148,6 +148,35 @@ async def test_one_that_goes_away_in_mid_rollout_is_waited_for_without_end() -> 
     assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
 
 
+async def test_rights_that_are_taken_in_mid_rollout_hold_it_up_until_they_are_back() -> None:
+    pipelines = await begun(cluster="east", rolloutSeconds=60)
+    await pipelines.cluster("east")
+    pipelines.remotes.known["east"].denied = {("patch", "deployments")}  # nobody has looked yet
+    await pipelines.push("one")
+
+    await pipelines.settle()
+
+    promotion = await pipelines.promotion(PRODUCTION)
+    [there] = promotion.status.clusters
+    assert there.phase.value == "Away"
+    assert "grant patch" in there.message
+    assert "grant patch" in promotion.status.message
+    await pipelines.look("east")
+    await pipelines.settle()
+    reason, why = await degradation(pipelines)
+    assert reason == "ClusterUnavailable"
+    assert "the access lacks: patch deployments.apps" in why
+    pipelines.clock.advance(3600)
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "RollingOut"
+
+    pipelines.remotes.known["east"].denied.clear()
+    await pipelines.look("east")
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    assert await pipelines.image_in("east") == image("one")
+
+
 async def test_images_are_copied_to_the_mirror_of_each_cluster_first() -> None:
     pipelines = await begun(cluster="east", mirror="mirror.example/all")
     await pipelines.cluster("east", mirror="registry.east.example/apps")
