@@ -241,7 +241,8 @@ def wire(adapters: Adapters) -> Wired:
         *_place(adapters),
         *led_loops(adapters.cluster, adapters.components, reconciling),
     )
-    return Wired(deps, loops, admission_app(adapters.cluster, adapters.settings.image_prefix))
+    admission = admission_app(adapters.cluster, adapters.settings.image_prefix, adapters.store)
+    return Wired(deps, loops, admission)
 
 
 def _clients(adapters: Adapters, limits: ServerLimits) -> Store:

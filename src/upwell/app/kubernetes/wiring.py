@@ -36,6 +36,7 @@ from upwell.reconcilers.waves.gate import WaveGate
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
 from upwell.server.metrics.metrics import Gauges
+from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -107,13 +108,13 @@ def replica_role(election: LeaderElection | None) -> Callable[[], str] | None:
     return None if election is None else lambda: election.role
 
 
-def admission_app(cluster: OpenedCluster | None, registry: str) -> Starlette | None:
+def admission_app(cluster: OpenedCluster | None, registry: str, store: Store) -> Starlette | None:
     """Return what the cluster's webhook is answered by; None: it has no port."""
     webhook = None if cluster is None else cluster.webhook
     if cluster is None or webhook is None:
         return None
     return create_admission_app(
-        ClusterAdmission(cluster.rights, webhook.account, webhook.admission, registry)
+        ClusterAdmission(cluster.rights, webhook.account, webhook.admission, registry, store)
     )
 
 

@@ -17,6 +17,7 @@ from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import Image, ImageStream, ImageStreamTag, NamedTagEventList
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
 from upwell.api.values.commits import short_commit
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.backlog import Urgency, no_urgency
@@ -73,9 +74,18 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
         case _:
             found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
             found += [*destinations(snapshot, asked), *judged_by(asked)]
+            if isinstance(asked, Pipeline):
+                found += _waiting_for_others(snapshot, asked)
             if all(one.topic is Topic.RUNNING for one in found):
                 found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
             return found
+
+
+def _waiting_for_others(snapshot: Snapshot, pipeline: Pipeline) -> Iterator[Statement]:
+    """Yield which workloads a Pipeline waits for, as another one has them."""
+    workloads = [*snapshot.workloads.values(), *snapshot.cron_jobs.values()]
+    for claim in snapshot.lineage.claims_on(pipeline, workloads):
+        yield Statement(Topic.HELD, f"waits for its workloads: {claim}")
 
 
 def turn_of(

@@ -20,7 +20,14 @@ from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import ImageNames, ImageNode, UpstreamImage
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
-from upwell.policy.promotion.stages import STAGED, NoContainerError, images_for, names_workload
+from upwell.policy.promotion.claims import foreign_claim
+from upwell.policy.promotion.stages import (
+    STAGED,
+    NoContainerError,
+    images_for,
+    names_workload,
+    stages_with,
+)
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import Mode, followers_of
@@ -256,10 +263,11 @@ def build_graph(
 def _found_edges(known: Collection[Resource], names: ImageNames | None) -> Iterator[Edge]:
     if names is None:
         names = ImageNames(item for item in known if isinstance(item, ImageStream))
+    pipelines = [item for item in known if isinstance(item, Pipeline)]
     for item in known:
         yield from edges_of(item, names)
-        if isinstance(item, Pipeline):
-            yield from _of_pipeline(item, known)
+        if isinstance(item, STAGED):
+            yield from promotions_of(pipelines, item)
 
 
 def _own_nodes(known: Iterable[Resource]) -> Iterator[Node]:
@@ -380,24 +388,20 @@ def _of_workload(workload: Workload | CronJob, names: ImageNames) -> Iterator[Ed
             yield Edge(node, workload.key, EdgeRole.DEPLOY, automatic=False)
 
 
-def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
-    for workload in known:
-        if isinstance(workload, STAGED):
-            yield from promotions_of(pipeline, workload)
+def promotions_of(pipelines: Iterable[Pipeline], workload: Workload | CronJob) -> Iterator[Edge]:
+    """Yield an edge to `workload` from the tag of each component that it gets by a Pipeline.
 
-
-def promotions_of(pipeline: Pipeline, workload: Workload | CronJob) -> Iterator[Edge]:
-    """Yield an edge to `workload` from the tag of each component that it gets by a Pipeline."""
-    tags = {
-        one.name: StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components
-    }
-    names = {name: name for name in tags}
-    for stage in pipeline.spec.stages:
+    `pipelines` are all that may name it: one of them has it.
+    """
+    stages = tuple(stages_with(workload, pipelines))
+    for pipeline, stage in stages:
         entry = names_workload(pipeline, stage, workload)
-        if entry is None:
+        if entry is None or foreign_claim(pipeline, stage, workload, stages):
             continue
+        components = pipeline.spec.components
+        tags = {one.name: StreamTag.of(one.from_, pipeline.namespace) for one in components}
         with suppress(NoContainerError):
-            for name in set(images_for(entry, workload, names).values()):
+            for name in set(images_for(entry, workload, {name: name for name in tags}).values()):
                 automatic = stage.promotion == "Automatic"
                 yield Edge(tags[name], workload.key, EdgeRole.PROMOTE, automatic=automatic)
 

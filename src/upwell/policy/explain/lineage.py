@@ -21,6 +21,7 @@ from upwell.api.promotion import (
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.promotion.claims import foreign_claim
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import names_workload, namespace_of, serving, upstream
 from upwell.policy.rollouts.image_ownership import promotion_note
@@ -68,15 +69,26 @@ class PromotionLineage:
                     pass
 
     def placement(self, workload: Resource) -> StagePlacement | None:
-        """Return the stage that a workload belongs to."""
-        return next(
-            (
-                place
-                for place in self._stages.get(workload.namespace, ())
-                if names_workload(place.pipeline, place.stage, workload) is not None
-            ),
-            None,
-        )
+        """Return the stage that a workload belongs to: not one that waits for another Pipeline."""
+        naming = self._naming(workload)
+        return next((one for one in naming if not _claim(one, workload, naming)), None)
+
+    def claims_on(self, pipeline: Pipeline, workloads: Iterable[Resource]) -> Iterator[str]:
+        """Yield which workloads of a Pipeline's stages another Pipeline has, each once."""
+        told: dict[str, None] = {}
+        for workload in workloads:
+            naming = self._naming(workload)
+            mine = [one for one in naming if one.pipeline.key == pipeline.key]
+            told |= {why: None for one in mine if (why := _claim(one, workload, naming))}
+        yield from told
+
+    def _naming(self, workload: Resource) -> list[StagePlacement]:
+        """Return the stages that name a workload."""
+        return [
+            one
+            for one in self._stages.get(workload.namespace, ())
+            if names_workload(one.pipeline, one.stage, workload) is not None
+        ]
 
     def lengths(self, place: StagePlacement) -> Iterator[timedelta]:
         """Yield how long the promotions took that a stage verified, with checks and soak."""
@@ -184,6 +196,12 @@ class PromotionLineage:
     @staticmethod
     def _of[R: Resource](place: StagePlacement, kept: Mapping[_Owner, list[R]]) -> Sequence[R]:
         return kept.get((place.pipeline.namespace, place.pipeline.name), ())
+
+
+def _claim(place: StagePlacement, workload: Resource, naming: Iterable[StagePlacement]) -> str:
+    """Say which other Pipeline has a workload that a stage names; empty: none has."""
+    stages = [(one.pipeline, one.stage) for one in naming]
+    return foreign_claim(place.pipeline, place.stage, workload, stages)
 
 
 def stage_by_note(workload: Workload | CronJob, read: str) -> str:

@@ -143,10 +143,8 @@ class LiveGraph:
     def _found(self, item: Resource) -> Iterator[Edge]:
         yield from edges_of(item, self.names)
         if isinstance(item, WORKLOADS):
-            for key in self._pipelines.get(item.namespace):
-                pipeline = self._items[key]
-                if isinstance(pipeline, Pipeline):
-                    yield from promotions_of(pipeline, item)
+            named = [self._items[key] for key in self._pipelines.get(item.namespace)]
+            yield from promotions_of([one for one in named if isinstance(one, Pipeline)], item)
 
 
 class _Groups[K: Hashable, V: Hashable]:

@@ -44,6 +44,8 @@ from upwell.server.cluster_access.reviews import (
 from upwell.server.http.errors import ApiError, to_api_error
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.large_work import LargeWork
+from upwell.server.objects.workload_claims import require_free_workloads
+from upwell.store.interface import Store, StoreError
 
 _CONTROL_PLANE = frozenset(
     {
@@ -89,7 +91,8 @@ class ClusterAdmission:
     """Answers a cluster about writes of Upwell's kinds.
 
     `own` is the name of Upwell's account there, and `admission` returns the id that authors get,
-    empty for none. `registry` is the `host:port` of the embedded registry.
+    empty for none. `registry` is the `host:port` of the embedded registry; `store` has the
+    Pipelines whose workloads no other may name.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class ClusterAdmission:
         rights: UserRights,
         own: str,
         admission: Callable[[], Awaitable[str]],
-        registry: str = "",
+        registry: str,
+        store: Store,
     ) -> None:
+        self._store = store
         self._rights = rights
         self.own = own
         self._admission = admission
@@ -147,6 +152,7 @@ class ClusterAdmission:
             written = await work.computed(lambda: _read(request, author), size)
             requester = await self._requester(request.user, written)
             result = await work.computed(lambda: _authorized(written, requester), size)
+            await require_free_workloads(self._store, written.admitted.resource, written.old)
             if patched:
                 return AdmissionAnswer(
                     patch=await work.computed(lambda: list(_patch(written, result)), size)
@@ -194,7 +200,7 @@ class ClusterAdmission:
         return AdmissionAnswer()
 
 
-_EXPLAINED = (ApiError, ClusterError, InvalidObjectError, UnknownKindError)
+_EXPLAINED = (ApiError, ClusterError, InvalidObjectError, StoreError, UnknownKindError)
 
 
 def _refusal(error: Exception) -> ApiError:

@@ -1,11 +1,16 @@
 """Workloads of Pipelines: none that another Pipeline has."""
 
+from collections.abc import Sequence
+
 from upwell.api.codec import InvalidObjectError
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.promotion.claims import new_claims
 from upwell.policy.promotion.stages import STAGED, namespace_of
-from upwell.store.interface import Selector, Store
+from upwell.store.interface import Selector, Store, StoreError
+
+_FORBIDDEN = "Forbidden"
+"""Reason of the error with which a cluster's store answers what its account may not read."""
 
 
 async def require_free_workloads(store: Store, resource: Resource, old: Resource | None) -> None:
@@ -25,7 +30,10 @@ async def require_free_workloads(store: Store, resource: Resource, old: Resource
 
 
 async def _workloads(store: Store, pipeline: Pipeline) -> list[Resource]:
-    """Return the workloads that exist where the stages of a Pipeline are."""
+    """Return the workloads that exist where the stages of a Pipeline are.
+
+    What the server may not read in a cluster it sets in no stage either.
+    """
     wanted = {
         (entry.kind, namespace_of(pipeline, stage))
         for stage in pipeline.spec.stages
@@ -35,5 +43,14 @@ async def _workloads(store: Store, pipeline: Pipeline) -> list[Resource]:
     for kind in STAGED:
         for name, namespace in wanted:
             if name == kind.KIND.kind:
-                found += (await store.list(kind, Selector(namespace))).items
+                found += await _readable(store, kind, namespace)
     return found
+
+
+async def _readable(store: Store, kind: type[Resource], namespace: str) -> Sequence[Resource]:
+    try:
+        return (await store.list(kind, Selector(namespace))).items
+    except StoreError as error:
+        if error.reason != _FORBIDDEN:
+            raise
+        return ()

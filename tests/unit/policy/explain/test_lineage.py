@@ -220,6 +220,43 @@ def test_workloads_of_other_namespaces_and_names_are_none_of_the_stage() -> None
     assert lineage.placement(renamed) is None
 
 
+def rival(age: int, **stage: Any) -> Resource:
+    """Return a Pipeline of another name with the same Deployment, made `age` minutes later."""
+    spec = {
+        "components": [{"name": "web", "from": {"kind": "ImageStreamTag", "name": "bad:latest"}}],
+        "stages": [{"name": "live", "workloads": [{"name": "shop"}], **stage}],
+    }
+    return of("Pipeline", "bad", spec=spec).with_metadata(
+        creation_timestamp=START + timedelta(minutes=age)
+    )
+
+
+@pytest.mark.parametrize("age", [-1, 1])
+def test_a_workload_of_two_pipelines_is_placed_by_its_owner_alone(age: int) -> None:
+    owner, waiting = (pipeline(), rival(age)) if age > 0 else (rival(age), pipeline())
+    for objects in ([owner, waiting], [waiting, owner]):
+        snapshot = Snapshot([*objects, deployment(1)])
+        place = snapshot.lineage.placement(deployment(1))
+        assert place is not None
+        assert place.pipeline.key == owner.key
+        [edge] = snapshot.graph.inputs(ObjectKey("Deployment", "shop", "shop"))
+        assert edge.source == StreamTag("shop", owner.name, "latest")
+
+        [held] = texts(explain(snapshot, waiting), Topic.HELD)
+        assert held.startswith("waits for its workloads: Deployment shop/shop belongs to stage ")
+        assert f"of {owner.key}: take it out of that stage first" in held
+        assert texts(explain(snapshot, owner), Topic.RUNNING) == ["nothing is wrong with it"]
+
+
+def test_who_has_set_a_workload_before_keeps_it() -> None:
+    workload = deployment(1)
+    note = json.dumps({"pipeline": "shop/bad", "stage": "live"})
+    workload = workload.with_metadata(annotations={PROMOTED_ANNOTATION: note})
+    place = Snapshot([pipeline(), rival(1), workload]).lineage.placement(workload)
+    assert place is not None
+    assert place.pipeline.name == "bad"
+
+
 NOTE = {"pipeline": "ci/web", "stage": "production", "release": "web-1", "containers": ["web"]}
 SET_ASIDE = {"type": "ImageTriggered", "status": "False", "reason": "Pipeline", "message": "set"}
 PAUSED = {**SET_ASIDE, "reason": "Paused"}

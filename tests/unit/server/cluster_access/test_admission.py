@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 from tests.support.cluster.admission_reviews import Document, patched, review
 from tests.support.cluster.fixed_reviews import FixedReviews
+from tests.support.server.api_server import ApiClock
 from tests.support.server.asgi_requests import post
 
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode
 from upwell.api.schemas.webhooks import MUTATING, PATHS, VALIDATING
 from upwell.cluster.errors import ClusterUnavailableError
 from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
+from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.memory import MemoryStore
 
 OWN = "system:serviceaccount:upwell:upwell"
 AUTHOR, GROUPS = "upwell.dev/author", "upwell.dev/author-groups"
@@ -29,7 +34,9 @@ class AskedWebhook:
     def __init__(self) -> None:
         self.reviews = FixedReviews()
         self.force = FORCE
-        admission = ClusterAdmission(ClusterRights(self.reviews), OWN, self.admission)
+        self.store = MemoryStore(ApiClock())
+        rights = ClusterRights(self.reviews)
+        admission = ClusterAdmission(rights, OWN, self.admission, "", self.store)
         self.app = create_admission_app(admission)
 
     async def admission(self) -> str:
@@ -91,6 +98,42 @@ def pipeline(namespace: str = "b", **stage: Any) -> Document:
         "stages": [{"name": "live", "namespace": namespace, "workloads": [workload], **stage}],
     }
     return made("upwell.dev/v1alpha1", "Pipeline", spec)
+
+
+async def test_a_workload_that_another_pipeline_has_is_refused_with_its_path(
+    webhook: AskedWebhook,
+) -> None:
+    first, _ = await webhook.write(pipeline("a"))
+    await webhook.store.create(decode(first))
+    second = pipeline("a")
+    second["metadata"]["name"] = "bad"
+    refused = await webhook.refusal(second)
+    assert "spec.stages[0].workloads[0]: Deployment a/web belongs to stage live of" in refused
+    assert "Pipeline a/app: take it out of that stage first" in refused
+
+    changed = copy.deepcopy(first)
+    changed["spec"]["stages"][0]["soakSeconds"] = 5
+    _, answer = await webhook.write(changed, first)
+    assert answer["allowed"], "it is its own"
+
+
+async def test_workloads_that_the_server_may_not_read_refuse_no_pipeline(
+    webhook: AskedWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await webhook.write(pipeline("a"))
+    await webhook.store.create(decode(first))
+    read = webhook.store.list
+
+    async def limited(kind: type[Any], *rest: Any) -> Any:
+        if kind is Deployment:
+            raise StoreForbiddenError("deployments is forbidden")
+        return await read(kind, *rest)
+
+    monkeypatch.setattr(webhook.store, "list", limited)
+    other = pipeline("a", workloads=[{"kind": "Deployment", "name": "api"}])
+    other["metadata"]["name"] = "other"
+    _, answer = await webhook.write(other)
+    assert answer["allowed"]
 
 
 async def test_bodies_that_do_not_end_keep_no_other_address_waiting(webhook: AskedWebhook) -> None:
