@@ -19,10 +19,12 @@ from upwell.audit.files import AuditRetention
 from upwell.audit.heads import HeadSigner
 from upwell.audit.keeping import AuditKeeping
 from upwell.audit.log import AuditFiles, AuditLog
+from upwell.cli.core.errors import CommandError
 from upwell.cli.program import main
 from upwell.cli.serve.audit_fetching import FetchedLogs, fetch_logs
 from upwell.machine.components import Components
 from upwell.server.auth.audit_logs import PATH
+from upwell.store.interface import RejectedError
 
 EVENT = AuditEvent("ada", "127.0.0.1", "approve", "promotions", "", "shop", "shop-1", 200)
 BEGINNING = datetime(2024, 5, 1, tzinfo=UTC)
@@ -179,6 +181,30 @@ async def test_what_is_full_is_sent_and_fetched_once(
     assert (first.files, names_in(copy)) == (6, [str(number) for number in range(6)])
     assert second.files < first.files
     assert verified(copy).exit_code == 0
+
+
+async def test_a_piece_that_cannot_be_read_keeps_no_other_back_and_is_named(
+    tmp_path: Path, clock: TurnedClock
+) -> None:
+    async with shared_audit(tmp_path, "bucket", clock) as kept:
+        one, two = (LoggingReplica(tmp_path, name, kept, clock) for name in ("one", "two"))
+        await one.record("1")
+        await two.record("2")
+        for replica in (one, two):
+            await replica.keeping.keep()
+        gone, left = sorted((one, two), key=lambda replica: replica.signer.key.id)
+
+        async def damaged(path: str) -> bytes:
+            if f"{gone.signer.key.id}.audit." in path:
+                raise RejectedError(f"{path}: no blob")
+            return await answer(kept, path)
+
+        copy = tmp_path / "copy"
+        with pytest.raises(CommandError, match="no blob") as caught:
+            await fetch_logs(damaged, copy)
+        assert f"{gone.signer.key.id}/audit.log.000000000001.gz" in str(caught.value)
+        assert names_in(copy) == ["1" if left is one else "2"]
+        assert (copy / gone.signer.key.id / "audit.pub").exists()
 
 
 async def test_the_leader_removes_what_is_old_and_the_key_with_the_last(

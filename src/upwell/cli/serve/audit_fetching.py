@@ -16,6 +16,8 @@ from upwell.machine.private_file import write_private
 from upwell.store.interface import MissingPathError, RejectedError
 
 _PATH = "/apis/upwell.dev/v1alpha1/auditlogs"
+_MOST_REFUSED = 10
+"""Pieces that the server does not give, after which no more are asked for."""
 _CHAIN = re.compile(r"[0-9a-f]{32}")
 
 type GetPath = Callable[[str], Awaitable[bytes]]
@@ -52,7 +54,9 @@ class _Listed:
 async def fetch_logs(get: GetPath, folder: Path) -> FetchedLogs:
     """Fetch what is not there yet, or has grown; raises CommandError, OSError or a StoreError.
 
-    A piece is complete where the one after it was there at the fetch before.
+    A piece is complete where the one after it was there at the fetch before. One that the server
+    does not give, as its bytes are gone or damaged, keeps none of the others back: it is named by
+    a CommandError at the end.
     """
     listed = await _list(get)
     known = {
@@ -63,13 +67,25 @@ async def fetch_logs(get: GetPath, folder: Path) -> FetchedLogs:
         and (folder / one.file).exists()
         and (folder / after.file).exists()
     }
-    fetched = 0
+    fetched, refused = 0, list[str]()
     for one in listed:
         if one.file in known:
             continue
-        content = await get(f"{_PATH}/{one.name}")
+        try:
+            content = await get(f"{_PATH}/{one.name}")
+        except RejectedError as error:
+            refused.append(f"{one.file}: {error}")
+            if len(refused) == _MOST_REFUSED:
+                break
+            continue
         await asyncio.to_thread(_write, folder / one.file, content)
         fetched += 1
+    if refused:
+        told = "\n".join(refused)
+        raise CommandError(
+            f"{fetched} files fetched into {folder}, and not these, without which the logs there"
+            f" are not whole (docs/audit.md, On a cluster):\n{told}"
+        )
     return FetchedLogs(fetched, len({one.file.parent for one in listed}))
 
 
