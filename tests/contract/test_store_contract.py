@@ -134,6 +134,16 @@ async def test_a_missing_object_is_named_in_the_error(store: Store) -> None:
         await store.get(Pipeline, NAMESPACE, "none")
 
 
+@pytest.mark.parametrize("name", ["a/status", "../pipelines/a", "..", "a%2Fstatus"])
+async def test_a_name_that_no_object_can_have_is_missing(store: Store, name: str) -> None:
+    await store.create(pipeline("a"))
+
+    with pytest.raises(NotFoundError) as missing:
+        await store.get(Pipeline, NAMESPACE, name)
+
+    assert missing.value.key.name == name
+
+
 async def test_list_is_ordered_by_name(store: Store) -> None:
     for name in ("c", "a", "b"):
         await store.create(pipeline(name))

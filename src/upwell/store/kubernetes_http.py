@@ -22,6 +22,7 @@ from upwell.store.interface import (
     Conversation,
     ExpiredError,
     MissingPathError,
+    NotFoundError,
     RejectedError,
     StoreError,
     UnavailableError,
@@ -43,6 +44,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MOST_RETRY_SECONDS = 300.0
 """Time after which a server is asked again at the latest, whatever its Retry-After says."""
+_NO_NAME = re.compile(r"[/%]|\A\.{1,2}\Z")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSAL_BYTES = 64 * 1024
 _ANYTHING = "*/*"
@@ -72,7 +74,13 @@ class ApiRequest:
 
     @property
     def path(self) -> str:
-        """The URL path; without name, that of the collection."""
+        """The URL path; without name, that of the collection.
+
+        Raises NotFoundError for a name that no object can have ("Object Names and IDs", "Path
+        Segment Names"): a server would take it apart, and answer for another object.
+        """
+        if any(_NO_NAME.search(name) for name in (self.key.namespace, self.key.name)):
+            raise NotFoundError(self.key)
         root = f"/apis/{self.kind.group}" if self.kind.group else "/api"
         steps = [self.kind.version]
         if self.key.namespace:

@@ -254,7 +254,7 @@ def test_what_admission_refuses_is_told_whatever_code_it_has(code: int, message:
         (BuildConfig.KIND, "n", "a", "", "/apis/build.openshift.io/v1/namespaces/n/buildconfigs/a"),
         (BuildConfig.KIND, "", "", "", "/apis/build.openshift.io/v1/buildconfigs"),
         (Namespace.KIND, "", "n", "status", "/api/v1/namespaces/n/status"),
-        (Namespace.KIND, "", "a/../b c", "", "/api/v1/namespaces/a%2F..%2Fb%20c"),
+        (Namespace.KIND, "", "a..b c", "", "/api/v1/namespaces/a..b%20c"),
         (Namespace.KIND, "", "s:1", "x/y", "/api/v1/namespaces/s:1/x/y"),
     ],
 )
@@ -264,6 +264,15 @@ def test_an_object_has_one_path(
     key = ObjectKey(kind.kind, namespace, name)
 
     assert ApiRequest("GET", kind, key, subresource).path == path
+
+
+@pytest.mark.parametrize("text", ["a/status", "a/../b", "..", ".", "a%2Fb"])
+@pytest.mark.parametrize("where", ["namespace", "name"])
+def test_a_name_that_no_object_can_have_has_no_path(text: str, where: str) -> None:
+    key = ObjectKey(BuildConfig.KIND.kind, "n", "a")._replace(**{where: text})
+
+    with pytest.raises(NotFoundError, match="does not exist"):
+        _ = ApiRequest("GET", BuildConfig.KIND, key).path
 
 
 def test_a_token_does_not_show() -> None:
