@@ -21,7 +21,7 @@ from upwell.cli.doctor.containers_conf import check_containers_conf
 from upwell.cli.doctor.room import check_disk
 from upwell.cli.install.installation import ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
-from upwell.cli.install.options import cluster_options
+from upwell.cli.install.options import IMAGE, NAMESPACE, cluster_options
 from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
@@ -140,6 +140,7 @@ async def _check_bucket(bucket: "BucketSettings | None", data_dir: Path) -> Sequ
 @click.option(
     "--watch-namespace",
     "namespaces",
+    type=NAMESPACE,
     multiple=True,
     metavar="NAMESPACE",
     help="Namespace that Upwell works in on a cluster; repeatable.  [default: all]",
@@ -154,6 +155,7 @@ async def _check_bucket(bucket: "BucketSettings | None", data_dir: Path) -> Sequ
 @click.option(
     "--probe",
     "probe_image",
+    type=IMAGE,
     default="",
     show_default="none",
     metavar="IMAGE",
@@ -161,6 +163,7 @@ async def _check_bucket(bucket: "BucketSettings | None", data_dir: Path) -> Sequ
 )
 @click.option(
     "--probe-namespace",
+    type=NAMESPACE,
     default="default",
     show_default=True,
     metavar="NAMESPACE",

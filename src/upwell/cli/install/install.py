@@ -25,7 +25,15 @@ from upwell.cli.install.installation import (
 from upwell.cli.install.installed import DEFINITIONS, refuse_another_namespace, remove_rights
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import Manifest, manifests
-from upwell.cli.install.options import KubernetesVersion, cluster_options
+from upwell.cli.install.options import (
+    IMAGE,
+    NAMESPACE,
+    OBJECT_NAME,
+    REGISTRY,
+    REGISTRY_PREFIX,
+    KubernetesVersion,
+    cluster_options,
+)
 from upwell.cli.install.system_namespace import refuse_foreign_system_namespace
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
@@ -52,6 +60,8 @@ def install() -> None:
 @cluster_options
 @click.option(
     "--image",
+    type=IMAGE,
+    metavar="IMAGE",
     default=ClusterInstallation().image,
     show_default=True,
     help="Image of the server (docs/kubernetes.md: how to make and push it).",
@@ -62,6 +72,7 @@ def install() -> None:
 @click.option(
     "--watch-namespace",
     "namespaces",
+    type=NAMESPACE,
     multiple=True,
     metavar="NAMESPACE",
     help="Namespace that Upwell works and has rights in; repeatable.  [default: all]",
@@ -75,12 +86,14 @@ def install() -> None:
 )
 @click.option(
     "--data-claim",
+    type=OBJECT_NAME,
     default="",
     metavar="NAME",
     help="PersistentVolumeClaim with the data folder.  [default: none, it ends with the Pod]",
 )
 @click.option(
     "--external-registry",
+    type=REGISTRY_PREFIX,
     default="",
     metavar="HOST[:PORT][/PATH]",
     help=f"Registry for the images of builds, with logins in Secret {REGISTRY_LOGINS}."
@@ -88,6 +101,7 @@ def install() -> None:
 )
 @click.option(
     "--registry-address",
+    type=REGISTRY,
     default="",
     metavar="HOST[:PORT]",
     help="Name by which nodes and builds reach the server's registry.  [default: the Service's]",
@@ -101,6 +115,7 @@ def install() -> None:
 )
 @click.option(
     "--tls-secret",
+    type=OBJECT_NAME,
     default="",
     metavar="NAME",
     help="Secret with the server's certificate.  [default: each server makes one]",

@@ -115,6 +115,31 @@ def test_a_version_is_of_kubernetes_and_of_what_is_printed(options: list[str]) -
     assert "--kube-version" in done.output
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "right"),
+    [
+        ("--image", "Bad Image", "registry.example/upwell:1"),
+        ("--external-registry", "https://r.example", "HOST[:PORT][/PATH], without a scheme"),
+        ("--registry-address", "https://r.example", "HOST[:PORT], without a scheme"),
+        ("--namespace", "Up_well", "lower case alphanumeric"),
+        ("--namespace", "", "lower case alphanumeric"),
+        ("--watch-namespace", "A b", "lower case alphanumeric"),
+        ("--data-claim", "Da ta", "lower case alphanumeric"),
+        ("--tls-secret", "T_ls", "lower case alphanumeric"),
+    ],
+)
+def test_names_that_no_cluster_takes_are_printed_in_no_manifest(
+    option: str, value: str, right: str
+) -> None:
+    done = upwell("install", "kubernetes", "--dry-run", option, value)
+    assert done.exit_code == Exit.USAGE
+    said = " ".join(done.stderr.split())
+    assert option in said
+    assert repr(value) in said
+    assert right in said
+    assert done.stdout == ""
+
+
 def test_a_cluster_with_other_owners_of_the_kinds_is_refused(answers: Path) -> None:
     service = {
         "metadata": {"name": "v1.image.openshift.io"},
