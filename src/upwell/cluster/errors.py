@@ -2,10 +2,6 @@
 
 from upwell.workload.errors import WorkloadError
 
-_WEBHOOK_WORDS = ("admission webhook", "failed calling webhook")
-"""In messages of API servers: a webhook has denied a write, with any code; it was not reached."""
-_QUOTA_WORDS = "exceeded quota"
-
 
 class ClusterError(WorkloadError):
     """Base of every error that this package raises: a cluster is a runtime of workloads, too."""
@@ -53,6 +49,8 @@ class WriteRefusedError(ClusterError):
     """An admission webhook, a quota or the validation refuses the write; the message says why."""
 
     reason = "Refused"
+    by_admission = False
+    """True if a webhook, a quota or a policy refuses it, which may be another one soon."""
 
 
 class ListExpiredError(ClusterError):
@@ -63,13 +61,12 @@ class ListExpiredError(ClusterError):
 
 
 def is_of_admission(error: Exception) -> bool:
-    """Return True if a webhook or a quota stands against a write, whatever the answer's code is.
+    """Return True if a webhook, a quota or a policy stands against a write, by whatever code.
 
     A webhook may deny with 409 or 500, as if the API server were busy, and one that is away is a
     fault of the server (500): neither is over soon, and both are told.
     """
-    text = str(error)
-    return any(words in text for words in (*_WEBHOOK_WORDS, _QUOTA_WORDS))
+    return bool(getattr(error, "by_admission", False))
 
 
 def may_be_lifted(error: Exception) -> bool:

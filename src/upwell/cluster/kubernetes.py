@@ -156,7 +156,11 @@ def _applied(write: ImageWrite, kind: Kind) -> dict[str, Any]:
 
 def cluster_error(error: StoreError) -> ClusterError:
     """Return the error of this port for one of the API's client."""
-    return WriteRefusedError(str(error)) if is_of_admission(error) else _of_server(error)
+    if not is_of_admission(error):
+        return _of_server(error)
+    refused = WriteRefusedError(str(error))
+    refused.by_admission = True
+    return refused
 
 
 def _of_server(error: StoreError) -> ClusterError:

@@ -21,6 +21,8 @@ class StoreError(Exception):
 
     reason: ClassVar[str] = "InternalError"
     retryable: ClassVar[bool] = False
+    by_admission: bool = False
+    """True if the admission of an API server refuses a write: a webhook, a quota, a policy."""
 
 
 class NotFoundError(StoreError):

@@ -107,6 +107,32 @@ class ApiStatus:
 
     def error(self, kind: Kind, key: ObjectKey, retry_after: float = 0) -> StoreError:
         """Return the error to raise for a request about `key`."""
+        error = self._error(kind, key, retry_after)
+        error.by_admission = self.is_of_admission
+        return error
+
+    @property
+    def is_of_admission(self) -> bool:
+        """True if admission stands against a write, by whatever code: it is neither busy nor away.
+
+        What the server's own plugins (a quota, a limit range, Pod security) refuse is Forbidden and
+        names the object, as a missing right is, but for whose message there is a form. A webhook's
+        answer has the code, reason and details of its own choice: by its words alone is it known.
+        """
+        if self.message.startswith(_DENIED):
+            return True
+        if self.code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            told = (self.message, *(str(cause.get("message") or "") for cause in self._causes()))
+            return any(_UNREACHED in text for text in told)
+        is_about_object = self.reason == StoreForbiddenError.reason and bool(self.about.get("kind"))
+        return (
+            is_about_object
+            and self.code == HTTPStatus.FORBIDDEN
+            and NamespaceTerminatingError.reason not in self._reasons()
+            and _DENIED_RIGHT.search(self.message) is None
+        )
+
+    def _error(self, kind: Kind, key: ObjectKey, retry_after: float) -> StoreError:
         message = f"{key}: {self.message}"
         if self.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # What stands between, a proxy, does not answer with a Status and its reason.
@@ -170,6 +196,9 @@ class ApiStatus:
 _MAX_TEXT = 500
 _DENIED = 'admission webhook "'
 """Beginning of a denial, whose code is whatever the webhook says (admission/v1 `status.code`)."""
+_UNREACHED = "failed calling webhook"
+"""In the message of a server (k8s.io/apiserver, `ErrCallingWebhook`), and of its causes."""
+_DENIED_RIGHT = re.compile(r'User "[^"]*" cannot \w+ (resource|path) ')
 _MISSING_RIGHT = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
     r' in API group "(?P<group>[^"]*)"(?: in the namespace "(?P<namespace>[^"]+)")?'

@@ -8,9 +8,12 @@ from upwell.api.core import Namespace
 from upwell.api.meta import Kind, ObjectKey
 from upwell.cluster.errors import (
     AccessDeniedError,
+    ClusterError,
     ClusterUnavailableError,
     WorkloadChangedError,
     WriteRefusedError,
+    is_of_admission,
+    may_be_lifted,
 )
 from upwell.cluster.kubernetes import cluster_error
 from upwell.store.interface import (
@@ -226,26 +229,57 @@ def test_a_token_that_is_not_known_is_no_right_that_is_missing() -> None:
     assert isinstance(denied, AccessDeniedError)
 
 
+ABOUT = {"kind": "pods", "name": "a"}
+UNREACHED = 'failed calling webhook "images": Post "https://x": refused'
+RIGHT = 'User "ada" cannot create resource "pods" in API group "" in the namespace "shop"'
+
+
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "reason", "message", "details"),
     [
         *(
-            (code, 'admission webhook "images" denied the request: unsigned')
+            (code, "", 'admission webhook "images" denied the request: unsigned', {})
             for code in (400, 403, 404, 409, 429, 500, 503)
         ),
-        (
-            500,
-            'Internal error occurred: failed calling webhook "images": Post "https://x": refused',
-        ),
-        (403, 'pods "a" is forbidden: exceeded quota: few, requested: pods=1'),
+        (500, "InternalError", f"Internal error occurred: {UNREACHED}", {}),
+        (500, "InternalError", "Internal error", {"causes": [{"message": UNREACHED}]}),
+        (403, "Forbidden", 'pods "a" is forbidden: exceeded quota: few', ABOUT),
+        (403, "Forbidden", 'pods "a" is forbidden: violates PodSecurity "baseline:v1"', ABOUT),
+        (403, "Forbidden", 'pods "a" is forbidden: maximum cpu usage per Container is 1', ABOUT),
+        (403, "Forbidden", 'pods "a" is forbidden: quota "x" of admission webhook', ABOUT),
     ],
 )
-def test_what_admission_refuses_is_told_whatever_code_it_has(code: int, message: str) -> None:
-    raised = cluster_error(error(code, message=message))
+def test_what_admission_refuses_is_told_whatever_code_it_has(
+    code: int, reason: str, message: str, details: dict[str, Any]
+) -> None:
+    raised = cluster_error(error(code, reason=reason, message=message, details=details))
 
     assert type(raised) is WriteRefusedError
     assert not raised.retryable
     assert message in str(raised)
+    assert is_of_admission(raised)
+    assert may_be_lifted(raised)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "details", "kind"),
+    [
+        (403, "Forbidden", f'pods "a" is forbidden: {RIGHT}', ABOUT, AccessDeniedError),
+        (403, "Forbidden", f"pods is forbidden: {RIGHT}: exceeded quota", ABOUT, AccessDeniedError),
+        (403, "Forbidden", 'forbidden: User "ada" cannot get path "/x"', {}, AccessDeniedError),
+        (403, "", "no admission webhook here", {}, AccessDeniedError),
+        (500, "InternalError", "etcd is away", ABOUT, ClusterUnavailableError),
+        (503, "ServiceUnavailable", "exceeded quota", ABOUT, ClusterUnavailableError),
+        (422, "Invalid", "spec: exceeded quota", ABOUT, WriteRefusedError),
+    ],
+)
+def test_what_is_not_of_admission_is_judged_by_its_code(
+    code: int, reason: str, message: str, details: dict[str, Any], kind: type[ClusterError]
+) -> None:
+    raised = cluster_error(error(code, reason=reason, message=message, details=details))
+
+    assert type(raised) is kind
+    assert not is_of_admission(raised)
 
 
 @pytest.mark.parametrize(

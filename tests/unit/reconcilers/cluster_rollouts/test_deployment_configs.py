@@ -8,6 +8,7 @@ import pytest
 from tests.support.clocks import ManualTime
 from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryInstances, MemoryWorkloads
 from tests.support.cluster.replication import PlayedReplication
+from tests.support.kubernetes.refusals import answered
 from tests.support.store.mortal_store import KilledError, MortalStore
 
 from upwell.actions.rollouts import RolloutActions
@@ -25,7 +26,6 @@ from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import Selector
-from upwell.store.kubernetes_errors import ServerFaultError
 from upwell.workload.interface import Owner
 
 NAMESPACE = "shop"
@@ -374,7 +374,7 @@ async def test_a_controller_of_somebody_else_is_left_alone(setup: ConfigSetup) -
 async def test_a_webhook_that_is_away_is_told(setup: ConfigSetup) -> None:
     await setup.store.create(config())
     await setup.reconcile()
-    faults = [ServerFaultError('failed calling webhook "images": connection refused')]
+    faults = [answered(500, 'failed calling webhook "images": connection refused')]
 
     def refuse_once() -> None:
         if faults:

@@ -14,6 +14,7 @@ from tests.support.cluster.routes import (
     route,
     service,
 )
+from tests.support.kubernetes.refusals import answered
 
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
@@ -32,9 +33,7 @@ from upwell.controller import ObjectCache, Result
 from upwell.reconcilers.cluster_routing.reconciler import ClusterRoutes
 from upwell.store.interface import Selector, StoreError
 from upwell.store.kubernetes_errors import (
-    BusyError,
     KindNotServedError,
-    ServerFaultError,
     StoreForbiddenError,
 )
 from upwell.store.memory import MemoryStore
@@ -284,8 +283,8 @@ async def test_without_a_router_that_is_said(cluster: RoutedCluster) -> None:
     ("fault", "reason"),
     [
         (StoreForbiddenError("may not create ingresses"), "Forbidden"),
-        (ServerFaultError('failed calling webhook "routes"'), "Refused"),
-        (BusyError('admission webhook "routes" denied the request', 1), "Refused"),
+        (answered(500, 'failed calling webhook "routes"'), "Refused"),
+        (answered(429, 'admission webhook "routes" denied the request'), "Refused"),
     ],
 )
 async def test_what_the_cluster_refuses_is_told_and_tried_again(

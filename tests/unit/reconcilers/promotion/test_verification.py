@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.kubernetes.refusals import answered
 from tests.support.promotion.verification_in_memory import BAD_REPORT, REPORT, VerifiedPromotion
 
 from upwell.api.codec import decode_as
@@ -20,8 +21,8 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.reconcilers.promotion.soaks import SoakWatch
-from upwell.store.interface import RejectedError, StoreError
-from upwell.store.kubernetes_errors import ServerFaultError, StoreForbiddenError
+from upwell.store.interface import RejectedError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import ContainerFile
@@ -81,16 +82,17 @@ class TestJobs:
         assert again.outcome is VerificationOutcome.PASSED
 
     @pytest.mark.parametrize(
-        ("words", "kind"),
+        ("code", "words"),
         [
-            ('jobs.batch "e2e" is forbidden: exceeded quota: few', StoreForbiddenError),
-            ('failed calling webhook "images"', ServerFaultError),
+            (403, 'jobs.batch "e2e" is forbidden: exceeded quota: few'),
+            (403, 'admission webhook "images" denied the request: unsigned'),
+            (500, 'Internal error occurred: failed calling webhook "images": refused'),
         ],
     )
     async def test_one_that_is_refused_is_tried_again_and_says_why(
-        self, verified: VerifiedPromotion, words: str, kind: type[StoreError]
+        self, verified: VerifiedPromotion, code: int, words: str
     ) -> None:
-        verified.store.fault = kind(words)
+        verified.store.fault = answered(code, words)
         await verified.begin(TEST)
         await verified.look()
         refused = await verified.look()
