@@ -52,6 +52,7 @@ BESIDE = {
     "UnavailableRuntime": "answers nothing on purpose: what runs on a cluster is not known",
     "HangingRegistry": "hangs on purpose",
     "NarrowStore": "the store in memory, which passes, and lets two namespaces alone be read",
+    "PartlyReadStore": "the store in memory, which passes, but for the list that a test is about",
     "PartOfACluster": "the store in memory, which passes, but that a kind may not be listed",
     "NothingToPrune": "has nothing on purpose: images lie in a registry that prunes its own",
     "HostedReads": "what registries that are served share, which pass",

@@ -2,18 +2,19 @@
 
 from upwell.api.requests.prune import PrunedItem, PruneSpec, PruneStatus
 from upwell.policy.pruning.leftovers import UnneededItem
-from upwell.policy.pruning.rules import Rules, rules_of
+from upwell.policy.pruning.rules import PruningRefusedError, Rules, rules_of
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 
 
 class PruningActions:
     """Pruning on demand; `defaults` are the server's rules.
 
+    `sweep` finds what interrupted work left on this machine; None: a cluster runs everything.
     `elsewhere` is the prefix of the registry that has the images of builds; empty: they are here.
     """
 
     def __init__(
-        self, pruning: Pruning, sweep: LeftoverSweep, defaults: Rules, elsewhere: str = ""
+        self, pruning: Pruning, sweep: LeftoverSweep | None, defaults: Rules, elsewhere: str = ""
     ) -> None:
         self._elsewhere = elsewhere
         self._pruning = pruning
@@ -23,14 +24,10 @@ class PruningActions:
     async def prune(self, spec: PruneSpec) -> PruneStatus:
         """Say what may go, or remove it where the spec confirms that.
 
-        Raises InvalidRulesError, StoreError, RegistryError or WorkloadError.
+        Raises InvalidRulesError, PruningRefusedError, StoreError, RegistryError or WorkloadError.
         """
         rules = rules_of(spec, self._defaults)
-        found = await self._sweep.find()
-        removed = [one for one in found if spec.leftovers or not one.unexplained]
-        if spec.confirm:
-            removed = await self._sweep.remove(found, unexplained=spec.leftovers)
-        left = [one for one in found if one.unexplained and one not in removed]
+        removed, left = await self._swept(spec)
         status = PruneStatus()
         if not spec.leftovers:
             status = await self._pruning.run(rules, confirm=spec.confirm)
@@ -41,6 +38,21 @@ class PruningActions:
             "left_out": self._left_out(),
         }
         return status.model_copy(update=changes)
+
+    async def _swept(self, spec: PruneSpec) -> tuple[list[UnneededItem], list[UnneededItem]]:
+        """Return the leftovers that go, and those that a person has to decide about."""
+        if self._sweep is None:
+            if spec.leftovers:
+                raise PruningRefusedError(
+                    "leftovers: on a cluster there are none of this server's containers: what no"
+                    " workload owns there, the cluster removes"
+                )
+            return [], []
+        found = await self._sweep.find()
+        removed = [one for one in found if spec.leftovers or not one.unexplained]
+        if spec.confirm:
+            removed = await self._sweep.remove(found, unexplained=spec.leftovers)
+        return removed, [one for one in found if one.unexplained and one not in removed]
 
     def _left_out(self) -> str | None:
         if not self._elsewhere:

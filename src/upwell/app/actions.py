@@ -31,7 +31,7 @@ def actions(
     index: WaveIndex,
     streams: ImageStreams,
     secrets: PullSecrets,
-    pruning: tuple[Pruning, LeftoverSweep],
+    pruning: tuple[Pruning, LeftoverSweep | None],
     policies: ImagePolicies,
 ) -> Actions:
     """Return the actions; what they create in the name of clients is counted by `clients`."""

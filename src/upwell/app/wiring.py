@@ -17,7 +17,6 @@ from upwell.app.builds.commits import following_commits
 from upwell.app.cleanup import (
     clean_logs,
     clean_uploads,
-    free_space,
 )
 from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
@@ -41,6 +40,7 @@ from upwell.app.machine_watch import (
     watch_disk,
 )
 from upwell.app.promotion import promotion
+from upwell.app.pruning.wiring import open_pruning
 from upwell.app.quotas.storage import build_limit
 from upwell.app.rebasing.builds import build_rebases
 from upwell.app.registries.wiring import image_mirror, registry_loops, registry_routes
@@ -75,13 +75,6 @@ from upwell.reconcilers.notifications.events import (
     EventReconciler,
     event_controller,
     remove_old_events,
-)
-from upwell.reconcilers.pruning import (
-    LeftoverSweep,
-    NothingToPrune,
-    Pruning,
-    PruningSchedule,
-    Stores,
 )
 from upwell.reconcilers.pruning.evidence import referenced_evidence
 from upwell.reconcilers.rollouts.index import WorkloadIndex
@@ -135,16 +128,8 @@ def wire(adapters: Adapters) -> Wired:
     waves = WaveIndex(builds, None if records is None else records.of)
     limits = _limits(adapters.settings.quota)
     clients = _clients(adapters, limits)
-    stores = _stores(adapters)
-    pruning = Pruning(stores)
+    pruning = open_pruning(adapters)
     machine = adapters.machine
-    sweep = LeftoverSweep(
-        store,
-        adapters.runtime,
-        "" if machine is None else machine.store.timeline,
-        now,
-        adapters.components.add("instances", required=False),
-    )
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
@@ -153,7 +138,15 @@ def wire(adapters: Adapters) -> Wired:
         store=clients,
         build_logs=adapters.logs,
         actions=replace(
-            actions(adapters, clients, waves, streams, secrets, (pruning, sweep), policies),
+            actions(
+                adapters,
+                clients,
+                waves,
+                streams,
+                secrets,
+                (pruning.pruning, pruning.sweep),
+                policies,
+            ),
             running=running_workloads(adapters, workloads, records, secrets),
         ),
         clock=now,
@@ -213,8 +206,8 @@ def wire(adapters: Adapters) -> Wired:
     reconciling: Sequence[Loop] = (
         *(controller.run for controller in controllers),
         partial(retry_after_recovery, adapters.components, controllers),
-        *_pruning(adapters, pruning, stores),
-        *((partial(remove_old_events, events), sweep.run) if machine is not None else ()),
+        *pruning.loops,
+        *((partial(remove_old_events, events),) if machine is not None else ()),
         partial(watch_tokens, store, PROCESS_CLOCK, adapters.components),
         partial(clean_exchanges, store, PROCESS_CLOCK),
         *_sign_in(adapters.protection),
@@ -337,43 +330,6 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
             else [partial(clean_logs, adapters.store, adapters.kept_logs)]
         ),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
-    )
-
-
-def _pruning(adapters: Adapters, pruning: Pruning, stores: Stores) -> Sequence[Loop]:
-    """Return what prunes by itself; where only a person does, that is idle uploads alone."""
-    free = partial(free_space, adapters.components, adapters.embedded)
-    settings = adapters.settings.retention
-    # What runs on a cluster is not known yet, and what may run is not removed.
-    if settings.interval is None or adapters.machine is None:
-        return (partial(free, _nothing),)
-    schedule = PruningSchedule(
-        pruning,
-        stores,
-        settings.rules,
-        settings.interval,
-        is_certain=PROCESS_CLOCK.is_certain,
-    )
-    return (schedule.run, partial(free, schedule.prune_now))
-
-
-async def _nothing() -> None:
-    return
-
-
-def _stores(adapters: Adapters) -> Stores:
-    """Return everything that grows."""
-    return Stores(
-        objects=adapters.store,
-        registry=adapters.embedded or NothingToPrune(),
-        host=adapters.embedded_host,
-        logs=adapters.logs,
-        inputs=adapters.inputs,
-        evidence=adapters.evidence,
-        inventory=adapters.inventory,
-        builder=adapters.builder,
-        runtime=adapters.runtime,
-        clock=now,
     )
 
 

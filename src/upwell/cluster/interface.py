@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from upwell.api.clusters.cluster import Cluster
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import Kind, ObjectKey, Resource
 from upwell.api.pod import Pod
 from upwell.workload.interface import Owner
 
@@ -109,6 +109,18 @@ class ClusterPods(Protocol):
 
         A position without a change (a bookmark) is given too. The cluster may end a watch at any
         time: it goes on from the last position. Raises ListExpiredError when it cannot.
+        """
+        ...
+
+
+class ClusterDocuments(Protocol):
+    """Reads objects as they are, with fields that nobody here knows."""
+
+    def pages(self, kind: Kind) -> AsyncGenerator[Sequence[Mapping[str, Any]]]:
+        """Yield the JSON of all objects of a kind as of one moment, page by page.
+
+        Raises a ClusterError: AccessDeniedError names the verb and the resource, ListExpiredError
+        is of a list that has to begin anew.
         """
         ...
 

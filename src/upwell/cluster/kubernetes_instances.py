@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from upwell.api.codec import InvalidObjectError, decode_as
@@ -12,6 +11,7 @@ from upwell.api.pod import Pod
 from upwell.cluster.errors import ClusterError
 from upwell.cluster.interface import OwnedPod
 from upwell.cluster.kubernetes import cluster_error
+from upwell.cluster.kubernetes_documents import list_pages
 from upwell.cluster.kubernetes_pods import PAGE, owner_of_pod
 from upwell.store.interface import StoreError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
@@ -29,26 +29,22 @@ class KubernetesInstances:
 
     async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[OwnedPod]:
         """Return them page by page."""
-        params = {"limit": str(PAGE)}
+        params = {}
         if labels:
             params["labelSelector"] = ",".join(f"{name}={text}" for name, text in labels.items())
-        request = ApiRequest("GET", Pod.KIND, ObjectKey(Pod.KIND.kind, namespace, ""))
+        request = ApiRequest(
+            "GET", Pod.KIND, ObjectKey(Pod.KIND.kind, namespace, ""), params=params
+        )
         found: list[OwnedPod] = []
         try:
-            while True:
-                answer = (await self._api.ask(replace(request, params=params))).document
-                for item in answer.get("items") or ():
-                    meta = item.get("metadata") or {}
-                    kind, name = owner_of_pod(meta)
-                    found.append(OwnedPod(decode_as(Pod, item), Owner(kind, namespace, name)))
-                position = (answer.get("metadata") or {}).get("continue")
-                if not position:
-                    return found
-                params = {**params, "continue": str(position)}
-        except StoreError as error:
-            raise cluster_error(error) from error
+            async with aclosing(list_pages(self._api, request, PAGE)) as pages:
+                async for page in pages:
+                    for item in page.items:
+                        kind, name = owner_of_pod(item.get("metadata") or {})
+                        found.append(OwnedPod(decode_as(Pod, item), Owner(kind, namespace, name)))
         except InvalidObjectError as error:
             raise ClusterError(f"the cluster answered no Pod: {error}") from error
+        return found
 
     async def warnings(self, namespace: str, uid: str) -> Sequence[str]:
         """Return the messages of Events, by a selector of fields."""

@@ -17,6 +17,7 @@ from upwell.api.pod import Pod
 from upwell.cluster.errors import ClusterError, ListExpiredError
 from upwell.cluster.interface import PodChange, PodContainer, PodRecord
 from upwell.cluster.kubernetes import cluster_error
+from upwell.cluster.kubernetes_documents import list_pages
 from upwell.store.interface import StoreError
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
@@ -50,18 +51,13 @@ class KubernetesPods:
     async def list(self) -> tuple[Sequence[PodRecord], str]:
         """Return all Pods; a list that expires between two pages has to begin anew."""
         self._known.clear()
-        params = {"limit": str(self._page)}
         found: list[PodRecord] = []
-        while True:
-            try:
-                answer = await self._api.ask(replace(self._request, params=params))
-            except StoreError as error:
-                raise cluster_error(error) from error
-            meta = _mapping(answer.document.get("metadata"))
-            found += [self._record(item) for item in answer.document.get("items") or ()]
-            if not meta.get("continue"):
-                return found, str(meta.get("resourceVersion") or "")
-            params = {**params, "continue": str(meta["continue"])}
+        version = ""
+        async with aclosing(list_pages(self._api, self._request, self._page)) as pages:
+            async for page in pages:
+                found += [self._record(item) for item in page.items]
+                version = page.resource_version
+        return found, version
 
     async def watch(self, since: str) -> AsyncGenerator[tuple[PodChange | None, str]]:
         """Yield changes until the cluster ends the watch."""

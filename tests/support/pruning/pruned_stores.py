@@ -19,7 +19,7 @@ from upwell.builder.logs.files import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType, Reference
 from upwell.policy.pruning.rules import Rules
-from upwell.reconcilers.pruning import LeftoverSweep, Pruning, Stores
+from upwell.reconcilers.pruning import LeftoverSweep, MachineRoots, Pruning, Stores
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import ManifestPush
@@ -51,6 +51,7 @@ class PrunedStores:
             evidence=self.evidence,
             inventory=self.inventory,
             builder=self.builder,
+            roots=MachineRoots(self.store, self.runtime),
             runtime=self.runtime,
             clock=lambda: datetime.now(UTC),
         )

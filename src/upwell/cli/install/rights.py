@@ -15,6 +15,7 @@ from upwell.api.schemas.crds import custom_kinds
 from upwell.api.schemas.webhooks import AUTHORITY_SECRET, CONFIGURATION
 from upwell.cli.install.installation import Feature
 from upwell.policy.notifications.shared_deliveries import part_names, secret_name
+from upwell.policy.pruning.rules import RECORD_NAME
 
 if TYPE_CHECKING:
     from upwell.api.meta import Kind
@@ -77,6 +78,8 @@ _NEEDS: tuple[GrantedRule, ...] = (
     GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), _READ),
     GrantedRule("batch", ("cronjobs", "jobs"), _READ),
     GrantedRule("", ("pods", "replicationcontrollers"), _READ),
+    # Revisions that may be rolled back to keep their images.
+    GrantedRule("apps", ("replicasets", "controllerrevisions"), ("list",)),
     # What has Events of its own; room and sizes of images, builds and uploads, which the cluster
     # does not look at.
     GrantedRule("", ("services", "resourcequotas", "limitranges"), _READ),
@@ -89,6 +92,11 @@ _NEEDS: tuple[GrantedRule, ...] = (
 _LEADER = (GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "create", "update")),)
 # Who holds a token, and since when it is in force; whichever namespaces are kept current.
 _READ_TOKENS = (GrantedRule("", ("secrets",), _READ),)
+# When was pruned last.
+_RECORD_PRUNING = (
+    GrantedRule("", ("configmaps",), ("create",)),
+    GrantedRule("", ("configmaps",), ("update",), (RECORD_NAME,)),
+)
 _WRITE_TOKENS = (
     # Uses of tokens and of sessions are noted in their Secrets.
     GrantedRule("", ("secrets",), ("create", "update", "delete")),
@@ -128,9 +136,12 @@ def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
 
 
 def system_rules(features: Container[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
-    """Return the rules in the namespace of tokens, by subject: to read them, and to write them."""
+    """Return the rules in the server's system namespace, by subject.
+
+    They are to read tokens, to record when was pruned, and to write tokens.
+    """
     written = {Feature.TOKENS.value: _WRITE_TOKENS} if Feature.TOKENS in features else {}
-    return {"system": _READ_TOKENS, **written}
+    return {"system": (*_READ_TOKENS, *_RECORD_PRUNING), **written}
 
 
 def leader_rules(*, admission: bool) -> tuple[GrantedRule, ...]:

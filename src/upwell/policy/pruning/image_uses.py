@@ -5,7 +5,7 @@ added later is covered before anybody thinks of it, and an annotation that pins 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,21 @@ def uses_of(objects: Iterable[Resource], host: str) -> Iterator[Use]:
         if isinstance(resource, _NOT_USES):
             continue
         document = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-        document.get("metadata", {}).pop("managedFields", None)
         if isinstance(resource, ImageStream):
             for entry in document["status"]["tags"]:
                 entry["items"] = []
                 entry["earlierImports"] = []
-        for path, text in _texts(document, ""):
-            yield from _uses_in(text, f"{resource.key} ({path})", host)
+        yield from uses_in_document(document, str(resource.key), host)
+
+
+def uses_in_document(document: Mapping[str, Any], holder: str, host: str) -> Iterator[Use]:
+    """Yield what the JSON of an object names."""
+    metadata = document.get("metadata")
+    if isinstance(metadata, Mapping) and "managedFields" in metadata:
+        named = {name: value for name, value in metadata.items() if name != "managedFields"}
+        document = {**document, "metadata": named}
+    for path, text in _texts(document, ""):
+        yield from uses_in_text(text, f"{holder} ({path})", host)
 
 
 def reference_of(text: str) -> Reference | None:
@@ -59,7 +67,8 @@ def reference_of(text: str) -> Reference | None:
         return None
 
 
-def _uses_in(text: str, holder: str, host: str) -> Iterator[Use]:
+def uses_in_text(text: str, holder: str, host: str) -> Iterator[Use]:
+    """Yield what a text names, such as a pull spec."""
     found = list(_DIGEST.finditer(text))
     source = reference_of(text) if len(found) == 1 and "@" in text else None
     for match in found:

@@ -22,7 +22,7 @@ from upwell.oci.replica_contents import is_replica_content
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX, StreamName
-from upwell.policy.pruning.image_uses import reference_of, uses_of
+from upwell.policy.pruning.image_uses import Use, reference_of, uses_of
 from upwell.policy.pruning.rules import Rules
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
@@ -39,7 +39,9 @@ class RetentionFacts:
     """The repository that an upstream image is mirrored in."""
     now: datetime
     running: Mapping[Digest, str] = field(default_factory=dict)
-    """Images of running instances -> the instance."""
+    """Images that run -> who runs them, such as `instance web-1`."""
+    uses: Sequence[Use] = ()
+    """Of what is none of the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ class _Retention:
         self._parts = self._read_parts()
 
     def decide(self) -> RetentionDecision:
-        uses = list(uses_of(self._facts.objects, self._facts.host))
-        for digest, instance in self._facts.running.items():
-            self._keep(digest, f"instance {instance} runs it")
+        uses = [*uses_of(self._facts.objects, self._facts.host), *self._facts.uses]
+        for digest, runner in self._facts.running.items():
+            self._keep(digest, f"{runner} runs it")
         for use in uses:
             if isinstance(use.image, Digest):
                 self._keep(use.image, f"named by {use.holder}")

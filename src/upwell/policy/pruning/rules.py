@@ -8,6 +8,8 @@ from upwell.api.requests.prune import PruneSpec
 DEFAULT_TAG_REVISIONS = 3
 DEFAULT_GRACE = timedelta(hours=24)
 DEFAULT_PULLED_GRACE = timedelta(days=7)
+RECORD_NAME = "upwell-pruning"
+"""The ConfigMap in the system namespace that says when was pruned last."""
 MINIMUM_GRACE = timedelta(minutes=10)
 """A push needs a while between its first blob and its tag."""
 
@@ -30,6 +32,10 @@ class Rules:
         return replace(
             self, keep_pulled_images=min(self.keep_pulled_images, self.keep_younger_than)
         )
+
+
+class PruningRefusedError(Exception):
+    """It cannot be known what is needed, so nothing is removed; the message says what to do."""
 
 
 class InvalidRulesError(Exception):

@@ -1,11 +1,13 @@
 """Ports and stores that pruning works on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from upwell.api.meta import Resource
 from upwell.oci import Digest
+from upwell.policy.pruning.image_uses import Use
 from upwell.registry.interface import PrunableRegistry, StoredRepository
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
@@ -65,6 +67,28 @@ class BuilderStorage(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRoots:
+    """Needs of images, at one moment."""
+
+    objects: Sequence[Resource]
+    running: Mapping[Digest, str]
+    """Images that run -> who runs them, for people."""
+    uses: Sequence[Use] = ()
+    """Of what is none of the objects."""
+
+
+class RetentionRoots(Protocol):
+    """Reader of everything that may need an image."""
+
+    async def read(self) -> FoundRoots:
+        """Read it all as it is now, in an order that misses no reference.
+
+        Raises PruningRefusedError where a part cannot be seen, StoreError or WorkloadError.
+        """
+        ...
+
+
 class NothingToPrune:
     """Implements PrunableRegistry where images lie in a registry elsewhere: it prunes its own."""
 
@@ -99,5 +123,7 @@ class Stores:
     evidence: BinaryInputs
     inventory: PackageLists
     builder: BuilderStorage
-    runtime: Runtime
+    roots: RetentionRoots
+    runtime: Runtime | None
+    """Keeps images that it has pulled; None: a cluster's nodes do, and remove them themselves."""
     clock: Callable[[], datetime]

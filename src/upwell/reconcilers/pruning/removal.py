@@ -79,7 +79,8 @@ class Pruning:
     async def run(self, rules: Rules, *, confirm: bool) -> PruneStatus:
         """Remove what may go, or only say what would.
 
-        Raises StoreError, RegistryError or WorkloadError; what was removed until then is gone.
+        Raises PruningRefusedError, StoreError, RegistryError or WorkloadError; what was removed
+        until then is gone.
         """
         async with self._running:
             plan = await self._planner.plan(rules)
@@ -209,10 +210,10 @@ class Pruning:
     ) -> list[PrunedItem]:
         """Prune what was pulled for workloads, by the references that there are now."""
         items: list[PrunedItem] = []
-        if rules.keep_pulled_images is None:
+        runtime = self._stores.runtime
+        if runtime is None or rules.keep_pulled_images is None:
             return items
         oldest = plan.now - rules.keep_pulled_images
-        runtime = self._stores.runtime
         try:
             images = unneeded_images(await runtime.pulled_images(), plan.decision.kept, oldest)
             if images and confirm:

@@ -9,7 +9,7 @@ from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.api.requests.prune import PruneStatus
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
-from upwell.policy.pruning.rules import Rules
+from upwell.policy.pruning.rules import RECORD_NAME, PruningRefusedError, Rules
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.registry.errors import RegistryError
@@ -18,8 +18,6 @@ from upwell.workload.errors import WorkloadError
 
 log = logging.getLogger(__name__)
 
-RECORD_NAME = "upwell-pruning"
-"""The ConfigMap in SYSTEM_NAMESPACE."""
 _AFTER_START = timedelta(minutes=10)
 """A server that has just started has more urgent work."""
 _AFTER_FAULT = timedelta(minutes=30)
@@ -56,6 +54,9 @@ class PruningSchedule:
             await self._sleep(pause.total_seconds())
             try:
                 pause = await self.prune_if_due()
+            except PruningRefusedError as error:
+                log.warning("not pruned", extra={"why": str(error)})
+                pause = _AFTER_FAULT
             except (StoreError, RegistryError, WorkloadError, OSError):
                 log.exception("pruning failed; it goes on later")
                 pause = _AFTER_FAULT

@@ -19,7 +19,7 @@ from upwell.builder.interface import BuildError
 from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
-from upwell.policy.pruning.rules import InvalidRulesError
+from upwell.policy.pruning.rules import InvalidRulesError, PruningRefusedError
 from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
 from upwell.workload.errors import NoPreviousLogError, WorkloadError
@@ -154,6 +154,7 @@ def to_api_error(error: Exception) -> ApiError:
             | RolloutRefusedError()
             | RefusedError()
             | InvalidRulesError()
+            | PruningRefusedError()
         ):
             answer = ApiError(422, text)
         case (
@@ -224,6 +225,7 @@ ERROR_HANDLERS: Mapping[Any, _ErrorHandler] = dict.fromkeys(
         RefusedError,
         RolloutRefusedError,
         InvalidRulesError,
+        PruningRefusedError,
         UnknownKindError,
         InvalidApplyError,
         InvalidManifestTextError,

@@ -27,7 +27,10 @@ NAMESPACE = "upwell-served"
 SHOP = "served-shop"
 
 
-_ASKED_FOR = {"events", "limitranges", "serviceaccounts", "templates"}
+_ASKED_FOR = {
+    *("controllerrevisions", "events", "limitranges", "replicasets", "serviceaccounts"),
+    "templates",
+}
 """Kinds that are listed when something asks for them, and not followed."""
 
 
@@ -36,10 +39,10 @@ def denied(log: Path) -> set[str]:
     return set(re.findall(r'cannot list resource \\"(\w+)\\"', log.read_text()))
 
 
-def rights() -> list[Manifest]:
+def rights(namespace: str = NAMESPACE) -> list[Manifest]:
     """Return the namespaces, the account and the rights of a server that has tokens alone."""
     features = frozenset({Feature.TOKENS})
-    parts = manifests(ClusterInstallation(namespace=NAMESPACE, features=features))
+    parts = manifests(ClusterInstallation(namespace=namespace, features=features))
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
     chosen = [name for name in parts if name not in {"definitions", "server", "admission"}]
     return [shop, *(one for name in chosen for one in parts[name])]
@@ -62,7 +65,7 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
     rules = json.loads(json.dumps(lacking))
     listed: set[str] = set()
     for rule in (one for one in rules["rules"] if "list" in one["verbs"]):
-        rule["verbs"].remove("list")
+        rule["verbs"] = [one for one in rule["verbs"] if one != "list"] or ["get"]
         listed |= {*rule["resources"]}
     granted.kubectl("apply", "-f", "-", given=yaml_of([rules]))
 
@@ -72,6 +75,10 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
         assert 'cannot list resource "builds"' in said
         until(lambda: listed - _ASKED_FOR - denied(tmp_path / "log"), lambda missing: not missing)
         assert "[+]role: leader" in until(readiness, lambda seen: "[+]role: leader" in seen)
+        unseen = server.upwell("prune")
+        assert unseen.returncode != 0
+        assert "cannot list resource" in unseen.stderr
+        assert "nothing is pruned" in unseen.stderr
 
         granted.kubectl("apply", "-f", "-", given=yaml_of([lacking]))
         until(readiness, lambda seen: "readyz check passed" in seen)
@@ -95,6 +102,8 @@ def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
         refused = [line for line in log[since:].splitlines() if "forbidden" in line]
         assert refused == []
         tokens_are_made_used_and_deleted(server)
+        pruned = server.upwell("prune", "--confirm")
+        assert pruned.returncode == 0, pruned.stderr
         nonsense_of_every_kind_keeps_the_server_from_nothing_else(granted, readiness)
 
 

@@ -180,7 +180,7 @@ def test_a_revision_to_roll_back_to_keeps_its_image() -> None:
 def test_what_runs_stays_although_no_object_names_it() -> None:
     found = facts([], repository("shop/web", manifest("running"), manifest("other")))
 
-    decision = decide(replace(found, running={digest("running"): "web-1"}), RULES)
+    decision = decide(replace(found, running={digest("running"): "instance web-1"}), RULES)
 
     assert gone(decision) == {digest("other")}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.pruning.cluster_pruning import ClusterPruning
 from tests.support.pruning.pruned_stores import PrunedStores
 from tests.support.server.api_server import Api, ApiAnswer, serving
 
@@ -77,6 +78,20 @@ async def test_a_grace_time_in_which_a_push_may_run_is_refused(api: Api) -> None
     answer = await post(api, keepYoungerThanSeconds=1)
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
     assert "keepYoungerThanSeconds: must be at least 10 minutes" in answer.json["message"]
+
+
+async def test_what_cannot_be_known_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    site = ClusterPruning(tmp_path, ("shop",))
+    actions = PruningActions(site.pruning(), None, DEFAULTS)
+    async with serving(DEFAULT_LIMITS, pruning=actions) as api:
+        some = await post(api, confirm=True)
+        leftovers = await post(api, leftovers=True)
+
+    assert (some.status, some.json["reason"]) == (422, "Invalid")
+    assert "[kubernetes] namespaces" in some.json["message"]
+    assert leftovers.status == 422
+    assert leftovers.json["message"].startswith("leftovers: on a cluster")
+    site.kept.inventory.close()
 
 
 @pytest.mark.parametrize("spec", [{"confirm": "yes"}, {"keepTagRevisions": 0}])
