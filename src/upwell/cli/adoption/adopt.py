@@ -84,7 +84,13 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     show_default=True,
     help="Where the workloads run: this machine, or the cluster of a kubeconfig.",
 )
-@_option("context", "--context", metavar="NAME", help="Context of the kubeconfig.")
+@_option(
+    "context",
+    "--context",
+    metavar="NAME",
+    show_default="the kubeconfig's current one",
+    help="Context of the kubeconfig.",
+)
 @_option(
     "kubeconfig",
     "--kubeconfig",
