@@ -205,6 +205,7 @@ async def test_a_piece_that_cannot_be_read_keeps_no_other_back_and_is_named(
         assert f"{gone.signer.key.id}/audit.log.000000000001.gz" in str(caught.value)
         assert names_in(copy) == ["1" if left is one else "2"]
         assert (copy / gone.signer.key.id / "audit.pub").exists()
+        assert f"{gone.signer.key.id}/audit.log: no lines are here" in verified(copy).output
 
 
 async def test_the_leader_removes_what_is_old_and_the_key_with_the_last(

@@ -32,7 +32,7 @@ _EVIDENCE_BYTES = 128 * 1024 * 1024
 """Of one piece."""
 _NO_LOG = (
     b"no log of this build is here: while it runs, the replica that leads has it; of one that has"
-    b" ended, it was not kept\n"
+    b" ended, the replica that ran it, if it could not keep it yet where all find it\n"
 )
 
 

@@ -210,6 +210,11 @@ def _table(reports: Sequence[_Verified]) -> Iterator[str]:
             yield f"\n{name} begins with line {report.first}: older files were removed"
         if report.unsigned and not report.faults:
             yield f"\n{name}: {report.unsigned} lines came after the last signed head"
+        if is_of_replicas and one.is_answered and not report.lines:
+            yield (
+                f"\n{name}: no lines are here: if `upwell audit fetch` named none that it could not"
+                " get, they were removed"
+            )
         if is_of_replicas and report.lines and not report.is_ended:
             yield (
                 f"\n{name}: replica {report.replica or '?'} has not ended it: if it runs no more,"
