@@ -36,6 +36,10 @@ class BuildProbe:
 
     def check(self, kubectl: KubectlRunner) -> HostCheck:
         """Return the least privilege that is enough, and why a lesser one is not."""
+        if self._is_nowhere(kubectl):
+            detail = f"namespace {self.namespace} is not there"
+            remedy = "create it, or name another one with --probe-namespace"
+            return HostCheck(_NAME, HostCheckStatus.FAIL, detail, remedy)
         refused: list[str] = []
         for privilege in PRIVILEGES:
             try:
@@ -50,6 +54,12 @@ class BuildProbe:
             "let the nodes make user namespaces (user.max_user_namespaces), or leave builds out"
         )
         return HostCheck(_NAME, HostCheckStatus.FAIL, "; ".join(refused), remedy)
+
+    def _is_nowhere(self, kubectl: KubectlRunner) -> bool:
+        """Return True if the namespace is known not to be there: not all may look at them."""
+        with suppress(CommandError):
+            return not kubectl.items("namespace", self.namespace)
+        return False
 
     def _try(self, kubectl: KubectlRunner, privilege: str) -> str:
         """Return why no Pod of this privilege builds; empty: it does."""

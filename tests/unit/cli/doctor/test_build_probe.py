@@ -29,6 +29,7 @@ class PlayedKubectl(KubectlRunner):
     ends: dict[str, dict[str, Any]] = field(default_factory=dict)
     """State of the container, by privilege."""
     refusal: str = ""
+    namespaces: tuple[str, ...] = ("builds",)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     made: list[dict[str, Any]] = field(default_factory=list)
 
@@ -40,6 +41,8 @@ class PlayedKubectl(KubectlRunner):
                     raise CommandError(self.refusal)
                 self.pods[pod["metadata"]["name"]] = pod
                 self.made.append(pod)
+            case ("get", "namespace", name, *_):
+                return json.dumps({"metadata": {"name": name}}) if name in self.namespaces else ""
             case ("get", "pod", name, *_):
                 state = self.ends[name.rpartition("-")[2]]
                 container = {"name": "build", "state": state}
@@ -99,3 +102,14 @@ def test_what_keeps_pods_from_building_is_told_and_no_pod_is_left(
     assert found.status is HostCheckStatus.FAIL
     assert told in found.detail
     assert not kubectl.pods
+
+
+def test_a_namespace_that_is_not_there_is_told_and_nothing_else_is_blamed() -> None:
+    kubectl = PlayedKubectl(namespaces=())
+
+    found = probe().check(kubectl)
+
+    assert found.status is HostCheckStatus.FAIL
+    assert found.detail == "namespace builds is not there"
+    assert "--probe-namespace" in found.remedy
+    assert not kubectl.made
