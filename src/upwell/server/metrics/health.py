@@ -88,13 +88,18 @@ def _endpoint(
         wrong = [fault for fault in faults.values() if fault]
         code = 503 if wrong else 200
         if "verbose" not in request.query_params:
-            return PlainTextResponse("; ".join(wrong) or "ok", code)
+            return PlainTextResponse(_one_line("; ".join(wrong)) or "ok", code)
         lines = [
             f"[-]{check} failed: {fault}" if fault else f"[+]{check} ok"
             for check, fault in faults.items()
         ]
         lines += beside()
         lines.append(f"{name} check {'failed' if wrong else 'passed'}")
-        return PlainTextResponse("\n".join(lines) + "\n", code)
+        return PlainTextResponse("".join(f"{_one_line(line)}\n" for line in lines), code)
 
     return answer
+
+
+def _one_line(text: str) -> str:
+    """Return a text without what would end its line, or show it otherwise than it is."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))

@@ -168,6 +168,14 @@ async def test_a_component_that_is_required_is_a_check_of_readiness(api: Api) ->
     assert (await api.get("/readyz")).text == "ok"
 
 
+async def test_no_message_writes_a_line_of_its_own_among_the_checks(api: Api) -> None:
+    forged = "shop/x\n[+]role: leads\u202e"  # an object's name, as somebody has written it
+    api.components.add("cache").fail("Undecided", forged)
+    answer = await api.get("/readyz?verbose")
+    assert "[-]cache failed: cache: shop/x [+]role: leads?\n" in answer.text
+    assert (await api.get("/readyz")).text == "cache: shop/x [+]role: leads?"
+
+
 async def test_components_are_told_with_their_starts(api: Api) -> None:
     router = api.components.add("router")
     found = await scraped(api)
