@@ -252,6 +252,7 @@ def test_another_namespace_takes_the_right_that_its_rbac_gives(
         assert time.monotonic() < deadline, said
     kind, name = wanted["kind"].lower(), wanted["metadata"]["name"]
     assert served.annotations(f"{kind}/{name}")["upwell.dev/author"] == "system:cluster-user:ann"
+    served.kubectl("-n", A, "delete", f"{kind}/{name}")  # a workload has one Pipeline
 
 
 def test_an_author_is_who_writes_whatever_the_object_says(served: ServedCluster) -> None:
@@ -345,11 +346,12 @@ def test_a_workload_gets_images_of_another_namespace_that_its_own_may_have(
         "dockerImageReference": image,
         "image": image.partition("@")[2],
     }
-    status = {"status": {"tags": [{"tag": "latest", "items": [event]}]}}
     served.apply(stream, user=own)
-    patch = ("patch", "imagestream/app", "--subresource=status", "--type=merge")
-    said = served.kubectl("-n", B, *patch, "-p", json.dumps(status), user=own)
-    assert "patched" in said, said
+    made = json.loads(served.kubectl("-n", B, "get", "imagestream/app", "-o", "json"))
+    made["status"] = {"tags": [{"tag": "latest", "items": [event]}]}
+    replace = ("replace", "--subresource=status", "-f", "-")
+    said = served.kubectl("-n", B, *replace, user=own, given=json.dumps(made))
+    assert "replaced" in said, said
 
     web = manifest(Deployment, "follower", namespace=A)
     trigger = json.loads(web["metadata"]["annotations"][TRIGGERS_ANNOTATION])[0]

@@ -43,8 +43,8 @@ class BucketCredentialsError(BucketError):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
             f"credentials of the bucket: {where} {why}",
-            "it needs aws_access_key_id and aws_secret_access_key; on a cluster, create the Secret"
-            " that is mounted there (`upwell doctor --on kubernetes`)",
+            "`credentials-file` needs aws_access_key_id and aws_secret_access_key; on a cluster,"
+            " create the Secret that is mounted there (`upwell doctor --on kubernetes`)",
         )
 
 
