@@ -61,7 +61,11 @@ class ClusterPipeline(ReconciledPipeline):
         container = {"name": "web", "image": DECLARED}
         document = {
             "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}},
+            "spec": {
+                "replicas": 1,
+                "progressDeadlineSeconds": 60,
+                "template": {"spec": {"containers": [container]}},
+            },
         }
         made = decode_as(Deployment, document)
         paths = (container_path(made, SLOT), image_path(made, SLOT))
@@ -73,7 +77,9 @@ class ClusterPipeline(ReconciledPipeline):
         """Report as the cluster's controllers do, then let Upwell judge."""
         wanted = one.spec.template.spec.containers[0].image
         if not self.slow and one.status.observed_generation != one.generation:
-            report: dict[str, Any] = stuck(one) if wanted in self.broken else complete(one)
+            is_bad = wanted in self.broken
+            report: dict[str, Any] = stuck(one) if is_bad else complete(one)
+            self.clock.advance(one.spec.progress_deadline_seconds if is_bad else 0)
             await self.store.update_status(with_status_of(one, **report))
         await self._cache.ready(*NATIVE_WORKLOADS, ImageStream, Pipeline, Promotion)
         await self._putting_back.reconcile(one.key)

@@ -75,7 +75,11 @@ class ClusteredPipeline(ReconciledPipeline):
         container = {"name": "web", "image": "registry.test/shop/web:declared"}
         document = {
             "metadata": {"name": WORKLOAD, "namespace": NAMESPACE},
-            "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}},
+            "spec": {
+                "replicas": 1,
+                "progressDeadlineSeconds": 60,
+                "template": {"spec": {"containers": [container]}},
+            },
         }
         made = decode_as(Deployment, document)
         entries = (owned_by(APPLIED, container_path(made, SLOT), image_path(made, SLOT)),)
@@ -135,6 +139,7 @@ class ClusteredPipeline(ReconciledPipeline):
                 continue
             is_bad = wanted in self.broken or (name in self.stuck_in and wanted == image("two"))
             report = stuck(one) if is_bad else complete(one)
+            self.clock.advance(one.spec.progress_deadline_seconds if is_bad else 0)
             await remote.store.update_status(with_status_of(one, **report))
 
     @override

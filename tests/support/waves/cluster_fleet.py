@@ -60,7 +60,9 @@ class ClusterFleet(Fleet):
     async def rolls_out(self, namespace: str, name: str, phase: str = "Complete") -> None:
         """Let the cluster end the rollout of what the template has, and Upwell judge it."""
         found = await self.get_workload(namespace, name)
-        report = complete(found) if phase == "Complete" else stuck(found, f"{name} does not start")
+        is_good = phase == "Complete"
+        report = complete(found) if is_good else stuck(found, f"{name} does not start")
+        self.clock.advance(0 if is_good else found.spec.progress_deadline_seconds)
         await self.store.update_status(with_status_of(found, **report))
         await self.judge(found)
         if phase == "Failed":

@@ -83,7 +83,9 @@ def observe(
     end = None if isinstance(workload, Deployment | CronJob) else since + DEADLINE
     stuck = ""
     if isinstance(workload, Deployment) and is_stuck(workload):
-        stuck = f"no progress for {workload.spec.progress_deadline_seconds} s"
+        end = _earliest_verdict(workload, note, now)
+        if end is None:
+            stuck = f"no progress for {workload.spec.progress_deadline_seconds} s"
     elif end is not None and now >= end:
         stuck = f"not rolled out within {DEADLINE.total_seconds():.0f} s"
     if stuck:
@@ -91,6 +93,18 @@ def observe(
     times = [one for one in (end, pull_again) if one is not None]
     text = f"{_progress(workload)}{detail}"
     return RolloutObservation(RolloutState.PROGRESSING, "", text, min(times, default=None))
+
+
+def _earliest_verdict(workload: Deployment, note: RolloutNote, now: datetime) -> datetime | None:
+    """Return when the cluster can first say that this rollout is stuck, if that is still to come.
+
+    What it says before is about the rollout that this one undoes: images that are put back have a
+    ReplicaSet, and the condition stays until its Pods change (deployment/sync.go of Kubernetes).
+    """
+    if note.since is None or note.since > now:
+        return None
+    due = note.since + timedelta(seconds=workload.spec.progress_deadline_seconds)
+    return due if now < due else None
 
 
 def stays_up(workload: NativeWorkload, pods: Iterable[PodRecord]) -> RolloutObservation:

@@ -122,6 +122,11 @@ class ClusterSetup:
         """Let the cluster's controller report a status."""
         return await self.store.update_status(with_status_of(await self.read(stored), **status))
 
+    async def get_stuck(self, stored: Deployment, why: str = "") -> Deployment:
+        """Let the cluster's controller say that the deadline of a rollout is over."""
+        self.clock.now += timedelta(seconds=stored.spec.progress_deadline_seconds)
+        return await self.report(stored, stuck(stored, why))
+
     async def finish[R: Native](self, stored: R) -> R:
         """Let the cluster finish the rollout."""
         found = await self.read(stored)
@@ -208,7 +213,7 @@ async def test_a_stuck_rollout_is_put_back_once_and_not_tried_again(setup: Clust
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")
     stored = await setup.roll(stored)
-    await setup.report(stored, stuck(stored, 'pods "web" is forbidden: exceeded quota: small'))
+    await setup.get_stuck(stored, 'pods "web" is forbidden: exceeded quota: small')
 
     back = await setup.roll(stored)
     setup.reconciler = setup.restarted()
@@ -225,7 +230,7 @@ async def test_the_next_image_is_tried_after_one_that_failed(setup: ClusterSetup
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")
     stored = await setup.roll(stored)
-    await setup.report(stored, stuck(stored))
+    await setup.get_stuck(stored)
     await setup.roll(stored)
     await move_tag(setup.store, "mended")
 
@@ -243,7 +248,7 @@ async def test_an_image_that_failed_and_comes_back_after_another_is_not_tried_ag
     for version in ("bad", "worse"):
         await move_tag(setup.store, version)
         stored = await setup.roll(stored)
-        await setup.report(stored, stuck(stored, f"{version} crashed"))
+        await setup.get_stuck(stored, f"{version} crashed")
         stored = await setup.roll(stored)
     await move_tag(setup.store, "mended")
     stored = await setup.finish(await setup.roll(stored))
@@ -263,7 +268,7 @@ async def test_the_oldest_failures_are_forgotten_and_reasons_are_cut(setup: Clus
     for number in range(14):
         await move_tag(setup.store, f"bad{number}")
         stored = await setup.roll(stored)
-        await setup.report(stored, stuck(stored, "x" * 9000))
+        await setup.get_stuck(stored, "x" * 9000)
         stored = await setup.roll(stored)
 
     earlier = RolloutNote.of(stored).earlier
@@ -276,7 +281,7 @@ async def test_removing_the_note_tries_an_image_again(setup: ClusterSetup) -> No
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")
     stored = await setup.roll(stored)
-    await setup.report(stored, stuck(stored))
+    await setup.get_stuck(stored)
     stored = await setup.roll(stored)
     annotations = {k: v for k, v in stored.annotations.items() if k != NOTE_ANNOTATION}
     await setup.store.update(stored.with_metadata(annotations=annotations))
@@ -447,7 +452,7 @@ async def test_what_a_person_changed_besides_is_no_failure_of_the_image(
     template = stored.spec.template.model_copy(update={"metadata": meta})
     spec = stored.spec.model_copy(update={"template": template})
     stored = await setup.store.update(stored.model_copy(update={"spec": spec}))
-    await setup.report(stored, stuck(stored))
+    await setup.get_stuck(stored)
 
     assert image_of(await setup.roll(stored)) == image("better")
 
@@ -460,7 +465,7 @@ async def test_without_anything_good_a_failed_image_stays(setup: ClusterSetup) -
     await setup.store.update(
         stored.with_metadata(annotations={**stored.annotations, **annotations})
     )
-    await setup.report(stored, stuck(stored))
+    await setup.get_stuck(stored)
 
     assert image_of(await setup.roll(stored)) == image("bad")
 
@@ -471,7 +476,7 @@ async def test_a_held_workload_gets_no_image_and_nothing_back(setup: ClusterSetu
     stored = await setup.roll(stored)
     held = {**stored.annotations, HOLD_ANNOTATION: "audit"}
     stored = await setup.store.update(stored.with_metadata(annotations=held))
-    await setup.report(stored, stuck(stored))
+    await setup.get_stuck(stored)
 
     stays = await setup.roll(stored)
 

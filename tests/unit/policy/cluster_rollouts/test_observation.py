@@ -1,0 +1,50 @@
+"""How rollouts stand that a cluster carries out, by what its controllers report."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.support.cluster.workloads import image, stuck, with_status_of, workload
+
+from upwell.api.apps import Deployment
+from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.policy.cluster_rollouts.observation import (
+    RolloutObservation,
+    WorkloadFailureReason,
+    observe,
+)
+from upwell.policy.rollouts.summary import RolloutState
+
+SET = datetime(2026, 5, 1, tzinfo=UTC)
+DEADLINE = timedelta(seconds=600)
+NOTE = RolloutNote({"app": image("good")}, since=SET)
+
+
+def observed(note: RolloutNote, now: datetime) -> RolloutObservation:
+    """Look at a Deployment whose condition says that its deadline is over."""
+    made = workload(Deployment)
+    return observe(with_status_of(made, **stuck(made)), (), note, now)
+
+
+def test_a_verdict_that_comes_too_early_is_about_the_rollout_before() -> None:
+    """Images that were put back have a ReplicaSet, and the condition stays as it was at first."""
+    found = observed(NOTE, SET + timedelta(seconds=1))
+
+    assert found.state is RolloutState.PROGRESSING
+    assert found.look_again == SET + DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("note", "now"),
+    [
+        pytest.param(NOTE, SET + DEADLINE, id="its deadline is over"),
+        pytest.param(replace(NOTE, since=None), SET, id="a person set the images"),
+        pytest.param(NOTE, SET - timedelta(hours=1), id="the clock was set back"),
+    ],
+)
+def test_a_rollout_fails_by_the_verdict_of_its_cluster(note: RolloutNote, now: datetime) -> None:
+    found = observed(note, now)
+
+    assert found.state is RolloutState.FAILED
+    assert found.reason == WorkloadFailureReason.STUCK
+    assert found.message == "no progress for 600 s"
