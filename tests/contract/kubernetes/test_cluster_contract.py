@@ -62,6 +62,8 @@ from upwell.store.memory import MemoryStore
 from upwell.workload.interface import Owner
 
 SLOT = ("app", False)
+NODE = "node-1"
+"""Node that does not exist: nobody there ends a Pod that is deleted."""
 KINDS: tuple[type[Native], ...] = (Deployment, StatefulSet, DaemonSet, CronJob)
 
 
@@ -85,7 +87,7 @@ class ClusterUnderTest(Protocol):
 
     async def events(self) -> Sequence[str]: ...
 
-    async def put_pod(self, name: str, version: str) -> None: ...
+    async def put_pod(self, name: str, version: str, node: str = NODE) -> None: ...
 
     async def remove_pod(self, name: str) -> None: ...
 
@@ -117,10 +119,12 @@ class MemorySite:
     async def events(self) -> Sequence[str]:
         return [one.message for one in self._memory.told]
 
-    async def put_pod(self, name: str, version: str) -> None:
+    async def put_pod(self, name: str, version: str, node: str = NODE) -> None:
         await self._pods.put(_record(name, version))
         owner = Owner("Pod", NAMESPACE, name)
-        self._instances.shown.append(OwnedPod(decode_as(Pod, _document(name, version)), owner))
+        self._instances.shown.append(
+            OwnedPod(decode_as(Pod, _document(name, version, node)), owner)
+        )
 
     async def remove_pod(self, name: str) -> None:
         await self._pods.put(_record(name, "good"), gone=True)
@@ -163,9 +167,9 @@ class KubernetesSite:
         found = json.loads(await self._api.get_raw(path))["items"]
         return [one["message"] for one in found if one["source"].get("component") == "upwell"]
 
-    async def put_pod(self, name: str, version: str) -> None:
+    async def put_pod(self, name: str, version: str, node: str = NODE) -> None:
         key = ObjectKey("Pod", self.namespace, name)
-        document = _document(name, version)
+        document = _document(name, version, node)
         del document["metadata"]["namespace"]
         request = ApiRequest("POST", Pod.KIND, key, body=document, collection=True)
         async with asyncio.timeout(60):
@@ -186,7 +190,7 @@ class KubernetesSite:
         await self.workloads.tell(WorkloadEvent(stored, "Test", message, is_warning=True))
 
 
-def _document(name: str, version: str) -> dict[str, Any]:
+def _document(name: str, version: str, node: str) -> dict[str, Any]:
     """Return a Pod of a scheduler that does not exist: no controller of the cluster touches it."""
     return {
         # An owner that is none would have it collected.
@@ -194,7 +198,7 @@ def _document(name: str, version: str) -> dict[str, Any]:
         "spec": {
             "schedulerName": "none",
             "automountServiceAccountToken": False,
-            "nodeName": "node-1",
+            "nodeName": node,
             "containers": [{"name": "app", "image": image(version)}],
         },
     }
@@ -323,7 +327,7 @@ async def test_the_same_event_twice_is_one(site: ClusterUnderTest) -> None:
 
 async def test_a_pod_is_deleted_while_it_has_the_image(site: ClusterUnderTest) -> None:
     stored = await site.apply(Deployment)  # its namespace is complete then
-    await site.put_pod("old", "bad")
+    await site.put_pod("old", "bad", node="")
     named = ObjectKey("Pod", stored.namespace, "old")
 
     async def names() -> set[str]:
@@ -363,7 +367,7 @@ async def test_all_pods_are_listed_and_then_told_as_they_change(site: ClusterUnd
 
     assert sorted(one.name for one in listed) == ["a", "b", "c"]
     first = listed[0]
-    assert first.node == "node-1"
+    assert first.node == NODE
     assert [(one.name, one.image) for one in first.containers] == [("app", image("good"))]
 
 
