@@ -22,7 +22,7 @@ SECONDS = {
 }
 """The longest that a test of each folder may take: several times what it needs."""
 
-TRIED_AGAIN = frozenset({"integration", "acceptance"})
+TRIED_AGAIN = frozenset({"contract", "integration", "acceptance"})
 """Folders of tests among real parts, which a busy machine may fail: once more, and it is shown."""
 
 CLEANUP_SECONDS = 120
