@@ -14,7 +14,7 @@ import pytest
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
-from upwell.workload.interface import EmptyDir, InstanceMount, InstanceUsers, VolumeClaim
+from upwell.workload.instance_spec import EmptyDir, InstanceMount, InstanceUsers, VolumeClaim
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 pytestmark = pytest.mark.benchmark

@@ -21,7 +21,8 @@ from tests.support.workload.waiting import eventually
 
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.router.interface import Backend, BackendServer, HttpRule, RoutingTable
-from upwell.workload.interface import HttpProbe, Instance, ProbeSpec
+from upwell.workload.instance_spec import HttpProbe, ProbeSpec
+from upwell.workload.interface import Instance
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 pytestmark = pytest.mark.benchmark

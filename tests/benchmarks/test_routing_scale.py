@@ -15,7 +15,8 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.policy.routing.table import RoutingState, compute
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 pytestmark = pytest.mark.benchmark
 

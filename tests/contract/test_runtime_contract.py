@@ -28,23 +28,25 @@ from upwell.workload.errors import (
     UnreadableFilesError,
     WorkloadError,
 )
-from upwell.workload.interface import (
-    ContainerFile,
+from upwell.workload.instance_spec import (
     ContainerSpec,
     ExecProbe,
+    HostPath,
+    InstanceSpec,
+    Owner,
+    ProbeSpec,
+)
+from upwell.workload.interface import (
+    ContainerFile,
     ExecSession,
     FileLimits,
-    HostPath,
     Instance,
     InstanceCommand,
-    InstanceSpec,
     InteractiveRuntime,
     Leftover,
     LeftoverKind,
     LogQuery,
     Output,
-    Owner,
-    ProbeSpec,
     ReadableRuntime,
     ServiceName,
     State,

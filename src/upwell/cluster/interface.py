@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import Kind, ObjectKey, Resource
 from upwell.api.pod import Pod
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 FIELD_MANAGER = "upwell"
 """Name under which fields are owned (Kubernetes, "Server-Side Apply")."""

@@ -15,7 +15,7 @@ from upwell.cluster.kubernetes_documents import list_pages
 from upwell.cluster.kubernetes_pods import PAGE, owner_of_pod
 from upwell.store.interface import StoreError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 _MOST_EVENTS = 50
 """About one object: the same message again is the same Event."""

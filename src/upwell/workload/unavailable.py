@@ -9,16 +9,15 @@ from typing import Never
 
 from upwell.oci import Digest, Reference
 from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.instance_spec import InstanceSpec, Owner
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
     FileLimits,
     Instance,
     InstanceImage,
-    InstanceSpec,
     Leftover,
     LogQuery,
-    Owner,
     ServiceName,
 )
 

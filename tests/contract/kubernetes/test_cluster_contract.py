@@ -59,7 +59,7 @@ from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 SLOT = ("app", False)
 NODE = "node-1"

@@ -34,7 +34,7 @@ from upwell.outbound.policy import OutboundPolicy
 from upwell.policy.clusters.rights import needed_rights
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 SLOT = ("app", False)
 READER = "reader"

@@ -19,7 +19,8 @@ from tests.support.workload.podman_home import (
 from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest, Reference
-from upwell.workload.interface import ContainerSpec, InstanceImage, InstanceSpec, Runtime, State
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec
+from upwell.workload.interface import InstanceImage, Runtime, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 

@@ -25,7 +25,8 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
 )
 
 from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
-from upwell.workload.interface import InstanceSpec, State
+from upwell.workload.instance_spec import InstanceSpec
+from upwell.workload.interface import State
 from upwell.workload.podman.volumes.snapshots import settle_snapshots
 
 KEPT, CONVERTED = "rows of the good version", "half converted"

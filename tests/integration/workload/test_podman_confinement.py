@@ -9,7 +9,8 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.workload.errors import ForbiddenError
-from upwell.workload.interface import EmptyDir, Files, Instance, InstanceMount, InstanceSpec, State
+from upwell.workload.instance_spec import EmptyDir, Files, InstanceMount, InstanceSpec
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.confinement import DefaultLimits
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 

@@ -21,7 +21,8 @@ from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.machine.components import Components, ComponentState, WatchedComponent
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import ExecProbe, Owner, ProbeSpec, State
+from upwell.workload.instance_spec import ExecProbe, Owner, ProbeSpec
+from upwell.workload.interface import State
 from upwell.workload.podman.api import client
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.containers import cut_starts

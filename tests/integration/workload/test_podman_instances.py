@@ -11,15 +11,8 @@ from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
-from upwell.workload.interface import (
-    EmptyDir,
-    Files,
-    HostPath,
-    Instance,
-    InstanceMount,
-    LogQuery,
-    State,
-)
+from upwell.workload.instance_spec import EmptyDir, Files, HostPath, InstanceMount
+from upwell.workload.interface import Instance, LogQuery, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 SERVE = ("httpd", "-f", "-p", "8080", "-h")

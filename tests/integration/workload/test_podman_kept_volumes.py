@@ -23,15 +23,14 @@ from tests.support.workload.waiting import eventually
 
 from upwell.machine.clock import SystemClock
 from upwell.oci import Digest
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     EmptyDir,
     InstanceMount,
     InstanceSpec,
     InstanceUsers,
-    LeftoverKind,
     Owner,
-    State,
 )
+from upwell.workload.interface import LeftoverKind, State
 from upwell.workload.podman import runtime as podman_runtime
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.volumes.kept_volumes import GRACE, move_files

@@ -5,18 +5,17 @@ from dataclasses import replace
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     EmptyDir,
     ExecProbe,
-    Instance,
     InstanceMount,
     InstanceSpec,
     Pause,
     ProbeSpec,
-    State,
     VolumeClaim,
 )
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 SHARED = InstanceMount("shared", "/shared")

@@ -11,17 +11,15 @@ from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError, WorkloadError
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     EmptyDir,
     Files,
     HostPath,
-    Instance,
     InstanceMount,
     InstanceSpec,
-    LeftoverKind,
-    State,
     VolumeClaim,
 )
+from upwell.workload.interface import Instance, LeftoverKind, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 from upwell.workload.podman.volumes.mounts import mounts_below, unmount

@@ -11,7 +11,7 @@ import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload
 
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import InstanceSpec, PortMapping
+from upwell.workload.instance_spec import InstanceSpec, PortMapping
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 

@@ -18,7 +18,8 @@ from tests.support.workload.podman_home import PodmanHome, Workload, podman_home
 from tests.support.workload.power import cut_power
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import Instance, InstanceSpec, State
+from upwell.workload.instance_spec import InstanceSpec
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 NOTICED_SECONDS = 5.0

@@ -10,16 +10,15 @@ import pytest
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     ExecProbe,
     HttpProbe,
-    Instance,
     InstanceSpec,
     ProbeSpec,
-    State,
     TcpProbe,
 )
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 NAME = "web-1-a"

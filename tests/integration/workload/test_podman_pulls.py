@@ -21,7 +21,8 @@ from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.server.asgi.tls import generated
 from upwell.workload.errors import ImagePullError
-from upwell.workload.interface import InstanceSpec, State
+from upwell.workload.instance_spec import InstanceSpec
+from upwell.workload.interface import State
 from upwell.workload.podman.images import judged_pulls
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 

@@ -6,7 +6,8 @@ from typing import Any
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import InstanceMount, InstanceSpec, State, VolumeClaim
+from upwell.workload.instance_spec import InstanceMount, InstanceSpec, VolumeClaim
+from upwell.workload.interface import State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 NAME = "web-1-a"

@@ -12,7 +12,8 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.machine.clock import now
-from upwell.workload.interface import Files, InstanceMount, InstanceSpec, State, TokenFile
+from upwell.workload.instance_spec import Files, InstanceMount, InstanceSpec, TokenFile
+from upwell.workload.interface import State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.tokens.issue import BoundInstance, IssuedToken, TokenRefusedError
 from upwell.workload.podman.volumes.mounts import mounts_below

@@ -19,17 +19,16 @@ from tests.support.workload.waiting import eventually
 from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.oci import Digest
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     EmptyDir,
     Files,
     HostPath,
-    Instance,
     InstanceMount,
     InstanceSpec,
     InstanceUsers,
-    State,
     VolumeClaim,
 )
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.users.ids import IDS
 from upwell.workload.podman.users.support import id_fault

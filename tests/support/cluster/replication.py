@@ -13,7 +13,7 @@ from upwell.api.pod import Pod
 from upwell.api.revisions import ReplicationController
 from upwell.cluster.interface import OwnedPod
 from upwell.store.interface import Selector, Store
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 BAD = "bad"
 """Part of the name of an image whose Pods crash."""

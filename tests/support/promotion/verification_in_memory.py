@@ -29,7 +29,8 @@ from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.interface import AlreadyExistsError, StoreError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import ContainerFile, Instance, ObservedContainer, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import ContainerFile, Instance, ObservedContainer, State
 
 if TYPE_CHECKING:
     from upwell.workload.errors import WorkloadError

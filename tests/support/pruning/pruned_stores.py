@@ -25,7 +25,7 @@ from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import ManifestPush
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
 
 HOST = "registry.internal:5000"
 MONTH = timedelta(days=30)

@@ -39,17 +39,16 @@ from upwell.workload.errors import (
     UnreadableFilesError,
     WorkloadError,
 )
+from upwell.workload.instance_spec import InstanceSpec, Owner
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
     FileLimits,
     Instance,
     InstanceImage,
-    InstanceSpec,
     Leftover,
     LogQuery,
     ObservedContainer,
-    Owner,
     ServiceName,
     State,
 )

@@ -16,7 +16,7 @@ import pytest
 
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.oci import Digest, Reference
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
 
 OWNER = Owner("Deployment", "shop", "web")
 

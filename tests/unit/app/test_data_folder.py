@@ -17,7 +17,7 @@ from upwell.app.data_folder import (
 )
 from upwell.oci import Digest, Reference
 from upwell.store.sqlite import SqliteStore
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
 
 IMAGE = Reference.parse("registry.test/web").with_digest(Digest.of(b"good"))
 SPEC = InstanceSpec(

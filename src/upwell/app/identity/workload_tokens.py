@@ -15,7 +15,7 @@ from upwell.server.auth.service_accounts import InstanceName, WantedAccountToken
 from upwell.server.auth.tokens import named_person
 from upwell.server.http.errors import ApiError
 from upwell.store.interface import NotFoundError, Store, StoreError
-from upwell.workload.interface import Owner, TokenFile
+from upwell.workload.instance_spec import Owner, TokenFile
 from upwell.workload.podman.runtime import PodmanRuntime
 from upwell.workload.podman.tokens.issue import BoundInstance, IssuedToken, TokenRefusedError
 

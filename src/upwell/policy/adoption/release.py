@@ -24,7 +24,7 @@ from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
 from upwell.policy.rollouts.starts.dependencies import DependencyCondition, dependencies_of
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.policy.rollouts.trigger_annotation import parse
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     EmptyDir,
     ExecProbe,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pod import FAILED, SUCCEEDED, ContainerStatus, Pod
-from upwell.workload.interface import Instance, ObservedContainer, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, ObservedContainer, State
 
 _OUT_OF_MEMORY = "OOMKilled"
 _UNKNOWN = "Unknown"

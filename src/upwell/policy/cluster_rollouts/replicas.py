@@ -19,7 +19,8 @@ from upwell.policy.rollouts.history import REVISION_LABEL
 from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.rollout import Replica
 from upwell.policy.rollouts.steps import Drain, StartReplica, Step, Stop
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 HASH_ANNOTATION = "upwell.dev/revision"
 """On a ReplicationController: hash of the revision that it runs."""

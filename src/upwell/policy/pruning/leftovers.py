@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upwell.workload.interface import Instance, Leftover, LeftoverKind, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, Leftover, LeftoverKind
 
 GRACE = timedelta(minutes=10)
 """Age from which what has no owner is no part of a start that is under way."""

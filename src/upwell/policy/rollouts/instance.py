@@ -35,21 +35,20 @@ from upwell.policy.rollouts.pod_template import (
 from upwell.policy.rollouts.rollout import Replica, available_since
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.starts.published_ports import published_ports
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     EmptyDir,
     Files,
     HostPath,
-    Instance,
     InstanceMount,
     InstanceSpec,
     InstanceUsers,
     Login,
     Owner,
-    State,
     TokenFile,
     VolumeClaim,
 )
+from upwell.workload.interface import Instance, State
 
 INSTANCE_PREFIX = "upwell-"
 """Beginning of the names of instances of workloads."""

@@ -8,7 +8,8 @@ timeline is another one. The absence of an owner from such a store is no deletio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from upwell.workload.interface import Instance, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.rollouts.starts.published_ports import published_ports
 from upwell.policy.routing.claims import EVERY_ADDRESS, Claim, Place, created_text, withheld
-from upwell.workload.interface import Instance, PortMapping, State
+from upwell.workload.instance_spec import PortMapping
+from upwell.workload.interface import Instance, State
 
 
 def published_name(workload: ObjectKey, port: PortMapping) -> str:

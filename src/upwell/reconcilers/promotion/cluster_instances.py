@@ -9,7 +9,8 @@ from upwell.cluster.errors import AccessDeniedError
 from upwell.cluster.interface import ClusterInstances
 from upwell.policy.cluster_rollouts.instances import instance_of, pod_of
 from upwell.workload.errors import UnreadableFilesError
-from upwell.workload.interface import ContainerFile, FileLimits, Instance, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import ContainerFile, FileLimits, Instance
 
 _JOB_LABEL = "job-name"
 """On the Pods of a Job, by its controller (batch/v1); newer clusters have it, too."""

@@ -8,13 +8,8 @@ from typing import Protocol
 
 from upwell.api.apps import Job
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
-from upwell.workload.interface import (
-    ContainerFile,
-    FileLimits,
-    Instance,
-    Owner,
-    ReadableRuntime,
-)
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import ContainerFile, FileLimits, Instance, ReadableRuntime
 
 
 class StageInstances(Protocol):

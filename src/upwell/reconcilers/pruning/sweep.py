@@ -23,7 +23,8 @@ from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import Store, StoreError
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import Instance, Owner, Runtime
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, Runtime
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.rollout import restart_after_loss
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.rollouts.hooks import LoadRevision, require_rights
-from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State
+from upwell.workload.instance_spec import Files, InstanceMount, InstanceSpec
+from upwell.workload.interface import Instance, Runtime, State
 
 CUSTOM = "custom"
 """The role of the command's instance, and the name of its result."""

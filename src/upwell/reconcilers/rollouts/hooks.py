@@ -24,7 +24,8 @@ from upwell.policy.rollouts.instance import RevisionTemplate, build_task, instan
 from upwell.policy.rollouts.rollout import HookMoment, restart_after_loss
 from upwell.reconcilers.authority import Authority, MissingRightError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
-from upwell.workload.interface import Instance, InstanceSpec, Runtime, State
+from upwell.workload.instance_spec import InstanceSpec
+from upwell.workload.interface import Instance, Runtime, State
 
 type LoadRevision = Callable[[Resource, RevisionRecord], Awaitable[RevisionTemplate]]
 """Reads what a revision's instances need: Secrets, ConfigMaps, logins."""

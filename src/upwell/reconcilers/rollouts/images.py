@@ -15,7 +15,7 @@ from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
-from upwell.workload.interface import Login
+from upwell.workload.instance_spec import Login
 
 _HERE = "localhost"
 """Podman's own name for what was made or loaded on this machine: no registry has it."""

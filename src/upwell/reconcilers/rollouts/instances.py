@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from upwell.api.meta import ObjectKey
 from upwell.policy.rollouts.instance import key_of
-from upwell.workload.interface import Instance, Owner, Runtime
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, Runtime
 
 
 class OwnedInstances:

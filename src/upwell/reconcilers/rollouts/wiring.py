@@ -20,7 +20,8 @@ from upwell.reconcilers.rollouts.instances import by_owner
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import Instance, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance
 
 log = logging.getLogger(__name__)
 

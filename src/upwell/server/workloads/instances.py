@@ -12,7 +12,8 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.awaited_pods import AwaitingWorkloads
 from upwell.store.interface import NotFoundError, Reader
-from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, InteractiveRuntime, State
 
 
 class Instances:

@@ -14,7 +14,8 @@ from upwell.server.workloads.pod_view import pod_of, stored_pod_of
 from upwell.server.workloads.view_feed import ViewFeed
 from upwell.store.interface import NotFoundError, Reader, UnavailableError
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import Owner, Runtime
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Runtime
 
 
 class PodFeed(ViewFeed):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 
 class _Subscription:

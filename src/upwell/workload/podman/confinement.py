@@ -10,7 +10,7 @@ from typing import Any
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.oci import Reference
 from upwell.workload.errors import ForbiddenError
-from upwell.workload.interface import ContainerSpec, InstanceSpec
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec
 from upwell.workload.podman.users.ids import is_id
 
 _NOT_BY_DEFAULT = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP")

@@ -10,7 +10,7 @@ from functools import partial
 from upwell.machine.clock import Clock
 from upwell.machine.tasks import first_error, side_by_side
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import Action, ExecProbe, Pause, ProbeSpec
+from upwell.workload.instance_spec import Action, ExecProbe, Pause, ProbeSpec
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from upwell.machine.private_file import write_private
-from upwell.workload.interface import InstanceSpec, ServiceName
+from upwell.workload.instance_spec import InstanceSpec
+from upwell.workload.interface import ServiceName
 
 _FILE = "hosts"
 _NAMESPACE = "namespace"

@@ -16,7 +16,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import LogQuery, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.connection import PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.containers.body import (

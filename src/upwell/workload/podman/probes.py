@@ -9,7 +9,7 @@ import aiohttp
 from upwell.machine.clock import Clock
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.workload.errors import RuntimeUnavailableError, WorkloadError
-from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
+from upwell.workload.instance_spec import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
 from upwell.workload.podman.api.connection import PodmanRefusedError
 
 _OK = range(200, 400)

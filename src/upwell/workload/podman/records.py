@@ -17,7 +17,7 @@ from typing import Any, Self
 from upwell.machine.disk import is_full
 from upwell.machine.private_file import write_private
 from upwell.workload.errors import RuntimeUnavailableError, WorkloadError
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     Action,
     ContainerSpec,
     ExecProbe,

@@ -32,6 +32,7 @@ from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import closing, side_by_side
 from upwell.oci import Digest, Reference
 from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
+from upwell.workload.instance_spec import InstanceSpec, Owner
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -40,11 +41,9 @@ from upwell.workload.interface import (
     Instance,
     InstanceCommand,
     InstanceImage,
-    InstanceSpec,
     Leftover,
     LeftoverKind,
     LogQuery,
-    Owner,
     ServiceName,
     State,
 )

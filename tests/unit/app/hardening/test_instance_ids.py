@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.app.hardening.instance_ids import host_instances
-from upwell.workload.interface import InstanceSpec, Owner
+from upwell.workload.instance_spec import InstanceSpec, Owner
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.users.ids import ANY_IDS
 

@@ -26,7 +26,8 @@ from upwell.policy.firewall.table import (
     decide,
 )
 from upwell.policy.routing.claims import Place
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 BRIDGE = Bridge("br0", IPv4Network("10.9.8.0/23"), IPv4Network("10.9.10.0/23"))
 WEB, DB, OTHER = "10.9.8.2", "10.9.8.3", "10.9.8.4"

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.policy.pruning.leftovers import GRACE, LeftoverFacts, UnneededItem, judge_leftovers
-from upwell.workload.interface import Instance, Leftover, LeftoverKind, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, Leftover, LeftoverKind, State
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OLD = NOW - timedelta(days=2)

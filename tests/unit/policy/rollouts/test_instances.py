@@ -20,7 +20,7 @@ from upwell.policy.rollouts.instance import (
     is_reserved,
 )
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     EmptyDir,
     ExecProbe,
     Files,

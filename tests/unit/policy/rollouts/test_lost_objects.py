@@ -7,7 +7,8 @@ import pytest
 
 from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
 from upwell.policy.rollouts.orphans import remains, unexplained
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 WEB = Owner("Deployment", "shop", "web")
 RUNNING = Instance(

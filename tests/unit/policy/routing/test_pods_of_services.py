@@ -8,7 +8,8 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.pod import Pod
 from upwell.policy.routing.table import RoutingState, compute
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 

@@ -26,7 +26,7 @@ from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import Selector
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 NAMESPACE = "shop"
 KEY = ObjectKey("DeploymentConfig", NAMESPACE, "web")

@@ -27,7 +27,7 @@ from upwell.reconcilers.rollouts import TemplateImages
 from upwell.registry.errors import ManifestUnknownError
 from upwell.store.interface import NotFoundError
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 KEY = ObjectKey("Job", "shop", "load")
 

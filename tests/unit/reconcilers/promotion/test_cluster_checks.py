@@ -26,7 +26,7 @@ from upwell.reconcilers.promotion.promotions import Verifier
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 DIGEST = Digest.of(b"app")

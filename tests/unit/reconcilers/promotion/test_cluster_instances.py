@@ -24,7 +24,8 @@ from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 from upwell.workload.errors import UnreadableFilesError
-from upwell.workload.interface import FileLimits, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import FileLimits, State
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 IMAGE = f"registry.test/app@{Digest.of(b'app')}"

@@ -12,7 +12,8 @@ from upwell.oci import Digest, Reference
 from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning import PruningSchedule
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import ContainerSpec, InstanceImage, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.interface import InstanceImage
 
 DAY = timedelta(days=1)
 

@@ -15,7 +15,8 @@ from upwell.policy.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.instances import OwnedInstances
 from upwell.reconcilers.rollouts.wiring import owners_of_instances
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANY = 2000

@@ -19,7 +19,8 @@ from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.router.interface import RouterUnavailableError
 from upwell.workload.errors import ForbiddenError, ImagePullError
-from upwell.workload.interface import Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import State
 
 KEY = ObjectKey("Deployment", "shop", "web")
 

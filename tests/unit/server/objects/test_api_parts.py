@@ -13,7 +13,8 @@ from upwell.oci import Digest
 from upwell.policy.rollouts.history import Phase, with_pinned_images
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 BUILDS = "/apis/build.openshift.io/v1/namespaces/shop/builds"
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"

@@ -9,7 +9,8 @@ from tests.support.server.api_server import START, Api, deployment, next_event, 
 
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 CORE = "/api/v1/namespaces/shop"
 ENDPOINTS = f"{CORE}/endpoints"

@@ -8,7 +8,8 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Job
 from upwell.policy.rollouts.report import missing_images
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 JOBS = "/apis/batch/v1/namespaces/shop/jobs"
 APPLY = "application/apply-patch+yaml"

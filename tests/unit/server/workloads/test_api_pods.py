@@ -27,7 +27,8 @@ from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Instance, ObservedContainer, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, ObservedContainer, State
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 REPLICA_SETS = "/apis/apps/v1/namespaces/shop/replicasets"

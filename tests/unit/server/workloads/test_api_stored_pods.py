@@ -11,7 +11,8 @@ from tests.support.server.api_server import START, Api, next_event, serving
 from upwell.api.pod import Pod
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
-from upwell.workload.interface import Instance, ObservedContainer, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, ObservedContainer, State
 
 PODS = "/api/v1/namespaces/shop/pods"
 APPLY = "application/apply-patch+yaml"

@@ -14,7 +14,8 @@ from upwell.server.workloads.awaited_pods import AwaitingWorkloads
 from upwell.server.workloads.pod_feed import PodFeed
 from upwell.store.interface import Selector
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -15,7 +15,8 @@ from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of, with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.server.http.limits import ServerLimits
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 type Document = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.workload.podman.test_instance_volumes import spec
 
-from upwell.workload.interface import VolumeClaim
+from upwell.workload.instance_spec import VolumeClaim
 from upwell.workload.podman.volumes.snapshots import SnapshotError, settle_snapshots
 
 CLAIM = VolumeClaim("shop", "orders")

@@ -5,7 +5,7 @@ from typing import Any
 
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.oci import Reference
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     Files,
     InstanceMount,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from upwell.workload.interface import InstanceSpec, Owner, ServiceName
+from upwell.workload.instance_spec import InstanceSpec, Owner
+from upwell.workload.interface import ServiceName
 from upwell.workload.podman.hosts_files import HostsFiles, render
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 

@@ -19,7 +19,8 @@ from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.settings.tables import PullVerification, WorkloadLimits
 from upwell.workload.errors import ImagePullError
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, State
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.interface import State
 from upwell.workload.podman.api.pull_faults import failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_NAMESPACE

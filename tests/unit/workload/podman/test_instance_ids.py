@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.oci import Reference
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
 from upwell.workload.podman.users.ids import IDS, OwnIds, TooManyIdsError, assigned, named_ids
 from upwell.workload.podman.users.namespaces import mapped_ids, refusal
 from upwell.workload.podman.users.support import NOT_ROOT, id_fault

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from upwell.oci import Digest, Reference
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner, ProbeSpec, TcpProbe
+from upwell.workload.interface import State
 from upwell.workload.podman.containers.facts import ContainerFacts
 from upwell.workload.podman.observation import ends_of, is_moved, observe
 from upwell.workload.podman.records import InstanceRecord

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from upwell.oci import Reference
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     ExecProbe,
     HttpProbe,

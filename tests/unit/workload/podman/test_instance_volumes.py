@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from upwell.workload.errors import ForbiddenError
-from upwell.workload.interface import EmptyDir, Files, HostPath, InstanceSpec, Owner, VolumeClaim
+from upwell.workload.instance_spec import (
+    EmptyDir,
+    Files,
+    HostPath,
+    InstanceSpec,
+    Owner,
+    VolumeClaim,
+)
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 

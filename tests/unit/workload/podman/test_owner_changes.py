@@ -1,6 +1,6 @@
 import asyncio
 
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 from upwell.workload.podman.changes import OwnerChanges
 
 WEB = Owner("Deployment", "shop", "web")

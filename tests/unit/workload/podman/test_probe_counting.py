@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.workload.errors import RuntimeUnavailableError
-from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
+from upwell.workload.instance_spec import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
 from upwell.workload.podman.api.connection import PodmanRefusedError
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upwell.workload.interface import Instance, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance
 
 
 @dataclass(frozen=True, slots=True)

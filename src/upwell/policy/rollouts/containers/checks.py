@@ -2,7 +2,7 @@
 
 from upwell.api.pod_template import Container, LifecycleHandler, Probe
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.workload.interface import Action, ExecProbe, HttpProbe, Pause, ProbeSpec, TcpProbe
+from upwell.workload.instance_spec import Action, ExecProbe, HttpProbe, Pause, ProbeSpec, TcpProbe
 
 
 def action_of(handler: LifecycleHandler | None, container: Container) -> Action | None:

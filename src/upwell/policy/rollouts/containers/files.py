@@ -22,7 +22,7 @@ from upwell.policy.rollouts.pod_template import (
     TemplateError,
     field_value,
 )
-from upwell.workload.interface import Files, TokenFile
+from upwell.workload.instance_spec import Files, TokenFile
 
 
 def volume_files(volume: Volume, sources: Sources, identity: Identity) -> Files | None:

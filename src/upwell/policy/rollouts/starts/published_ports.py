@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from upwell.api.pod_template import PodSpec
-from upwell.workload.interface import PortMapping
+from upwell.workload.instance_spec import PortMapping
 
 PUBLISHED = "UDP"
 """Protocol without connections that a router could hand over. SCTP is none: Podman holds no port of

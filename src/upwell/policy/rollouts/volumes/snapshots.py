@@ -12,7 +12,7 @@ from upwell.policy.rollouts.history import Phase, Records, is_superseded, last_g
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.starts.exclusive_use import exclusive_use
 from upwell.policy.rollouts.volumes.written import written_claims
-from upwell.workload.interface import InstanceSpec, VolumeClaim
+from upwell.workload.instance_spec import InstanceSpec, VolumeClaim
 
 SNAPSHOT_ANNOTATION = "upwell.dev/snapshot-volumes"
 """`true`: claims are copied before a new revision starts on them."""

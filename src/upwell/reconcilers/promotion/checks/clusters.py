@@ -29,7 +29,8 @@ from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.instances import CheckRuntime, StageInstances
 from upwell.reconcilers.promotion.promotions import Verifier
 from upwell.store.interface import NotFoundError, Store
-from upwell.workload.interface import ContainerFile, FileLimits, Instance, Owner
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import ContainerFile, FileLimits, Instance
 
 _LOOK_AGAIN = 5.0
 """Seconds between two looks at a Job: nobody watches another cluster."""

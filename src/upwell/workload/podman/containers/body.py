@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, PortMapping
+from upwell.workload.instance_spec import (
+    ContainerSpec,
+    Files,
+    InstanceMount,
+    InstanceSpec,
+    PortMapping,
+)
 from upwell.workload.podman.confinement import DefaultLimits, confine
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume, is_kept

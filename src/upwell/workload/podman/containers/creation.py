@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upwell.workload.interface import ContainerSpec, InstanceSpec
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.connection import PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings

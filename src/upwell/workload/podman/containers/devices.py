@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from upwell.api.values.devices import is_cdi_device, path_of
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
-from upwell.workload.interface import InstanceSpec
+from upwell.workload.instance_spec import InstanceSpec
 
 
 class MissingDeviceError(RuntimeUnavailableError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
-from upwell.workload.interface import Owner
+from upwell.workload.instance_spec import Owner
 from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,
     LABEL_INIT,

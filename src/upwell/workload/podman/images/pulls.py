@@ -16,7 +16,8 @@ from weakref import WeakValueDictionary
 from upwell.machine.clock import Clock
 from upwell.oci import Reference
 from upwell.workload.errors import ImagePullError, WorkloadError
-from upwell.workload.interface import Instance, InstanceSpec, Owner, State
+from upwell.workload.instance_spec import InstanceSpec, Owner
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.images.given_images import EVERYBODY, GivenImages
 from upwell.workload.podman.images.pulled_images import PulledImages

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from upwell.workload.errors import ForbiddenError
-from upwell.workload.interface import Files, InstanceSpec
+from upwell.workload.instance_spec import Files, InstanceSpec
 from upwell.workload.podman.users.ids import OwnIds, outside
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 from upwell.workload.podman.volumes.mounts import mount_memory, unmount

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import Owner, TokenFile
+from upwell.workload.instance_spec import Owner, TokenFile
 
 
 class TokenRefusedError(WorkloadError):

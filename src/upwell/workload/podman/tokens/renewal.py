@@ -11,7 +11,7 @@ from pathlib import Path
 from upwell.machine.clock import Clock
 from upwell.oci import Reference
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import InstanceSpec, TokenFile
+from upwell.workload.instance_spec import InstanceSpec, TokenFile
 from upwell.workload.podman.records import InstanceRecord, MountedToken, RecordStore
 from upwell.workload.podman.tokens.files import (
     Ownership,

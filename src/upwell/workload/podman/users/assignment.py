@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
-from upwell.workload.interface import InstanceSpec, InstanceUsers
+from upwell.workload.instance_spec import InstanceSpec, InstanceUsers
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.records import InstanceRecord, RecordStore

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from upwell.workload.interface import InstanceSpec
+from upwell.workload.instance_spec import InstanceSpec
 
 IDS = 65_536
 """Ids from 0 on that every instance has."""

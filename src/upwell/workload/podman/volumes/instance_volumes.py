@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from upwell.api.values.security_context import VolumeGroup
 from upwell.workload.errors import ForbiddenError, WorkloadError
-from upwell.workload.interface import EmptyDir, Files, HostPath, InstanceSpec, VolumeClaim
+from upwell.workload.instance_spec import EmptyDir, Files, HostPath, InstanceSpec, VolumeClaim
 from upwell.workload.podman.volumes.mounts import remove_tree
 from upwell.workload.podman.volumes.ownership import DEEPEST, TooDeepError, give_to_group
 

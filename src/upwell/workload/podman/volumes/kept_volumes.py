@@ -33,7 +33,7 @@ from urllib.parse import quote
 from upwell.machine.private_file import write_private
 from upwell.machine.process import run_command
 from upwell.oci import Reference
-from upwell.workload.interface import (
+from upwell.workload.instance_spec import (
     ContainerSpec,
     EmptyDir,
     InstanceMount,

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from upwell.machine.beneath import LeavesFolderError, open_beneath
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
-from upwell.workload.interface import Files, HostPath, InstanceMount, InstanceSpec
+from upwell.workload.instance_spec import Files, HostPath, InstanceMount, InstanceSpec
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.users.namespaces import user_namespace
 from upwell.workload.podman.volumes.instance_volumes import SHARED_FOLDER, InvalidVolumeError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from upwell.machine.process import run_command
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import InstanceSpec, VolumeClaim
+from upwell.workload.instance_spec import InstanceSpec, VolumeClaim
 from upwell.workload.podman.volumes.mounts import remove_tree
 
 COPY_SECONDS = 3600.0

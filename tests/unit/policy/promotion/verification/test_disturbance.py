@@ -10,7 +10,8 @@ from upwell.policy.promotion.verification.disturbance import (
     Disturbance,
     disturbed_instance,
 )
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BEGAN = NOW - timedelta(seconds=30)

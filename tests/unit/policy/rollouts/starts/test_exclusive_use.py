@@ -26,7 +26,8 @@ from upwell.policy.rollouts.starts.exclusive_use import (
 )
 from upwell.policy.rollouts.steps import Drain, StartReplica, Stop, makes_room, next_steps
 from upwell.policy.rollouts.volumes.written import declared_warnings
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.instance_spec import Owner
+from upwell.workload.interface import Instance, State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "pg"}}

@@ -8,7 +8,7 @@ from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
 from upwell.policy.rollouts.history import Phase, begin
 from upwell.policy.rollouts.volumes.snapshots import with_snapshots
-from upwell.workload.interface import InstanceSpec, Owner, VolumeClaim
+from upwell.workload.instance_spec import InstanceSpec, Owner, VolumeClaim
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POD = {

@@ -6,7 +6,7 @@ import pytest
 
 from upwell.oci import Reference
 from upwell.workload.errors import ForbiddenError
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.instance_spec import ContainerSpec, InstanceSpec, Owner
 from upwell.workload.podman.containers.devices import MissingDeviceError, refuse_devices
 
 WEB = ContainerSpec("web", Reference.parse("localhost/web"))
