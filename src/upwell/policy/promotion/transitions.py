@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.pipeline import ClusterProgress, Stage
 from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
+from upwell.policy.promotion.verification.checks import cut_short
 from upwell.policy.promotion.verification.soak import Soak
 
 IMAGES, ROLL_OUT, VERIFY, ROLL_BACK = "Images", "RollOut", "Verify", "RollBack"
@@ -102,6 +103,7 @@ def failed(
 
     What is only verified again stays, and so does what a person put back.
     """
+    status = _without_running_checks(status, why, now)
     if purpose is not Purpose.PROMOTE:
         return _final(status, PromotionPhase.FAILED, why, now)
     if not status.last_good or status.last_good == release:
@@ -125,6 +127,7 @@ def not_put_back(status: PromotionStatus, why: str, now: datetime) -> PromotionS
 
 def taken_over(status: PromotionStatus, why: str, now: datetime) -> PromotionStatus:
     """A person has put something else there: it stays, and says nothing about the Release."""
+    status = _without_running_checks(status, why, now)
     return _final(status, PromotionPhase.SUPERSEDED, why, now)
 
 
@@ -147,6 +150,11 @@ def allowed_seconds(status: PromotionStatus, stage: Stage) -> int | None:
     if status.steps and status.steps[-1].name == REVIEW:
         return stage.git.review_seconds if stage.git is not None else None
     return stage.rollout_seconds
+
+
+def _without_running_checks(status: PromotionStatus, why: str, now: datetime) -> PromotionStatus:
+    """Return the status with a result for each check: their Jobs end with the promotion."""
+    return status.model_copy(update={"checks": cut_short(status.checks, why, now)})
 
 
 def _final(

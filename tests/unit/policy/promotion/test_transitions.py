@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from upwell.api.pipeline import Stage
-from upwell.api.promotion import PromotionPhase, PromotionStatus, Purpose
+from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, PromotionStatus, Purpose
 from upwell.policy.promotion import transitions
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -61,3 +63,23 @@ def test_no_message_grows_without_end() -> None:
         transitions.not_put_back(verifying(), "x" * 9999, NOW),
     ):
         assert len(status.message) <= 2000
+
+
+@pytest.mark.parametrize("last_good", ["", "shop-1"])
+def test_no_check_runs_for_ever_in_a_promotion_that_failed_beside_it(last_good: str) -> None:
+    passed = CheckResult(name="smoke", phase=CheckPhase.PASSED, message="exit code 0")
+    unfinished = [
+        CheckResult(name="load", phase=CheckPhase.RUNNING, started=NOW),
+        CheckResult(name="home", message="waits: the router is down"),
+    ]
+    checks = {"checks": (passed, *unfinished), "last_good": last_good}
+    status = verifying().model_copy(update=checks)
+
+    for ended in (
+        transitions.failed(status, Purpose.PROMOTE, "shop-2", "no progress for 600 s", NOW + DAY),
+        transitions.taken_over(status, "no progress for 600 s", NOW + DAY),
+    ):
+        assert ended.checks[0] == passed
+        for check in ended.checks[1:]:
+            assert (check.phase, check.ended) == (CheckPhase.INCONCLUSIVE, NOW + DAY)
+            assert check.message.startswith("not finished: no progress for 600 s")

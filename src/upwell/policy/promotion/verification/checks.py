@@ -222,7 +222,8 @@ def concluded(steps: Iterable[CheckStep], soak: Soak, now: datetime) -> Verifica
         bad = [one for one in results if one.phase is phase]
         if bad:
             reasons = "; ".join(f"check {one.name}: {one.message}" for one in bad)
-            return VerificationProgress(_cut_short(results, bad[0].name, now), outcome, reasons)
+            why = f"check {bad[0].name} did not pass"
+            return VerificationProgress(cut_short(results, why, now), outcome, reasons)
     times = [step.again for step in found if step.again is not None]
     waits = [one for one in results if not one.phase.is_final]
     if soak.left:
@@ -241,11 +242,9 @@ _BAD = (
 )
 
 
-def _cut_short(
-    results: Sequence[CheckResult], culprit: str, now: datetime
-) -> tuple[CheckResult, ...]:
-    """End what still runs: the stage cannot pass any more, and had better be put back soon."""
-    verdict = CheckVerdict(CheckPhase.INCONCLUSIVE, f"not finished: check {culprit} did not pass")
+def cut_short(results: Sequence[CheckResult], why: str, now: datetime) -> tuple[CheckResult, ...]:
+    """End what still runs, as the stage cannot pass any more: what has ended stays as it is."""
+    verdict = CheckVerdict(CheckPhase.INCONCLUSIVE, f"not finished: {why}"[:_MAX_MESSAGE])
     return tuple(one if one.phase.is_final else judged(one, verdict, now) for one in results)
 
 
