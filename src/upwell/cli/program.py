@@ -39,7 +39,7 @@ COMMANDS: Mapping[str, Entry] = {
     "add": Entry("adoption.add:add", "Follow an image for a service, in one line."),
     "adopt": Entry("adoption.adopt:adopt", "Take over the containers that run on this machine."),
     "new-build": Entry("new_app.new_build:new_build", "Create a build and the streams it needs."),
-    "create": Entry("changes.create:create", "Create objects from manifests or arguments."),
+    "create": Entry("changes.create.command:create", "Create objects from manifests or arguments."),
     "diff": Entry("changes.diff:diff", "Show what apply would change."),
     "edit": Entry("changes.edit:edit", "Change objects in an editor."),
     "expose": Entry(

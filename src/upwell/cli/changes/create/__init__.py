@@ -1,0 +1,1 @@
+"""`upwell create`: objects from manifests, or from arguments, by kind."""
