@@ -25,6 +25,7 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.explain.foreign_workloads import ForeignWorkloads
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
+from upwell.cli.hints.namespaces import absent_namespace
 from upwell.cli.presentation.following import PrintedReport, print_on_changes
 from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
@@ -117,6 +118,8 @@ class _Shown(PrintedReport):
     request: _Request
     tree: StatusTree
     foreign: ForeignWorkloads | None
+    nothing: str
+    """Sentence in place of an empty tree."""
 
     @override
     def said(self) -> Mapping[str, Any]:
@@ -151,17 +154,25 @@ class _Shown(PrintedReport):
                 echo(line)
             echo(foreign.counts())
         elif not lines and not faults:
-            namespace = self.request.namespace
-            where = f"namespace {namespace}" if namespace else "any namespace"
-            elsewhere = "; `upwell status -A` shows all namespaces" if namespace else ""
-            echo(f"no objects in {where}; create some with `upwell apply -f`{elsewhere}", err=True)
+            echo(self.nothing, err=True)
 
 
 async def _read(client: ApiClient, request: _Request) -> _Shown:
     components = (await client.list(ClusterOperator)).items
     snapshot = await read_snapshot(client, request.namespace)
     tree = StatusTree(snapshot, clock.now(), request.namespace, components)
+    nothing = await _nothing(client, request.namespace, tree)
     if not request.others:
-        return _Shown(request, tree, None)
+        return _Shown(request, tree, None, nothing)
     running = await client.list(RunningWorkload, Selector(request.namespace))
-    return _Shown(request, tree, ForeignWorkloads(running.items))
+    return _Shown(request, tree, ForeignWorkloads(running.items), nothing)
+
+
+async def _nothing(client: ApiClient, namespace: str, tree: StatusTree) -> str:
+    """Return what an empty tree means; the server is asked where it is one of a namespace."""
+    if not namespace:
+        return "no objects in any namespace; create some with `upwell apply -f`"
+    is_empty = next(tree.lines(), None) is None
+    absent = await absent_namespace(client, namespace) if is_empty else ""
+    what = absent or f"no objects in namespace {namespace}"
+    return f"{what}; create some with `upwell apply -f`; `upwell status -A` shows all namespaces"

@@ -3,10 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.cli.conftest import SHOP_OLD, deployment
+
+from upwell.api.core import Namespace
+from upwell.api.meta import ObjectMeta
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -211,11 +215,35 @@ async def test_status_says_once_that_a_workload_is_held(
     assert line.count("Black Friday") == 1
 
 
-def test_status_of_an_empty_namespace_hints_at_apply(upwell: Upwell) -> None:
-    result = upwell("status", "-n", "empty")
+async def test_status_of_an_empty_namespace_hints_at_apply(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    await client.create(Namespace(metadata=ObjectMeta(name="empty")))
+    result = await asyncio.to_thread(upwell, "status", "-n", "empty")
 
     assert result.stdout == ""
-    assert "upwell apply -f" in result.stderr
+    assert result.stderr == (
+        "no objects in namespace empty; create some with `upwell apply -f`;"
+        " `upwell status -A` shows all namespaces\n"
+    )
+
+
+async def test_a_namespace_that_is_not_there_is_told_beside_those_that_are(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for name in ("default", *(f"team-{digit}" for digit in range(6)), "production"):
+        await client.create(Namespace(metadata=ObjectMeta(name=name)))
+    asked = partial(asyncio.to_thread, upwell, "status", "-n", "prodution")
+
+    told = (await asked()).stderr
+    assert "namespace prodution is not there; there are production, default, " in told
+    assert told.count("team-") == 3
+    assert "… (`upwell projects`)" in told
+
+    client.forbidden.add("Namespace")
+    told = (await asked()).stderr
+    assert "no objects in namespace prodution" in told
+    assert "is not there" not in told, "nobody has told"
 
 
 def test_explain_goes_back_to_the_vendor_and_lists_packages(
