@@ -17,7 +17,14 @@ from upwell.policy.promotion.releases import (
     restored,
     with_same_images,
 )
-from upwell.policy.promotion.requests import Asked, Known, RequestOutcome, stage_named, voted
+from upwell.policy.promotion.requests import (
+    Asked,
+    Known,
+    RequestOutcome,
+    require_waiting,
+    stage_named,
+    voted,
+)
 from upwell.policy.promotion.stages import with_hold
 from upwell.policy.promotion.verification.verdicts import (
     ReportedVerdict,
@@ -121,24 +128,22 @@ class PromotionActions:
         return await self._changed(Promotion, namespace, name, change)
 
     async def add_link(self, promotion: Promotion, link: ApprovalLink) -> Promotion:
-        """Record a link, without which it opens nothing."""
-        return await self._with_links(promotion, lambda links: with_link(links, link))
+        """Record a link, without which it opens nothing, on a Promotion that waits."""
+
+        def change(one: Promotion) -> Promotion:
+            require_waiting(one)
+            return _with_links(one, with_link(one.status.links, link))
+
+        return await self._changed(Promotion, promotion.namespace, promotion.name, change)
 
     async def revoke_links(self, promotion: Promotion, which: str) -> Promotion:
         """Revoke a link, by its id, or all of a person; what was voted stands."""
         now = self._clock()
-        return await self._with_links(promotion, lambda links: without_links(links, which, now))
 
-    async def _with_links(
-        self,
-        promotion: Promotion,
-        change: Callable[[tuple[ApprovalLink, ...]], tuple[ApprovalLink, ...]],
-    ) -> Promotion:
-        def changed(one: Promotion) -> Promotion:
-            links = change(one.status.links)
-            return one.with_status(one.status.model_copy(update={"links": links}))
+        def change(one: Promotion) -> Promotion:
+            return _with_links(one, without_links(one.status.links, which, now))
 
-        return await self._changed(Promotion, promotion.namespace, promotion.name, changed)
+        return await self._changed(Promotion, promotion.namespace, promotion.name, change)
 
     async def _release(self, promotion: Promotion) -> Release | None:
         try:
@@ -211,3 +216,7 @@ class PromotionActions:
             return change(await self._store.get(kind, namespace, name))
 
         return await update_with_retry(changed, self._store.update_status)
+
+
+def _with_links(promotion: Promotion, links: tuple[ApprovalLink, ...]) -> Promotion:
+    return promotion.with_status(promotion.status.model_copy(update={"links": links}))

@@ -178,12 +178,7 @@ def voted(
     votes = with_vote(promotion.status.votes, vote)
     if votes is promotion.status.votes:
         return promotion
-    phase = promotion.status.phase
-    if phase is not PromotionPhase.WAITING:
-        state = f"has ended as {phase}" if phase.is_final else f"has begun and is {phase}"
-        raise RefusedError(
-            f"promotion/{promotion.name} {state}: it does not wait for approval any more"
-        )
+    require_waiting(promotion)
     if not counts(stage.approval, vote):
         people = ", ".join(stage.approval.approvers) if stage.approval is not None else ""
         raise NotAnApproverError(
@@ -195,6 +190,16 @@ def voted(
     if vote.approved and involved is not None:
         _require_other_eyes(result, pipeline, stage, vote, involved)
     return result
+
+
+def require_waiting(promotion: Promotion) -> None:
+    """Raise RefusedError, with how it stands, for a Promotion on which votes change nothing."""
+    phase = promotion.status.phase
+    if phase is not PromotionPhase.WAITING:
+        state = f"has ended as {phase}" if phase.is_final else f"has begun and is {phase}"
+        raise RefusedError(
+            f"promotion/{promotion.name} {state}: it does not wait for approval any more"
+        )
 
 
 def _attributed(vote: Vote, pipeline: Pipeline, stage: Stage, involved: Involved | None) -> Vote:

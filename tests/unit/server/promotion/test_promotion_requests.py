@@ -293,6 +293,28 @@ async def test_one_person_has_one_vote(served: PromotionApiServer) -> None:
     assert retried.status == 200
 
 
+@pytest.mark.parametrize(
+    ("phase", "how"),
+    [
+        (PromotionPhase.REJECTED, "has ended as Rejected"),
+        (PromotionPhase.ROLLING_OUT, "has begun and is RollingOut"),
+    ],
+)
+async def test_a_link_is_made_for_what_waits_alone(
+    served: PromotionApiServer, phase: PromotionPhase, how: str
+) -> None:
+    await served.release(1)
+    await served.post("ci", f"{RELEASES}/shop-1/promote", {"stage": "dev"})
+    path = f"{PROMOTIONS}/shop-1.dev/links"
+    assert (await served.post("admin", path, {"as": "ada"})).status == 201
+
+    await served.moved("shop-1.dev", phase)
+    late = await served.post("admin", path, {"as": "bob"})
+
+    assert (late.status, how in late.text) == (422, True), late.text
+    assert [one.person for one in (await served.promotion("shop-1.dev")).status.links] == ["ada"]
+
+
 async def test_who_may_look_may_not_act(served: PromotionApiServer) -> None:
     await served.release(1)
     answer = await served.post("viewer", f"{RELEASES}/shop-1/promote", {"stage": "dev"})
