@@ -23,8 +23,10 @@ def tell_what_does_not_last(installation: ClusterInstallation) -> None:
         )
     is_kept = installation.data_volume is not None or is_shared
     if not (is_kept or _exports_audit_log(settings)):
+        # A claim serves one server.
+        claim = "a --data-claim, " if installation.replicas == 1 else ""
         echo(
-            "The audit log of each server ends with its Pod: name a --data-claim, an"
+            f"The audit log of each server ends with its Pod: name {claim}an"
             " --external-registry, or an export in the --settings ([audit] export; `upwell help"
             " audit`)",
             err=True,

@@ -86,7 +86,12 @@ def test_a_version_that_is_assumed_is_told() -> None:
 def test_an_audit_log_that_nothing_keeps_is_told(tmp_path: Path) -> None:
     options = ("install", "kubernetes", "--dry-run", "--kube-version=1.30")
     told = "The audit log of each server ends with its Pod"
-    assert told in upwell(*options).stderr
+    alone = upwell(*options).stderr
+    assert told in alone
+    assert "--data-claim" in alone
+    several = upwell(*options, "--replicas=3").stderr
+    assert told in several
+    assert "--data-claim" not in several, "a claim serves one server"
     settings = tmp_path / "settings.toml"
     settings.write_text('[audit]\nexport = "syslog+tls://logs.example:6514"\n')
     assert told not in upwell(*options, f"--settings={settings}").stderr
