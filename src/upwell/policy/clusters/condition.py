@@ -16,6 +16,8 @@ from upwell.api.meta import Condition
 from upwell.cluster.interface import AccessAttributes
 from upwell.policy.clusters.rights import check_rights, missing_text
 
+MISSING_RIGHTS = "MissingRights"
+"""Reason of a condition about rights, and of a Pipeline's that waits for them."""
 RECOVERED = "AnswersAgain"
 """Reason of the condition `Reachable` of a cluster that was away before."""
 _SEEN_EVERY = timedelta(minutes=1)
@@ -102,7 +104,7 @@ def _authorized(cluster: Cluster, kind: str, denied: Sequence[AccessAttributes])
     if not denied:
         return _condition(cluster, kind, "Allowed", "", holds=True)
     message = f"the access lacks: {missing_text(denied)}"
-    return _condition(cluster, kind, "MissingRights", message, holds=False)
+    return _condition(cluster, kind, MISSING_RIGHTS, message, holds=False)
 
 
 def _condition(cluster: Cluster, kind: str, reason: str, message: str, *, holds: bool) -> Condition:

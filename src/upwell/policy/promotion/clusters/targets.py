@@ -7,7 +7,7 @@ from upwell.api.apps import DeploymentConfig, LabelSelector
 from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, LOCAL, Cluster
 from upwell.api.conditions import find
 from upwell.api.pipeline import Check, ClusterPhase, ClusterProgress, Pipeline, Stage
-from upwell.policy.clusters.condition import away_text, is_reachable
+from upwell.policy.clusters.condition import MISSING_RIGHTS, away_text, is_reachable
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.junit import PRINTED
@@ -20,7 +20,9 @@ class ClusterTarget:
     cluster: Cluster
     is_canary: bool = False
     away: str = ""
-    """Reason why nothing can be set there now; empty: it can."""
+    """Reason why nothing can be set there now, for people; empty: it can."""
+    lacks_rights: bool = False
+    """True if it is away for want of rights alone."""
 
     @property
     def name(self) -> str:
@@ -33,7 +35,7 @@ def targets_of(
 ) -> tuple[ClusterTarget, ...]:
     """Return the clusters that a stage means, in the order in which they get a Release."""
     found = [
-        ClusterTarget(one, _is_canary(stage, one), _away(pipeline, stage, one))
+        _target(pipeline, stage, one)
         for one in clusters
         if not one.is_deleting and _is_meant(stage, one)
     ]
@@ -83,8 +85,10 @@ def unavailable(stage: Stage, targets: Sequence[ClusterTarget]) -> StageObstacle
     canaries = [one for one in away if one.is_canary]
     if not canaries and len(away) <= most_unavailable(stage):
         return None
-    named = "; ".join(f"cluster {one.name}: {one.away}" for one in canaries or away)
-    return StageObstacle("ClusterUnavailable", named)
+    named = canaries or away
+    is_denied = all(one.lacks_rights for one in named)
+    reason = MISSING_RIGHTS if is_denied else "ClusterUnavailable"
+    return StageObstacle(reason, "; ".join(f"cluster {one.name}: {one.away}" for one in named))
 
 
 def _is_meant(stage: Stage, cluster: Cluster) -> bool:
@@ -103,12 +107,22 @@ def _matches(selector: LabelSelector, cluster: Cluster) -> bool:
     return bool(wanted) and wanted.items() <= cluster.labels.items()
 
 
-def _away(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
+def _target(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> ClusterTarget:
+    unreached = _unreached(pipeline, stage, cluster)
+    denied = "" if unreached else _denied(stage, cluster)
+    is_canary = _is_canary(stage, cluster)
+    return ClusterTarget(cluster, is_canary, unreached or denied, lacks_rights=bool(denied))
+
+
+def _unreached(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
     namespace, allowed = namespace_of(pipeline, stage), cluster.spec.namespaces
     if allowed and namespace not in allowed:
         return f"namespace {namespace} is none of its `namespaces`"
-    if not is_reachable(cluster):
-        return away_text(cluster)
+    return "" if is_reachable(cluster) else away_text(cluster)
+
+
+def _denied(stage: Stage, cluster: Cluster) -> str:
+    """Return which rights the access lacks of those that the stage takes."""
     asked = [AUTHORIZED]
     if any(check.job is not None for check in stage.verification.checks):
         asked.append(CHECKS_AUTHORIZED)

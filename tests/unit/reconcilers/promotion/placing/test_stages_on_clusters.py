@@ -102,7 +102,7 @@ async def test_a_cluster_that_may_run_no_jobs_gets_no_release_that_they_check() 
     await pipelines.settle()
 
     reason, why = await degradation(pipelines)
-    assert reason == "ClusterUnavailable"
+    assert reason == "MissingRights"
     assert "create jobs.batch in all namespaces" in why
     assert await pipelines.image_in("east") != image("one")
 
@@ -164,7 +164,7 @@ async def test_rights_that_are_taken_in_mid_rollout_hold_it_up_until_they_are_ba
     await pipelines.look("east")
     await pipelines.settle()
     reason, why = await degradation(pipelines)
-    assert reason == "ClusterUnavailable"
+    assert reason == "MissingRights"
     assert "the access lacks: patch deployments.apps" in why
     pipelines.clock.advance(3600)
     await pipelines.settle()
