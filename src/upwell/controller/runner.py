@@ -143,7 +143,8 @@ class Controller:
             except Exception:
                 # A fault of ours, which must not take the change from the others; nor is it lost.
                 pause = self._backoff.delay(failures + 1)
-                where = {"controller": self.name, "kind": watch.kind.KIND.kind, "retry_in": pause}
+                changed_key = next(iter(same_key(before, after)), watch.kind.KIND)
+                where = {"controller": self.name, "key": str(changed_key), "retry_in": pause}
                 log.exception("change not mapped", extra=where)
                 loop = asyncio.get_running_loop()
                 loop.call_later(pause, changed, before, after, failures + 1)

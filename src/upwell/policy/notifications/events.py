@@ -349,7 +349,9 @@ def _of_component(component: ClusterOperator) -> Iterator[EventRecord]:
         about: dict[str, object] = {"component": component.name, "reason": fault.reason}
         occasion = fault.since.isoformat()
         message = f"component {component.name} is faulty: {fault.message or fault.reason}"
-        yield _failure("ComponentDegraded", message, fault.since, occasion, about)
+        told = _failure("ComponentDegraded", message, fault.since, occasion, about)
+        # While it lasts, what else is at fault changes its message, and is nothing new.
+        yield replace(told, identity=fault.reason)
         if fault.until is not None:
             text = f"component {component.name} works again"
             yield EventRecord(

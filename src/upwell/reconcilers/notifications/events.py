@@ -94,7 +94,8 @@ class EventReconciler:
             return
         if known.last_timestamp is not None and _second(known.last_timestamp) < _second(record.at):
             again = {"count": known.count + 1, "last_timestamp": record.at}
-            await self._store.update(known.model_copy(update=again))
+            latest = {**again, "message": record.text}
+            await self._store.update(known.model_copy(update=latest))
             _log_event(resource, record)
 
     async def remove_old(self) -> None:

@@ -90,6 +90,31 @@ async def test_a_report_that_the_store_refuses_is_written_later(
     assert [one.message for one in late.status.extension.faults] == ["haproxy has ended"]
 
 
+async def test_a_fault_whose_message_changes_is_one_event_until_it_comes_back() -> None:
+    clock = recent()
+    store, components = MemoryStore(clock), Components(clock)
+    router = components.add("router")
+
+    async def told() -> list[tuple[int, str]]:
+        await EventReconciler(ObjectCache(store), clock).reconcile(KEY)
+        found = [
+            one for one in (await store.list(Event)).items if one.reason == "ComponentDegraded"
+        ]
+        return [(one.count, one.message.rpartition(": ")[2]) for one in found]
+
+    async with mirrored(store, components, clock):
+        router.fail("KindRefused", "two are refused")
+        await until(store, lambda one: one.fault is not None)
+        assert await told() == [(1, "two are refused")]
+        router.fail("KindRefused", "one is refused")
+        await until(store, lambda one: "one is refused" in str(one.fault))
+        assert await told() == [(1, "two are refused")]
+        router.recover()
+        router.fail("KindRefused", "one is refused again")
+        await until(store, lambda one: len(one.status.extension.faults) == 2)
+        assert await told() == [(2, "one is refused again")]
+
+
 async def test_a_fault_and_its_end_are_events_of_the_component() -> None:
     clock = recent()
     store, components = MemoryStore(clock), Components(clock)
