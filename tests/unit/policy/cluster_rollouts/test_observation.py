@@ -1,4 +1,4 @@
-"""How rollouts stand that a cluster carries out, by what its controllers report."""
+"""Observation of rollouts that a cluster carries out, by what its controllers report."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
