@@ -22,8 +22,8 @@ from upwell.cli.demo.source import find_example, make_repository, serve_reposito
 from upwell.cli.demo.vendor import Vendor
 from upwell.cli.demo.view import DemoView
 from upwell.oci import Digest
-from upwell.policy.explain.changes import PackageChange
 from upwell.policy.explain.freshness import short
+from upwell.policy.explain.package_changes import PackageChange
 
 _FIRST_SECONDS = 300.0
 _FIX_SECONDS = 300.0

@@ -11,7 +11,7 @@ from upwell.cli.demo.outcomes import DemoClaim
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.cli.demo.progress import FixProgress, reasons
 from upwell.oci import Digest
-from upwell.policy.explain.changes import PackageChange, package_changes
+from upwell.policy.explain.package_changes import PackageChange, package_changes
 from upwell.store.interface import ApiClient, NotFoundError, UnavailableError
 
 _SHOWN_PACKAGES = 10

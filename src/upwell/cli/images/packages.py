@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.image import Image
-from upwell.policy.explain.changes import PackageChange, package_changes
+from upwell.policy.explain.package_changes import PackageChange, package_changes
 from upwell.store.interface import ApiClient, StoreError
 
 

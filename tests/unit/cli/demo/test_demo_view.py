@@ -17,7 +17,7 @@ from upwell.cli.demo.observed import Observed
 from upwell.cli.demo.outcomes import FixInProduction
 from upwell.cli.demo.report import report
 from upwell.cli.demo.view import LiveView, PlainView
-from upwell.policy.explain.changes import PackageChange
+from upwell.policy.explain.package_changes import PackageChange
 
 
 def drawn(view_of: Observed, *, published: bool = True) -> str:

@@ -11,8 +11,9 @@ from upwell.api.builds.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.explain.changes import PackageChange, explain, package_changes
+from upwell.policy.explain.changes import explain
 from upwell.policy.explain.freshness import Freshness, Snapshot, short
+from upwell.policy.explain.package_changes import PackageChange, package_changes
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 
