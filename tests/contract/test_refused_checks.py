@@ -1,6 +1,5 @@
 """Jobs of checks that a real cluster's admission refuses: named, tried again, ended in time."""
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from tests.support.clocks import ManualTime
 from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace
 from tests.support.kubernetes.webhooks import REFUSES, denied, unreachable_webhook, webhook
 from tests.support.outbound.dialers import loopback_dialer
 from tests.support.verification.probes import ScriptedProbes
@@ -16,7 +16,7 @@ from tests.support.workload.waiting import eventually
 from upwell.api.apps import Job
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace, Secret
+from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
@@ -26,7 +26,7 @@ from upwell.reconcilers.promotion.checks.clusters import ClusterChecks
 from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.promotions import Verifier
 from upwell.reconcilers.promotion.verification import StageVerification
-from upwell.store.interface import AlreadyExistsError, Selector
+from upwell.store.interface import Selector
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 
@@ -66,8 +66,7 @@ class CheckedCluster:
         access = {"kubeConfig": {"secretRef": {"namespace": "ops", "name": "east"}}}
         await self.store.create(decode_as(Cluster, {"metadata": {"name": "east"}, "spec": access}))
         async with self.cluster.client() as client:
-            with suppress(AlreadyExistsError):
-                await client.create(Namespace(metadata=ObjectMeta(name=SHOP)))
+            await given_namespace(client, SHOP)
 
     async def look(self) -> CheckResult:
         """Take the check one step further."""

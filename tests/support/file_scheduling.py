@@ -5,6 +5,7 @@ from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-u
 _ON_CLUSTERS = (
     "tests/contract/kubernetes/",
     "tests/contract/test_kubernetes_client.py",
+    "tests/contract/test_refused_checks.py",
     "tests/contract/test_store_",
 )
 

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DeploymentConfig
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace
-from upwell.api.meta import ObjectMeta
 from upwell.api.revisions import ReplicationController
 from upwell.cluster.kubernetes import KubernetesWorkloads
 from upwell.cluster.kubernetes_instances import KubernetesInstances
@@ -22,7 +21,7 @@ from upwell.reconcilers.cluster_rollouts.deployment_configs import deployment_co
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.interface import NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "configs"
@@ -46,8 +45,7 @@ def config(image: str) -> DeploymentConfig:
 async def store(hollow_cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose DeploymentConfigs are rolled out."""
     async with hollow_cluster.client() as store:
-        with suppress(AlreadyExistsError):
-            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(store, NAMESPACE)
         api = store.connection
         pods = PodIndex(KubernetesPods(api, NAMESPACE))
         parts = ClusterParts(KubernetesWorkloads(api, now), {NAMESPACE: pods})

@@ -11,6 +11,7 @@ import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.etcd import compact
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.kubernetes.restarts import kill_and_restart
@@ -20,9 +21,8 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
 from upwell.api.codec import decode_as
-from upwell.api.core import Event, Namespace
+from upwell.api.core import Event
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectMeta
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.cluster.errors import ListExpiredError
 from upwell.cluster.kubernetes_pods import KubernetesPods
@@ -35,9 +35,7 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.interface import (
-    AlreadyExistsError,
     ExpiredError,
-    NotFoundError,
     Selector,
     StoreError,
 )
@@ -45,6 +43,7 @@ from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_connections import ServerAccess
 
 DOOMED = "doomed"
+WEB = ("-n", NAMESPACE, "deployment", "web")
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,12 @@ class TaggedDeployments:
         triggers[0]["from"]["namespace"] = NAMESPACE
         annotations[TRIGGERS_ANNOTATION] = json.dumps(triggers)
         declared["spec"]["template"]["spec"]["containers"][0]["image"] = image("good")
-        declared["spec"]["progressDeadlineSeconds"] = 2
         await self.store.create(decode_as(Deployment, declared))
+
+    def gives_up_soon(self) -> None:
+        """Let rollouts from now on be stuck after seconds, however busy the machine is."""
+        patch = json.dumps({"spec": {"progressDeadlineSeconds": 2}})
+        self.cluster.kubectl("patch", *WEB, "--type=merge", "-p", patch)
 
     async def image_of(self, namespace: str = NAMESPACE) -> str:
         found = await self.store.get(Deployment, namespace, "web")
@@ -102,8 +105,7 @@ async def tag(cluster: KitCluster) -> AsyncIterator[TaggedDeployments]:
     access = ServerAccess(cluster.base_url, token_source=lambda: tokens[-1], ca=cluster.ca)
     async with cluster.client() as store, KubernetesStore(access) as own:
         for name in (NAMESPACE, DOOMED):
-            with suppress(AlreadyExistsError):
-                await store.create(Namespace(metadata=ObjectMeta(name=name)))
+            await given_namespace(store, name)
         opened = opened_cluster(own, (NAMESPACE, DOOMED))
         cache = ObjectCache(opened.store)
         records = cluster_records(opened, UNASKED, UNRESTRICTED)
@@ -130,11 +132,8 @@ async def tag(cluster: KitCluster) -> AsyncIterator[TaggedDeployments]:
             for task in (*running, playing):
                 task.cancel()
             await asyncio.gather(*running, playing, return_exceptions=True)
-            for kind, name in ((ImageStream, "app"), (Deployment, "web")):
-                await store.delete(kind, NAMESPACE, name)
-            for event in (await store.list(Event, Selector(NAMESPACE))).items:
-                with suppress(NotFoundError):
-                    await store.delete(Event, NAMESPACE, event.name)
+            for name in (NAMESPACE, DOOMED):
+                await leave_empty(store, name)
 
 
 async def test_a_quota_that_keeps_pods_away_is_named_and_the_image_put_back(
@@ -149,6 +148,7 @@ async def test_a_quota_that_keeps_pods_away_is_named_and_the_image_put_back(
             return tag.cluster.kubectl(*used)
 
         await eventually(measured, lambda found: found == "1")
+        tag.gives_up_soon()
         await tag.moves("better")
         assert "exceeded quota: few" in await tag.until_told("RolledBack")
         assert await tag.image_of() == image("good")
@@ -159,7 +159,7 @@ async def test_a_quota_that_keeps_pods_away_is_named_and_the_image_put_back(
 async def test_the_words_of_a_webhook_that_refuses_are_told(
     tag: TaggedDeployments, tmp_path: Path
 ) -> None:
-    with image_webhook(tag.cluster, tmp_path, REFUSES, image("better")):
+    with image_webhook(tag.cluster, tmp_path, REFUSES, WEB, image("better")):
         await tag.moves("better")
         told = await tag.until_told("Refused")
     assert "images need the approval of the security team" in told
@@ -171,7 +171,7 @@ async def test_the_words_of_a_webhook_that_refuses_are_told(
 async def test_an_image_that_a_webhook_changes_is_left_as_it_is(
     tag: TaggedDeployments, tmp_path: Path
 ) -> None:
-    with image_webhook(tag.cluster, tmp_path, CHANGES, image("better"), image("mirrored")):
+    with image_webhook(tag.cluster, tmp_path, CHANGES, WEB, image("better"), image("mirrored")):
         await tag.moves("better")
         assert "admission changed app" in await tag.until_told("ChangedAtAdmission")
     assert await tag.image_of() == image("mirrored")
@@ -186,14 +186,7 @@ async def test_a_namespace_that_goes_in_mid_rollout_holds_up_nobody_else_and_lea
     tag.cluster.kubectl("delete", "namespace", DOOMED, "--wait=false")
     await tag.moves("best")
     await tag.until_image("best")
-
-    async def made_again() -> bool:
-        with suppress(AlreadyExistsError):
-            await tag.store.create(Namespace(metadata=ObjectMeta(name=DOOMED)))
-            return True
-        return False
-
-    await eventually(made_again, bool)
+    await given_namespace(tag.store, DOOMED)
     await tag.deployment(DOOMED)
     await tag.until_image("best", DOOMED)
     again = RolloutNote.of(await tag.store.get(Deployment, DOOMED, "web"))

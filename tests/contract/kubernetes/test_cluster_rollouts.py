@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import pytest
 from tests.support.authors import FixedAuthors
@@ -15,14 +14,13 @@ from tests.support.cluster.workloads import (
     move_tag,
 )
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.api.core import Event, Namespace
-from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectMeta
+from upwell.api.core import Event
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.controller import ObjectCache
 from upwell.policy.waves.budget import NO_BUDGET
@@ -31,7 +29,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.interface import AlreadyExistsError, Selector
+from upwell.store.interface import Selector
 from upwell.store.kubernetes import KubernetesStore
 
 
@@ -39,8 +37,7 @@ from upwell.store.kubernetes import KubernetesStore
 async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose workloads are kept current."""
     async with cluster.client() as store:
-        with suppress(AlreadyExistsError):
-            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(store, NAMESPACE)
         opened = opened_cluster(store)
         seen = opened.store
         cache = ObjectCache(seen)
@@ -54,8 +51,7 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await store.delete(ImageStream, NAMESPACE, "app")
-        await store.delete(Deployment, NAMESPACE, "web")
+        await leave_empty(store, NAMESPACE)
 
 
 async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> None:
@@ -76,8 +72,12 @@ async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> N
     await eventually(deployment, lambda _: images[-1] == image("bad"))
     back = await eventually(deployment, lambda _: images[-1] == PLACEHOLDER)
 
-    events = (await store.list(Event, Selector(NAMESPACE))).items
-    told = {one.reason: one.message for one in events if one.source.get("component") == "upwell"}
+    async def events() -> dict[str, str]:
+        found = (await store.list(Event, Selector(NAMESPACE))).items
+        about = [one for one in found if one.involved_object.uid == back.uid]
+        return {one.reason: one.message for one in about if one.source.get("component") == "upwell"}
+
+    told = await eventually(events, lambda found: "RolledBack" in found)  # after the write
     assert told["ImageUpdated"] == f"set app = {image('bad')}"
     assert "no progress for 2 s" in told["RolledBack"]
     assert json.loads(back.annotations["upwell.dev/rollout"])["failed"] == {"app": image("bad")}

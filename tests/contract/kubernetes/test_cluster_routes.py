@@ -19,11 +19,11 @@ from tests.support.cluster.routes import (
 )
 from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.quotas import no_more_of
 from tests.support.workload.waiting import eventually
 
 from upwell.api.conditions import find
-from upwell.api.core import Namespace, Service
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.networking.gateway import GATEWAY_GROUP, Gateway, HttpRoute, IngressClass
 from upwell.api.networking.ingress import Ingress
@@ -31,7 +31,7 @@ from upwell.api.route import Route
 from upwell.controller import ObjectCache
 from upwell.reconcilers.cluster_routing.reconciler import cluster_route_controller
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes import KubernetesStore
 
 
@@ -69,12 +69,10 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster with the Gateway API, whose Routes are kept."""
     for kind in (Gateway, HttpRoute):
         cluster.kubectl("apply", "-f", "-", given=json.dumps(definition(kind)))
-        name = f"crd/{kind.KIND.resource}"
-        cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=60s")
+        cluster.until_established(f"crd/{kind.KIND.resource}")
     async with cluster.client() as store:
         for namespace in (NAMESPACE, "infra"):
-            with suppress(AlreadyExistsError):
-                await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+            await given_namespace(store, namespace)
         await store.create(service())
         cache = ObjectCache(ClusterStore(store, frozenset()))
         controller = cluster_route_controller(cache, now, lambda namespace: namespace == NAMESPACE)
@@ -84,18 +82,16 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         made: tuple[tuple[type[Resource], str, str], ...] = (
-            (Route, NAMESPACE, "web"),
-            (Service, NAMESPACE, "web"),
             (IngressClass, "", "nginx"),
             (Gateway, "infra", "public"),
-            (Ingress, NAMESPACE, "web"),
             (HttpRoute, NAMESPACE, "web"),
         )
         for one, namespace, name in made:
             with suppress(NotFoundError):
                 await store.delete(one, namespace, name)
+        await leave_empty(store, NAMESPACE)
     for kind in (Gateway, HttpRoute):
-        cluster.kubectl("delete", f"crd/{kind.KIND.resource}", "--wait=false")
+        cluster.kubectl("delete", f"crd/{kind.KIND.resource}")
 
 
 async def admitted(store: KubernetesStore) -> str:

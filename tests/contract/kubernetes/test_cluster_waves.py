@@ -1,13 +1,14 @@
 """A Wave on a real API server, whose own controllers roll out: one goes first, then the others."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, manifest
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.waves.fleet import IMAGE, debian, with_import
@@ -15,9 +16,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectMeta
 from upwell.api.waves.wave import CanaryState, Wave, WavePhase
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.controller import ObjectCache
@@ -32,7 +31,7 @@ from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import wave_controller
-from upwell.store.interface import AlreadyExistsError, Selector, Store
+from upwell.store.interface import Store
 from upwell.store.kubernetes import KubernetesStore
 
 NAMES = ("one", "two", "three")
@@ -43,8 +42,7 @@ RULES = WaveRules(CanaryRules(0.1, timedelta(seconds=1)))
 async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose workloads follow Waves, one rollout at a time."""
     async with cluster.client() as store:
-        with suppress(AlreadyExistsError):
-            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(store, NAMESPACE)
         opened = opened_cluster(store)
         cache = ObjectCache(opened.store)
         builds = BuildIndex(cache)
@@ -69,10 +67,9 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            for kind in (ImageStream, Deployment, Wave):
-                namespace = "" if kind is Wave else NAMESPACE
-                for one in (await store.list(kind, Selector(namespace))).items:
-                    await store.delete(kind, namespace, one.name)
+            await leave_empty(store, NAMESPACE)
+            for wave in (await store.list(Wave)).items:
+                await store.delete(Wave, "", wave.name)
 
 
 async def deployment(store: Store, name: str) -> None:
@@ -82,7 +79,6 @@ async def deployment(store: Store, name: str) -> None:
     for trigger, text in annotations.items():
         annotations[trigger] = text.replace("app:latest", "debian:latest")
     declared["spec"]["template"]["spec"]["containers"][0]["image"] = debian("old")
-    declared["spec"]["progressDeadlineSeconds"] = 2
     await store.create(decode_as(Deployment, declared))
 
 
@@ -111,7 +107,7 @@ def images(found: list[Deployment]) -> set[str]:
 
 
 async def test_one_goes_first_then_the_others_and_what_fails_reaches_nobody_else(
-    store: KubernetesStore,
+    store: KubernetesStore, cluster: KitCluster
 ) -> None:
     source = {"kind": "DockerImage", "name": IMAGE}
     tag = {"name": "latest", "from": source, "importPolicy": {"scheduled": True}}
@@ -140,6 +136,9 @@ async def test_one_goes_first_then_the_others_and_what_fails_reaches_nobody_else
     assert since < min(others), "the first has been healthy before others began"
     assert len({*others}) == len(others), "one after the other"
 
+    patch = json.dumps({"spec": {"progressDeadlineSeconds": 2}})  # what is good may take its time
+    deployment_names = [f"deployment/{name}" for name in NAMES]
+    cluster.kubectl("-n", NAMESPACE, "patch", *deployment_names, "--type=merge", "-p", patch)
     settled = {one.name: one.generation for one in await deployments(store)}
     await imports(store, "bad")
     await eventually(

@@ -12,13 +12,14 @@ import pytest
 from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, workload
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.outbound.dialers import loopback_dialer
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment, Job, StatefulSet
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace, Secret
+from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.api.pod import Pod
 from upwell.cluster.errors import (
@@ -32,7 +33,7 @@ from upwell.cluster.kubernetes_remote import KubernetesRemoteCluster, Kubernetes
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import OutboundPolicy
 from upwell.policy.clusters.rights import needed_rights
-from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 from upwell.workload.instance_spec import Owner
 
@@ -155,11 +156,12 @@ async def remote(request: pytest.FixtureRequest) -> AsyncIterator[RemoteUnderTes
     store = MemoryStore(now)
     await store.create(kubeconfig_secret(cluster))
     async with cluster.client() as client:
-        with suppress(AlreadyExistsError):
-            await client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(client, NAMESPACE)
     clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now)
     yield KubernetesRemoteSite(cluster, store, clusters)
     await clusters.close()
+    async with cluster.client() as client:
+        await leave_empty(client, NAMESPACE)
 
 
 async def test_a_cluster_says_its_version_and_what_it_allows(remote: RemoteUnderTest) -> None:

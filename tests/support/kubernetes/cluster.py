@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from tests.support.kubernetes.namespaces import given_namespace
 from tests.support.paths import SHARED
 
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
-from upwell.api.core import ConfigMap, Namespace
-from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.core import ConfigMap
+from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.schemas.crds import custom_resource_definitions
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.interface import NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
 
 KIT = Path(os.environ.get("KUBE_TESTKIT") or SHARED / "kube")
@@ -50,6 +51,20 @@ class KitCluster:
         """Run kubectl as the administrator; return what it prints."""
         return _output(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], given)
 
+    def until_established(self, *definitions: str) -> None:
+        """Wait until definitions of kinds, as kubectl names them, are in force.
+
+        Asks again while `kubectl wait` fails: it does for a definition without conditions yet.
+        """
+        kubectl = ["kubectl", "--kubeconfig", str(self.kubeconfig)]
+        command = [*kubectl, "wait", *definitions, "--for=condition=Established", "--timeout=10s"]
+        deadline = time.monotonic() + 180
+        while True:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return
+            assert time.monotonic() < deadline, f"{shlex.join(command)}: {done.stderr}"
+
     def load_image(self, archive: Path, name: str = "") -> str:
         """Import an image archive into the real node; return its name and digest."""
         return _output([str(KIT / "load"), str(self.folder), str(archive), *filter(None, [name])])
@@ -61,8 +76,7 @@ class KitCluster:
     async def store(self, namespace: str) -> AsyncIterator[KubernetesStore]:
         """Give a client and an empty namespace, and leave it empty."""
         async with self.client() as store:
-            with suppress(AlreadyExistsError):
-                await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+            await given_namespace(store, namespace)
             yield store
             for kind in _KINDS:
                 for item in (await store.list(kind, Selector(namespace))).items:
@@ -105,20 +119,7 @@ def _start(folder: Path, node: NodeKind) -> KitCluster:
 def _define_kinds(cluster: KitCluster) -> None:
     definitions = {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
     cluster.kubectl("create", "-f", "-", given=json.dumps(definitions))
-    kubectl = ["kubectl", "--kubeconfig", str(cluster.kubeconfig)]
-    _until_established([*kubectl, "wait", "crd", "--all", "--for=condition=Established"])
-
-
-def _until_established(command: list[str]) -> None:
-    """Ask again while `kubectl wait` fails: it does for a definition without conditions yet."""
-    deadline = time.monotonic() + 180
-    while True:
-        done = subprocess.run(
-            [*command, "--timeout=10s"], capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            return
-        assert time.monotonic() < deadline, f"{shlex.join(command)}: {done.stderr}"
+    cluster.until_established("crd", "--all")
 
 
 def _output(command: list[str], given: str | None = None) -> str:

@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.served_cluster import until
 from tests.support.ports import free_port
 
 from upwell.server.asgi.tls import generated, server_context
@@ -27,11 +28,22 @@ DEPLOYMENTS = {"operations": ["UPDATE"], "apiGroups": ["apps"], "resources": ["d
 
 @contextmanager
 def image_webhook(
-    cluster: KitCluster, folder: Path, kind: str, image: str, instead: str = ""
+    cluster: KitCluster,
+    folder: Path,
+    kind: str,
+    deployment: Sequence[str],
+    image: str,
+    instead: str = "",
 ) -> Iterator[None]:
-    """Have the cluster ask about Deployments: `image` is refused, or replaced by `instead`."""
+    """Have the cluster ask about Deployments: `image` is refused, or replaced by `instead`.
+
+    `deployment` is one as kubectl names it, which runs another image: the block begins when the
+    cluster asks about it.
+    """
+    asked = threading.Event()
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
         found = request["object"]["spec"]["template"]["spec"]["containers"][0]["image"]
         if found != image:
             return {"allowed": True}
@@ -41,7 +53,10 @@ def image_webhook(
         text = base64.b64encode(json.dumps(patch).encode()).decode()
         return {"allowed": True, "patchType": "JSONPatch", "patch": text}
 
+    touch = json.dumps({"metadata": {"annotations": {"asked": "yes"}}})
+    patch = ("patch", *deployment, "--dry-run=server", "--type=merge", "-p", touch)
     with webhook(cluster, folder, kind, DEPLOYMENTS, answer):
+        until(lambda: cluster.kubectl(*patch), lambda _: asked.is_set())
         yield
 
 

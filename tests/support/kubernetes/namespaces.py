@@ -1,0 +1,56 @@
+"""Namespaces of a cluster that tests share: made when they are needed, and left empty."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from tests.support.workload.waiting import eventually
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
+from upwell.api.core import Event, Namespace, Service
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.networking.ingress import Ingress
+from upwell.api.pipeline import Pipeline
+from upwell.api.pod import Pod
+from upwell.api.promotion import Promotion, Release
+from upwell.api.revisions import ReplicationController
+from upwell.api.route import Route
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.kubernetes import KubernetesStore
+
+_KINDS: tuple[type[Resource], ...] = (
+    *(Pipeline, Promotion, Release, ImageStream, DeploymentConfig, ReplicationController),
+    *(Deployment, StatefulSet, DaemonSet, Job, Route, Ingress, Service, Event),
+)
+"""What tests that have a namespace in common make there."""
+
+
+async def given_namespace(store: KubernetesStore, name: str) -> None:
+    """Create a namespace unless it is there; wait until one that is being deleted is gone."""
+
+    async def is_there() -> bool:
+        with suppress(AlreadyExistsError):
+            await store.create(Namespace(metadata=ObjectMeta(name=name)))
+            return True
+        with suppress(NotFoundError):
+            return not (await store.get(Namespace, "", name)).is_deleting
+        return False
+
+    await eventually(is_there, bool)
+
+
+async def leave_empty(store: KubernetesStore, namespace: str) -> None:
+    """Delete what tests have made in a namespace, and wait until no Pod is there.
+
+    The next test would take a Pod for its own, or an Event.
+    """
+    selector = Selector(namespace)
+    for kind in _KINDS:
+        for one in (await store.list(kind, selector)).items:
+            with suppress(NotFoundError):
+                await store.delete(kind, namespace, one.name)
+
+    async def pods() -> Sequence[str]:
+        return [one.name for one in (await store.list(Pod, selector)).items]
+
+    await eventually(pods, lambda found: not found)
