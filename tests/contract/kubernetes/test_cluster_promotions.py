@@ -11,19 +11,17 @@ from typing import Any
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.outbound.dialers import loopback_dialer
 from tests.support.promotion.release_images import NoLookups
 from tests.support.workload.waiting import eventually
 
-from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment, Job
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace
-from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion, Release
+from upwell.api.promotion import Promotion
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import ObjectCache
@@ -41,7 +39,7 @@ from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_c
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes import KubernetesStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -73,6 +71,12 @@ class PromotedShop:
         assert found.status.phase == phase, found.status.message
         return found
 
+    def gives_up_soon(self, name: str) -> None:
+        """Let a Deployment be stuck after seconds from now on, which are enough to put back."""
+        patch = json.dumps({"spec": {"progressDeadlineSeconds": 5}})
+        web = ("-n", NAMESPACE, "patch", "deployment", name)
+        self.cluster.kubectl(*web, "--type=merge", "-p", patch)
+
     async def running(self) -> dict[str, str]:
         """Return the image of each stage's Deployment."""
         found = {one: await self.store.get(Deployment, NAMESPACE, one) for one in STAGES}
@@ -83,7 +87,6 @@ def declared(name: str) -> dict[str, Any]:
     """Return the Deployment of a stage as a person writes it, without a trigger."""
     document = manifest(Deployment, name)
     del document["metadata"]["annotations"][TRIGGERS_ANNOTATION]
-    document["spec"]["progressDeadlineSeconds"] = 2
     return document
 
 
@@ -109,8 +112,7 @@ async def shop(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[PromotedSho
         cluster.client() as store,
         NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
     ):
-        with suppress(AlreadyExistsError):
-            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(store, NAMESPACE)
         opened = opened_cluster(store)
         seen = opened.store
         cache = ObjectCache(seen)
@@ -139,14 +141,7 @@ async def shop(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[PromotedSho
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            await _clear(store)
-
-
-async def _clear(store: KubernetesStore) -> None:
-    for kind in (Pipeline, Promotion, Release, Deployment, Job, ImageStream):
-        for one in (await store.list(kind, Selector(NAMESPACE))).items:
-            with suppress(NotFoundError):
-                await store.delete(kind, NAMESPACE, one.name)
+            await leave_empty(store, NAMESPACE)
 
 
 async def test_a_base_goes_to_production_by_a_job_and_what_fails_stays_behind(
@@ -167,10 +162,11 @@ async def test_a_base_goes_to_production_by_a_job_and_what_fails_stays_behind(
     assert "exit code 1" in failed.status.message
     assert "shop-1 was restored" in failed.status.message
 
+    shop.gives_up_soon("dev")
     shop.node.unready.add(image("worse"))
     await move_tag(shop.store, "worse")
     failed = await shop.ends("shop-3.dev", "Failed")
-    assert "no progress for 2 s" in failed.status.message
+    assert "no progress for 5 s" in failed.status.message
     assert "shop-1 was restored" in failed.status.message
     assert await shop.running() == {"dev": image("good"), "production": image("good")}
     assert shop.node.ended == [image("good"), image("bad")]

@@ -22,7 +22,7 @@ _KINDS: tuple[type[Resource], ...] = (
     *(Pipeline, Promotion, Release, ImageStream, DeploymentConfig, ReplicationController),
     *(Deployment, StatefulSet, DaemonSet, Job, Route, Ingress, Service, Event),
 )
-"""What tests that have a namespace in common make there."""
+"""Kinds of what tests make in a namespace that they have in common."""
 
 
 async def given_namespace(store: KubernetesStore, name: str) -> None:
