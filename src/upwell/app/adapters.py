@@ -217,7 +217,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         lambda: open_bucket(settings.embedded_registry.bucket, dialers.storage, owner, stack),
     )
     shared_registry = SharedRegistry.of(registries, client, cluster, store)
-    uploads = await open_uploads(settings, store, disk, shared_registry)
+    has_replicas = cluster is not None
+    uploads = await open_uploads(settings, store, disk, shared_registry, has_replicas=has_replicas)
     logs = open_logs(settings, shared_registry, b"" if cluster is None else _LOG_ELSEWHERE)
     outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(

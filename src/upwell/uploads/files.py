@@ -15,6 +15,7 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest
 from upwell.uploads.interface import (
     DEFAULT_LIMIT_BYTES,
+    REMOVED,
     InputMissingError,
     InputTooLargeError,
     StoredInput,
@@ -36,8 +37,14 @@ class FileInputs:
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
         usage: UploadUsage | None = None,
+        absent: str = REMOVED,
     ) -> None:
-        """`usage` counts for namespaces, and asks their quotas; other folders may share it."""
+        """Open a folder.
+
+        `usage` counts for namespaces, and asks their quotas; other folders may share it. `absent`
+        says for people why content may be missing.
+        """
+        self._absent = absent
         self._usage = usage or UploadUsage()
         self._usage.follow(folder)
         self._pressure = pressure
@@ -82,7 +89,7 @@ class FileInputs:
     async def path(self, digest: Digest, namespace: str = "") -> Path:
         """Return the file; raises InputMissingError."""
         if not await asyncio.to_thread(self._has, digest, namespace):
-            raise InputMissingError(digest)
+            raise InputMissingError(digest, self._absent)
         return self._file(digest)
 
     def _has(self, digest: Digest, namespace: str) -> bool:

@@ -29,15 +29,17 @@ class InputTooLargeError(InputError):
         self.limit_bytes = limit_bytes
 
 
-class InputMissingError(InputError):
-    """Error for a digest whose content is not kept (any more)."""
+REMOVED = "it was removed"
+"""Reason for which content is missing, where nobody else can have taken it."""
 
-    def __init__(self, digest: Digest) -> None:
-        super().__init__(
-            f"the upload {digest} is not kept here: it was removed, or another replica of the"
-            " server took it; upload it again"
-        )
+
+class InputMissingError(InputError):
+    """Error for a digest whose content is not kept (any more); `why` is the reason, for people."""
+
+    def __init__(self, digest: Digest, why: str = REMOVED) -> None:
+        super().__init__(f"the upload {digest} is not kept here: {why}; upload it again")
         self.digest = digest
+        self.why = why
 
 
 class StoreFullError(InputError):

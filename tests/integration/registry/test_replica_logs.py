@@ -13,6 +13,7 @@ from tests.support.registry.shared_contents import (
     shared_logs,
     unlisted,
 )
+from tests.support.registry.unruly_registry import status, unruly_registry
 
 from upwell.app.cleanup import remove_old_logs
 from upwell.app.registries.replica_logs import RegistryLogs
@@ -88,6 +89,33 @@ async def test_a_log_that_could_not_be_kept_is_kept_later(tmp_path: Path) -> Non
         again = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
         assert await again.keep(BUILD, "a", again=True) == 0
         assert await read(SharedBuildLogs(tmp_path / "two", kept, LIMIT)) == b"the log\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "step"),
+    [
+        (403, "log of a build cannot be kept", "let the server's login pull from and push to"),
+        (413, "log of a build cannot be kept", "take larger bodies"),
+        (500, "log of a build not kept yet", "HTTP 500"),
+    ],
+)
+async def test_a_refusal_that_lasts_is_told_as_one_and_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int, told: str, step: str
+) -> None:
+    async def namespaces() -> tuple[str, ...]:
+        return NAMESPACES
+
+    async with unruly_registry() as registry, elsewhere(registry.address) as (internal, target):
+        registry.misbehave = status(code)
+        artifacts = ReplicaArtifacts(internal, target, ReplicaContent.LOGS)
+        refusing = RegistryLogs(artifacts, lambda: True, namespaces)
+        one = SharedBuildLogs(tmp_path / "one", refusing, LIMIT)
+        one.sink(BUILD)(b"the log\n")
+        assert await one.keep(BUILD, "a") == 300
+        one.close_all()
+    (record,) = [one for one in caplog.records if one.getMessage().startswith("log of a build")]
+    assert record.getMessage() == told
+    assert step in vars(record)["why"]
 
 
 async def test_a_log_that_unpacks_to_more_than_one_may_have_is_cut(

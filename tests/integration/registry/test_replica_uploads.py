@@ -16,15 +16,19 @@ from tests.support.registry.shared_contents import (
     shared_contents,
     unlisted,
 )
+from tests.support.registry.unruly_registry import status, unruly_registry
+from tests.support.server.api_server import serving
 
 from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.oci import Digest
 from upwell.oci.replica_contents import ReplicaContent
 from upwell.registry.replica_contents import ReplicaArtifacts
+from upwell.server.http.limits import ServerLimits
 from upwell.uploads.interface import InputMissingError, SharedContentError
 from upwell.uploads.shared import SharedInputs
 
 CONTENT = b"sources of a build"
+CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 
 
 async def pieces(content: bytes = CONTENT) -> AsyncIterator[bytes]:
@@ -81,6 +85,39 @@ async def test_a_login_that_may_not_push_is_told_where_it_must(tmp_path: Path) -
         assert f"let the server's login pull from and push to {place}" in str(caught.value)
         assert not caught.value.retryable
         assert files(tmp_path / "one") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "answered", "told"),
+    [
+        (401, 500, "let the server's login pull from and push to"),
+        (403, 500, "let the server's login pull from and push to"),
+        (413, 500, "let that registry, and a proxy before it, take larger bodies"),
+        (500, 503, "is not available: HTTP 500; nothing is started: send it again then"),
+    ],
+)
+async def test_a_client_is_told_whether_a_refusal_may_pass(
+    tmp_path: Path, code: int, answered: int, told: str
+) -> None:
+    config = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "app"},
+        "spec": {"source": {"binary": {}}, "strategy": {"dockerStrategy": {}}},
+    }
+    async with unruly_registry() as registry, uploads_at(registry.address) as shared:
+        registry.misbehave = status(code)
+        inputs = SharedInputs(tmp_path / "one", shared)
+        async with serving(ServerLimits(), inputs=inputs) as api:
+            assert (await api.send("POST", CONFIGS, config)).status == 201
+            path = f"{CONFIGS}/app/instantiatebinary"
+            answer = await api.send("POST", path, CONTENT, content_type="application/x-tar")
+    lasts = answered == 500
+    assert answer.status == answered, answer.text
+    assert told in answer.json["message"]
+    assert ("no use to send it again before" in answer.text) is lasts
+    assert (answer.json["reason"] == "ContentNotShared") is lasts
+    assert f"{registry.address}/ours/images/upwell.uploads/shop" in answer.text
 
 
 async def test_a_registry_that_is_away_keeps_nothing_and_may_come_back(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_digest_is_missing(inputs: FileInputs) -> None:
-    with pytest.raises(InputMissingError, match="upload it again"):
+    with pytest.raises(InputMissingError, match="it was removed; upload it again"):
         await inputs.path(Digest.of(b"never"))
 
 

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from upwell.registry.client.push import OpenContent
-from upwell.registry.errors import RegistryError, UnauthorizedError
+from upwell.registry.errors import RegistryError, RegistryRejectedError, UnauthorizedError
 
 _CHUNK = 1024 * 1024
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 type ListNamespaces = Callable[[], Awaitable[Collection[str]]]
 """Lists the namespaces that may have something in the registry."""
@@ -38,8 +40,10 @@ async def _pieces(file: Path) -> AsyncGenerator[bytes]:
 
 
 def refusal_at(place: str, error: RegistryError) -> str:
-    """Return where replicas share something, why that fails and, for a login, the next step."""
+    """Return where replicas share something, why that fails and, where it lasts, the next step."""
     why = str(error)
     if isinstance(error, UnauthorizedError):
         why = f"{error.refusal}; let the server's login pull from and push to {place}"
+    elif isinstance(error, RegistryRejectedError) and error.status == _TOO_LARGE:
+        why = f"{why}; let that registry, and a proxy before it, take larger bodies"
     return f"{place}, and {why}"

@@ -85,7 +85,8 @@ class RegistryLogs:
             yield
         except RegistryError as error:
             why = refusal_at(self._artifacts.place(namespace), error)
-            raise KeptLogError(f"replicas of the server share logs as {why}") from error
+            message = f"replicas of the server share logs as {why}"
+            raise KeptLogError(message, retryable=error.retryable) from error
 
 
 def _described(file: Path) -> Descriptor:

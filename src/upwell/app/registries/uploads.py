@@ -25,6 +25,7 @@ from upwell.settings import ServerSettings
 from upwell.store.fence import require_fence
 from upwell.store.interface import Store
 from upwell.uploads.files import FileInputs
+from upwell.uploads.interface import REMOVED
 from upwell.uploads.shared import SharedInputs
 from upwell.uploads.usage import UploadUsage
 
@@ -33,6 +34,9 @@ _EVIDENCE_BYTES = 128 * 1024 * 1024
 _NO_LOG = (
     b"no log of this build is here: while it runs, the replica that leads has it; of one that has"
     b" ended, the replica that ran it, if it could not keep it yet where all find it\n"
+)
+_TAKEN_ELSEWHERE = (
+    f"{REMOVED}, or another replica of the server took it, and each has a registry of its own"
 )
 
 
@@ -118,7 +122,12 @@ class OpenedUploads:
 
 
 async def open_uploads(
-    settings: ServerSettings, store: Store, disk: DiskSpace, shared: SharedRegistry | None
+    settings: ServerSettings,
+    store: Store,
+    disk: DiskSpace,
+    shared: SharedRegistry | None,
+    *,
+    has_replicas: bool,
 ) -> OpenedUploads:
     """Open the folders, without what a killed process was writing to them."""
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
@@ -132,6 +141,7 @@ async def open_uploads(
                 clock=seconds,
                 pressure=disk.pressure,
                 usage=usage,
+                absent=_TAKEN_ELSEWHERE if has_replicas else REMOVED,
             )
         contents = RegistryContents(shared.artifacts(kind), shared.leads, shared.namespaces(kind))
         return SharedInputs(

@@ -25,7 +25,14 @@ _PIECE = 256 * 1024
 
 
 class KeptLogError(Exception):
-    """A log could not be read from, or written to, where replicas share it."""
+    """A log could not be read from, or written to, where replicas share it.
+
+    `retryable`: the cause may pass by itself.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class KeptLogs(Protocol):
@@ -83,7 +90,11 @@ class SharedBuildLogs(FileBuildLogs):
                     await self._put(build_id, namespace, path)
         except (KeptLogError, TimeoutError) as error:
             why = str(error) or f"it takes over {KEEP_SECONDS:g} s"
-            log.warning("log of a build not kept yet", extra={"build": build_id, "why": why})
+            # Tried again in any case: what lasts ends when somebody grants or raises something.
+            passes = getattr(error, "retryable", True)
+            level = logging.WARNING if passes else logging.ERROR
+            told = "log of a build not kept yet" if passes else "log of a build cannot be kept"
+            log.log(level, told, extra={"build": build_id, "why": why})
             self._closed_until = self._monotonic() + _RETRY_SECONDS
             return _RETRY_SECONDS
         marker.touch(0o600)

@@ -21,7 +21,6 @@ from upwell.store.interface import Store
 from upwell.uploads.interface import (
     BinaryInputs,
     InputError,
-    SharedContentError,
     StoredInput,
 )
 
@@ -58,10 +57,8 @@ class UploadHandlers:
                 if dry_run
                 else keep_upload(request, self._inputs, target.namespace)
             )
-        except SharedContentError as error:
-            raise ApiError(503, f"{error}; nothing is started: send it again then") from error
         except InputError as error:
-            raise upload_error(error) from error
+            raise upload_error(error, "nothing is started") from error
         if not stored.size:
             raise ApiError(400, "the body is empty: send a file or an archive")
         upload = BinaryInput(

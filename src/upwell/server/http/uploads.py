@@ -38,8 +38,12 @@ async def keep_upload(request: Request, inputs: BinaryInputs, namespace: str) ->
         raise
 
 
-def upload_error(error: InputError) -> ApiError:
-    """Return what a client is answered for an upload that cannot be kept, or cannot be read."""
+def upload_error(error: InputError, outcome: str = "") -> ApiError:
+    """Return what a client is answered for an upload that cannot be kept, or cannot be read.
+
+    `outcome` says what has come of the request where replicas cannot share it. What lasts until
+    somebody grants or raises something is no 503, after which clients would try again.
+    """
     match error:
         case InputTooLargeError():
             return ApiError(413, str(error))
@@ -47,7 +51,11 @@ def upload_error(error: InputError) -> ApiError:
             return ApiError(403, str(error))
         case StoreFullError():
             return ApiError(507, str(error), reason="InsufficientStorage")
+        case SharedContentError() if error.retryable:
+            again = f"; {outcome}: send it again then" if outcome else ""
+            return ApiError(503, f"{error}{again}")
         case SharedContentError():
-            return ApiError(503, str(error))
+            undone = f"; {outcome}, and it is of no use to send it again before" if outcome else ""
+            return ApiError(500, f"{error}{undone}", reason="ContentNotShared")
         case _:
             return ApiError(410, str(error))

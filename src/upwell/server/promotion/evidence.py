@@ -19,7 +19,6 @@ from upwell.uploads.interface import (
     InputError,
     InputMissingError,
     InputTooLargeError,
-    SharedContentError,
 )
 
 _MAX_NAME = 253
@@ -43,10 +42,8 @@ class KeptEvidence:
             stored = await keep_upload(request, files, target.namespace)
         except InputTooLargeError as error:
             raise ApiError(413, f"evidence has at most {error.limit_bytes} bytes") from error
-        except SharedContentError as error:
-            raise ApiError(503, f"{error}; nothing is kept: send it again then") from error
         except InputError as error:
-            raise upload_error(error) from error
+            raise upload_error(error, "nothing is kept") from error
         kept = {"name": name, "digest": str(stored.digest), "size": stored.size}
         return JSONResponse(kept, 201)
 
@@ -64,11 +61,9 @@ class KeptEvidence:
             )
         try:
             path = await _path(files, Digest.parse(found.digest), target.namespace)
-        except (InputMissingError, InvalidDigestError):
-            message = (
-                f"the content of {found.name} of {target.key} is not kept here: it was removed, or"
-                " another replica of the server has it"
-            )
+        except (InputMissingError, InvalidDigestError) as error:
+            why = error.why if isinstance(error, InputMissingError) else str(error)
+            message = f"the content of {found.name} of {target.key} is not kept here: {why}"
             raise ApiError(410, message) from None
         except InputError as error:
             raise upload_error(error) from error
