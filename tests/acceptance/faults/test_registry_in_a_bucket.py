@@ -21,9 +21,9 @@ OLD = timedelta(days=2)
 
 
 @on_demand(
-    "tests/integration/registry/test_bucket_replicas.py"
+    "tests/integration/registry/bucket/test_bucket_replicas.py"
     "::test_content_that_is_let_go_of_is_removed_and_nothing_else",
-    "tests/integration/registry/test_bucket_faults.py"
+    "tests/integration/registry/bucket/test_bucket_faults.py"
     "::test_a_bucket_that_is_away_is_503_to_clients_and_back",
 )
 async def test_pushes_are_audited_pruned_and_wait_for_a_bucket_that_is_away(

@@ -118,7 +118,7 @@ async def test_a_push_makes_its_stream(cluster: KitCluster, tmp_path: Path) -> N
 
 
 @on_demand(
-    "tests/integration/registry/test_bucket_replicas.py"
+    "tests/integration/registry/bucket/test_bucket_replicas.py"
     "::test_a_push_to_another_replica_is_told_by_who_follows"
 )
 @pytest.mark.timeout(240)

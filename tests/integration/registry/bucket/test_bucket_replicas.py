@@ -158,7 +158,7 @@ def of_layer(layer: bytes) -> bytes:
         pytest.param(
             False,
             marks=on_demand(
-                "tests/integration/registry/test_bucket_replicas.py"
+                "tests/integration/registry/bucket/test_bucket_replicas.py"
                 "::test_an_upload_in_chunks_goes_from_replica_to_replica"
             ),
             id="before it",

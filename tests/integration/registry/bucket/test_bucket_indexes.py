@@ -195,7 +195,7 @@ async def test_replicas_that_push_at_once_lose_nothing_while_answers_are_lost(
         pytest.param(
             False,
             marks=on_demand(
-                "tests/integration/registry/test_bucket_indexes.py"
+                "tests/integration/registry/bucket/test_bucket_indexes.py"
                 "::test_replicas_that_push_at_once_lose_nothing_while_answers_are_lost"
             ),
             id="before it",
