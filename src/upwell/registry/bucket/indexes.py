@@ -4,12 +4,13 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from typing import Any
 
 from upwell.machine.backoff import Backoff
 from upwell.registry.bucket.index import RepositoryIndex
+from upwell.registry.bucket.index_changes import ChangeQueue, PendingChange, drafted
 from upwell.registry.bucket.index_storage import IndexStorage, PartitionGoneError
 from upwell.registry.hosting import StorageFullError
 from upwell.registry.s3.client import IfMatch, S3Bucket, S3Object
@@ -87,7 +88,7 @@ class RepositoryIndexes:
         self._wall_clock = wall_clock
         self._cached: OrderedDict[str, CachedIndex] = OrderedDict()
         self._size = 0
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changes = ChangeQueue(self._write)
         self.watchers: list[IndexWatcher] = []
 
     async def read(self, name: str, *, age: float = 0.0) -> RepositoryIndex:
@@ -108,58 +109,63 @@ class RepositoryIndexes:
     async def change[T](self, name: str, change: Callable[[RepositoryIndex], T]) -> T:
         """Apply `change` to the index, and write it unless it is what it was; return its result.
 
-        `change` is applied again to what another writer has made meanwhile, and may raise.
+        `change` is applied again to what another writer has made meanwhile, and may raise. Changes
+        of this process that wait for one another are written together.
         """
-        # One writer of this process at a time: they need not lose to one another.
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            return await self._change(name, change)
+        return await self._changes.make(name, change)
 
-    async def _change[T](self, name: str, change: Callable[[RepositoryIndex], T]) -> T:
+    async def _write(self, name: str, changes: Sequence[PendingChange[Any]]) -> None:
+        """Write what changes make of an index, and tell each what became of it."""
         known = self._cached.get(name) or await self._refreshed(name)
         for attempt in range(1, _TRIES + 1):
-            draft = known.index.copy()
-            try:
-                result = change(draft)
-            except Exception:
-                # It may have been refused for what is no longer so.
-                fresh = await self._refreshed(name)
-                if fresh.etag == known.etag:
-                    raise
-                known = fresh
-                continue
+            draft, verdicts = await drafted(known.index, changes)
             if draft == known.index:
                 fresh = await self._refreshed(name)
-                if fresh.etag == known.etag:
-                    return result
-                known = fresh
-                continue
+                if fresh.etag != known.etag:
+                    known = fresh  # it may have been refused for what is no longer so
+                    continue
+                break
             write, began, asked_at = uuid.uuid4().hex, self._wall_clock(), self._clock()
             raw, size = await self._storage.write(draft, write)
             if size > max(MAX_INDEX_BYTES, known.size):
                 self._storage.let_go(draft.stored() - known.index.stored())
-                mib = MAX_INDEX_BYTES // 1024**2
-                why = f"its index would have more than {mib} MiB: {_ROOM}"
-                raise StorageFullError(name, why)
+                await self._write_alone(name, changes)
+                return
             self._fence()
             if abs(self._wall_clock() - began) > _LATEST_LINK:
                 continue
             try:
+                # What was refused or changes nothing is so, too, if the index is what it was.
                 etag = await self._bucket.put(key_of(name), raw, IfMatch(known.etag))
             except PreconditionError:
                 known = await self._refreshed(name)
                 if known.write == write:  # the answer to the first try was lost
-                    return result
+                    break
                 # Who has won may have begun with what this process believes to have lost.
                 self._storage.let_go(draft.stored() - known.index.stored())
                 await asyncio.sleep(_BACKOFF.delay(attempt))
                 continue
             self._storage.let_go(known.index.stored() - draft.stored())
-            read = CachedIndex(draft, etag, size, asked_at, write)
-            self._keep(name, read, is_own=True)
-            return result
-        raise BucketUnavailableError(
-            self._bucket.name, f"{_TRIES} changes of {name} lost to others: push again"
-        )
+            self._keep(name, CachedIndex(draft, etag, size, asked_at, write), is_own=True)
+            break
+        else:
+            raise BucketUnavailableError(
+                self._bucket.name, f"{_TRIES} changes of {name} lost to others: push again"
+            )
+        for one in verdicts:
+            one.tell()
+
+    async def _write_alone(self, name: str, changes: Sequence[PendingChange[Any]]) -> None:
+        """Write changes that are too much together one by one; raises for one that is too much."""
+        if len(changes) == 1:
+            mib = MAX_INDEX_BYTES // 1024**2
+            why = f"its index would have more than {mib} MiB: {_ROOM}"
+            raise StorageFullError(name, why)
+        for one in changes:
+            try:
+                await self._write(name, [one])
+            except StorageFullError as error:
+                one.fail(error)
 
     async def names(self, beginning: str = "") -> AsyncIterator[tuple[str, str]]:
         """Yield the names of the repositories that begin so, each with the ETag of its index."""
