@@ -31,6 +31,8 @@ from upwell.store.periodic import repeat
 
 _log = logging.getLogger(__name__)
 
+_DEFAULT = "default"
+"""Namespace of Events of objects that lie in none."""
 KEPT_FOR = timedelta(hours=24)
 MOST = 5000
 """Events kept at once; the oldest go first."""
@@ -83,7 +85,7 @@ class EventReconciler:
         return Result()
 
     async def _record(self, resource: Resource, record: EventRecord) -> None:
-        namespace = resource.namespace or record.namespace or "default"
+        namespace = resource.namespace or record.namespace or _DEFAULT
         name = record.name(resource)
         try:
             known = await self._store.get(Event, namespace, name)
@@ -122,12 +124,17 @@ def _log_event(resource: Resource, record: EventRecord) -> None:
 
 
 def _event(resource: Resource, record: EventRecord, name: str, namespace: str) -> Event:
+    """Return the Event that lies in `namespace`.
+
+    API servers refuse one elsewhere than its object, but in `default` of an object without a
+    namespace (`legacyValidateEvent`): of such an object the Event names the namespace it concerns.
+    """
     return Event(
         metadata=ObjectMeta(namespace=namespace, name=name),
         involved_object=record.pod
         or ObjectReference(
             kind=resource.KIND.kind,
-            namespace=resource.namespace,
+            namespace=resource.namespace or (namespace if namespace != _DEFAULT else ""),
             name=resource.name,
             api_version=resource.KIND.api_version,
             uid=resource.metadata.uid,

@@ -103,3 +103,5 @@ async def test_the_events_lie_in_the_namespaces_that_they_concern_and_are_few() 
     assert sorted(one.namespace for one in told) == ["bank", "bank", "shop", "shop"]
     assert {(one.reason, one.type, one.count) for one in told} == {("ImageRefused", "Warning", 1)}
     assert {one.involved_object.name for one in told} == {"signed"}
+    # As a cluster's API server takes them (test_cluster_events).
+    assert all(one.involved_object.namespace == one.namespace for one in told)

@@ -1,0 +1,49 @@
+"""Events as a real API server takes them: beside their object, or in `default` if that has none."""
+
+from contextlib import suppress
+
+from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.opened import now
+from tests.support.registry.signed_images import CosignKey, cluster_policy
+
+from upwell.api.core import Event, Namespace
+from upwell.api.image_policies.policy import ImagePolicyStatus, PolicyFinding
+from upwell.api.meta import ObjectMeta
+from upwell.controller import ObjectCache
+from upwell.reconcilers.notifications.events import EventReconciler
+from upwell.store.interface import AlreadyExistsError, Selector
+from upwell.store.kubernetes import KubernetesStore
+
+NAMESPACE = "told-of-policies"
+
+
+async def test_whom_a_cluster_s_policy_concerns_is_told_in_each_namespace(
+    cluster: KitCluster,
+) -> None:
+    async with cluster.client() as store:
+        with suppress(AlreadyExistsError):
+            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        made = await store.create(cluster_policy("told", CosignKey().spec("*")))
+        try:
+            found = (refused(NAMESPACE), refused("default"))
+            status = ImagePolicyStatus(observed_generation=made.generation, findings=found)
+            judged = await store.update_status(made.with_status(status))
+
+            await EventReconciler(ObjectCache(store), now).reconcile(judged.key)
+
+            for namespace in (NAMESPACE, "default"):
+                assert await told_of(store, namespace, judged.uid) == ["ImageRefused"]
+        finally:
+            await store.delete(type(made), "", made.name)
+            await store.delete(Namespace, "", NAMESPACE)
+
+
+def refused(namespace: str) -> PolicyFinding:
+    image = f"x.test/app@sha256:{'a' * 64}"
+    said = {"reason": "NotSigned", "message": "it has no signature"}
+    return PolicyFinding(image=image, at="rollout", namespace=namespace, since=now(), **said)
+
+
+async def told_of(store: KubernetesStore, namespace: str, uid: str | None) -> list[str]:
+    events = (await store.list(Event, Selector(namespace))).items
+    return [one.reason for one in events if one.involved_object.uid == uid]
