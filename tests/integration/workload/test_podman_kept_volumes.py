@@ -31,8 +31,8 @@ from upwell.workload.instance_spec import (
     Owner,
 )
 from upwell.workload.interface import LeftoverKind, State
-from upwell.workload.podman import runtime as podman_runtime
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.volumes import kept_volumes
 from upwell.workload.podman.volumes.kept_volumes import GRACE, move_files
 
 OTHER_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - it is there on every machine with Podman
@@ -157,7 +157,7 @@ async def test_files_of_a_deleted_owner_go_after_a_grace_time(
     database: Workload,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(podman_runtime, "_PURGE_SECONDS", 0.05)
+    monkeypatch.setattr(kept_volumes, "_PURGE_SECONDS", 0.05)
     clock = LaterClock()
     kept = settings.data_dir / "kept"
     async with PodmanRuntime.open(settings, clock) as runtime:

@@ -17,8 +17,8 @@ import contextlib
 import logging
 import math
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Network
@@ -27,11 +27,11 @@ from typing import Self
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
+from upwell.machine.clock import Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
-from upwell.machine.tasks import closing, side_by_side
+from upwell.machine.tasks import side_by_side
 from upwell.oci import Digest, Reference
-from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.instance_spec import InstanceSpec, Owner
 from upwell.workload.interface import (
     WHOLE_LOG,
@@ -47,10 +47,10 @@ from upwell.workload.interface import (
     ServiceName,
     State,
 )
+from upwell.workload.podman.access import InstanceAccess
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
-from upwell.workload.podman.api.connection import PodmanNotFoundError
-from upwell.workload.podman.api.execution import attachment, conversation, execution_body
+from upwell.workload.podman.api.connection import must_find
 from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
@@ -60,34 +60,32 @@ from upwell.workload.podman.bridge import BridgeNetwork, InstancesNetwork, make_
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.containers.body import LABEL_UPWELL
-from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
+from upwell.workload.podman.containers.creation import ContainerCreation
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.devices import refuse_devices
 from upwell.workload.podman.containers.ending import ContainerEnding
 from upwell.workload.podman.containers.facts import ContainerFacts
-from upwell.workload.podman.containers.files import collect
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.images.judged_pulls import JudgedPulls
 from upwell.workload.podman.images.pulled_images import PulledImages
 from upwell.workload.podman.images.pulls import Pulls
-from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.losses import forget_earlier_boot, losses_of
 from upwell.workload.podman.observation import ends_of, next_to_start, observe, restarts_of
+from upwell.workload.podman.placement import InstancePlacement
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
 from upwell.workload.podman.shared_calls import SharedCall
-from upwell.workload.podman.tokens.renewal import InstanceTokens, NewTokens
+from upwell.workload.podman.tokens.renewal import InstanceTokens
 from upwell.workload.podman.udp_flows import forget_flows
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
-from upwell.workload.podman.volumes.kept_volumes import KeptVolumes, with_mounts
+from upwell.workload.podman.volumes.kept_volumes import KeptVolumes
 from upwell.workload.podman.volumes.pins import Pins
-from upwell.workload.podman.volumes.snapshots import settle_snapshots
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
@@ -95,7 +93,6 @@ _log = logging.getLogger(__name__)
 
 _RESTART_GRACE_SECONDS = 10
 """For containers that run when another of their instance has ended, and that have served."""
-_PURGE_SECONDS = 3600.0
 
 
 class PodmanRuntime:
@@ -110,7 +107,6 @@ class PodmanRuntime:
         self._label = f"{LABEL_UPWELL}={settings.instance_id}"
         self._records = RecordStore(settings.data_dir / "instances")
         self._hosts = HostsFiles(self._records.root)
-        self._previous = PreviousLogs(self._records.root)
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._images = JudgedPulls(settings, api)
@@ -132,12 +128,23 @@ class PodmanRuntime:
         issue = settings.issue_token
         self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
+        self._places = InstancePlacement(
+            settings,
+            self._records,
+            self._hosts,
+            self._kept,
+            self._pins,
+            self._tokens,
+            self._users,
+        )
         self._creation = ContainerCreation(settings, api, self._hosts, self._given)
-        self._ending = ContainerEnding(settings, api, self._previous, self._kept)
+        previous = PreviousLogs(self._records.root)
+        self._ending = ContainerEnding(settings, api, previous, self._kept)
         self._wake = asyncio.Event()
         self._commands = ContainerCommands(api, settings.data_dir / "commands")
         self._health = Health(api, self._commands, self._records, clock, self._wake.set)
         self._listing = ContainerListing(api, self._label, clock.now)
+        self._access = InstanceAccess(api, self._listing, self._records, self._commands, previous)
         self._faults = RuntimeFaults(component, self._recovered)
         self._watch = InstanceWatch(
             self._listing,
@@ -194,7 +201,7 @@ class PodmanRuntime:
                     group.create_task(watch.follow_events(api, runtime._label, wake)),
                     group.create_task(runtime._pulls.run()),
                     group.create_task(runtime._tokens.run()),
-                    group.create_task(runtime._purge()),
+                    group.create_task(runtime._kept.run(runtime._clock.now)),
                     group.create_task(runtime._commands.run()),
                 ]
                 yield runtime
@@ -215,7 +222,7 @@ class PodmanRuntime:
         return await self._all_instances()
 
     async def _observe_instances(self) -> Sequence[Instance]:
-        containers = await self._observe_containers()
+        containers = await self._listing.observe()
         found = self._watch.instances(containers, self._health.complaints)
         timeline = self._settings.timeline()
         waiting = {
@@ -241,11 +248,11 @@ class PodmanRuntime:
 
     async def local_image(self, image: Reference) -> Digest | None:
         """Return the digest of an image that was made or loaded here (`localhost/…`), if it is."""
-        return await self._call(self._api.image_digest(image)) if image.registry == LOCAL else None
+        return await must_find(self._api.image_digest(image)) if image.registry == LOCAL else None
 
     async def _start(self, spec: InstanceSpec) -> None:
         record = self._records.load(spec.name)
-        old = (await self._observe_containers(spec.name)).get(spec.name, [])
+        old = (await self._listing.observe(spec.name)).get(spec.name, [])
         state = observe(old, record, {}).state if old else State.CREATED
         if state in {State.RUNNING, State.INITIALIZING}:
             return
@@ -253,10 +260,10 @@ class PodmanRuntime:
         if await self._pulls.are_needed(spec, restarts):
             return
         begun = (record.begun_at if record else None) or self._clock.now()
-        spec = await self._call(with_users(spec, self._api.image_user))
+        spec = await must_find(with_users(spec, self._api.image_user))
         uid = (record.uid if record else "") or str(uuid4())
-        tokens = await self._call(self._tokens.ask(spec, uid, self._api.image_user))
-        ids = await self._call(self._users.choose(spec, record))
+        tokens = await must_find(self._tokens.ask(spec, uid, self._api.image_user))
+        ids = await must_find(self._users.choose(spec, record))
         record = InstanceRecord.of(spec, restarts, begun, losses_of(state, record))
         timeline = self._settings.timeline()
         record = replace(record, timeline=timeline, users=ids, uid=uid, ends=ends)
@@ -269,13 +276,13 @@ class PodmanRuntime:
             await self._ending.stop(old, _RESTART_GRACE_SECONDS if ended else 0)
             record, old = await self._with_ends(record, old)
             await self._ending.end(old, 0, keep_logs=True)
-        wanted = await self._placed(spec, record, tokens)
+        wanted = await self._places.place(spec, record, tokens)
         await self._network.ensure()
-        made = await self._call(self._creation.create(wanted))
+        made = await must_find(self._creation.create(wanted))
         with writing(spec.name):
             self._records.save(replace(wanted.record, made=made.all))
         for container_id in made.first:
-            await self._call(start_container(self._api, container_id))
+            await must_find(start_container(self._api, container_id))
         await asyncio.to_thread(forget_flows, {port.host_port for port in spec.published})
         self._tokens.follow(spec.name)
 
@@ -283,35 +290,13 @@ class PodmanRuntime:
         self, record: InstanceRecord, old: Sequence[ContainerFacts]
     ) -> tuple[InstanceRecord, list[ContainerFacts]]:
         """Note how those ended that were stopped along with another; return all as they are now."""
-        found = (await self._observe_containers(record.name)).get(record.name, [])
+        found = (await self._listing.observe(record.name)).get(record.name, [])
         now = {one.id: one for one in found}
         stopped = [now.get(one.id, one) for one in old]
         record = replace(record, ends=ends_of(stopped, record))
         with writing(record.name):
             self._records.save(record)
         return record, stopped
-
-    async def _placed(
-        self, spec: InstanceSpec, record: InstanceRecord, tokens: NewTokens
-    ) -> PlacedInstance:
-        """Make the volumes of an instance, with all that is in them, and show them to its users."""
-        folder = self._records.folder(spec.name) / "volumes"
-        claims = self._settings.data_dir / "claims"
-        with writing(spec.name):
-            await settle_snapshots(spec, claims, self._settings.data_dir / "snapshots")
-            held = await asyncio.to_thread(self._tokens.mount, spec)
-            places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
-            await asyncio.to_thread(self._hosts.create, spec)
-        places = {**places, **held}
-        kept = await self._call(self._kept.provide(spec))
-        if record.users is not None:
-            await self._call(self._kept.fill(spec, kept))
-            spec, folders = with_mounts(spec, kept)
-            places, kept = {**places, **folders}, {}
-        with writing(spec.name):
-            record, sources = await self._users.show(spec, places, record, self._pins)
-            record = await asyncio.to_thread(self._tokens.write, spec, held, record, tokens)
-        return PlacedInstance(spec, record, sources, kept)
 
     def is_there(self, name: str, uid: str) -> bool:
         """Return True while an instance is there that has not ended for good."""
@@ -331,18 +316,6 @@ class PodmanRuntime:
         """Have the volumes that are kept with an owner removed in time: it was deleted."""
         await self._kept.release(owner, self._clock.now())
 
-    async def _purge(self) -> None:
-        """Remove the volumes of owners that were deleted long ago, for ever."""
-        while True:
-            try:
-                removed = await self._kept.purge(self._clock.now())
-            except (OSError, RuntimeUnavailableError) as error:
-                _log.warning("kept volumes not removed", extra={"why": str(error)})
-            else:
-                for folder in removed:
-                    _log.info("kept volumes removed", extra={"folder": folder})
-            await asyncio.sleep(_PURGE_SECONDS)
-
     def well_since(self) -> datetime:
         """Return since when Podman answers: this moment, while it does not."""
         return self._faults.component.state.since if self._faults.answers else self._clock.now()
@@ -350,7 +323,7 @@ class PodmanRuntime:
     async def _go_on(self, name: str) -> None:
         """Start what comes next in an instance with init containers."""
         async with self._lock(name):
-            found = (await self._observe_containers(name)).get(name, [])
+            found = (await self._listing.observe(name)).get(name, [])
             record = self._records.load(name)
             following = next_to_start(found, record)
             pins = record.pins if record else ()
@@ -359,20 +332,19 @@ class PodmanRuntime:
                 await self._ending.end(found, 0)
                 following = []
             for container in following:
-                await self._call(start_container(self._api, container.id))
+                await must_find(start_container(self._api, container.id))
         self._wake.set()
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
         async with self._lock(name):
             self._pulls.cancel(name)
-            found = (await self._observe_containers(name)).get(name, [])
+            found = (await self._listing.observe(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
             await self._remove_broken(name)
             await self._ending.end(found, math.ceil(left))
             with writing(name):
-                await asyncio.to_thread(self._pins.release, name)
-                await asyncio.to_thread(self._tokens.release, name)
+                await self._places.release(name)
                 await asyncio.to_thread(self._records.remove, name)
         self._wake.set()
 
@@ -383,8 +355,7 @@ class PodmanRuntime:
 
         Raises RuntimeUnavailableError when there is no such container, or it does not run.
         """
-        chosen = await self._container(name, container)
-        return await self._call(self._commands.execute(chosen.id, command))
+        return await self._access.execute(name, command, container)
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         """Let instances, present and future, find exactly these Services by name."""
@@ -405,7 +376,7 @@ class PodmanRuntime:
 
     async def leftovers(self) -> Sequence[Leftover]:
         """Return what interrupted work left beside the instances."""
-        found = await self._observe_containers()
+        found = await self._listing.observe()
         return await self._leftovers.find(lambda name: name in found or self._is_busy(name))
 
     async def remove_leftover(self, leftover: Leftover) -> None:
@@ -414,14 +385,11 @@ class PodmanRuntime:
         # No start may make use of a folder while it goes.
         async with self._lock(name):
             is_folder = leftover.kind is LeftoverKind.FOLDER
-            if is_folder and (
-                name in self._pulls.instances() or await self._observe_containers(name)
-            ):
+            if is_folder and (name in self._pulls.instances() or await self._listing.observe(name)):
                 return
             if is_folder:
                 with writing(name):
-                    await asyncio.to_thread(self._pins.release, name)
-                    await asyncio.to_thread(self._tokens.release, name)
+                    await self._places.release(name)
             await self._leftovers.remove(leftover)
 
     async def pulled_images(self) -> Sequence[InstanceImage]:
@@ -441,49 +409,27 @@ class PodmanRuntime:
         """Yield an owner whenever one of its instances started, turned (un)ready or ended."""
         return self._changes.listen()
 
-    async def logs(
+    def logs(
         self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
         """Yield the log of an instance's container (the first when no name is given)."""
-        chosen = await self._container(name, container)
-        if wanted.previous:
-            pieces = self._previous.read(name, chosen.name, wanted)
-        else:
-            pieces = self._api.logs(chosen.id, wanted)
-        async with closing(pieces):
-            async for piece in pieces:
-                yield piece
+        return self._access.logs(name, container, wanted)
 
     async def read_files(
         self, name: str, path: str, limits: FileLimits, container: str = ""
     ) -> Sequence[ContainerFile]:
         """Return a file, or all below a folder, of a container; raises UnreadableFilesError."""
-        chosen = await self._container(name, container)
-        async with contextlib.aclosing(self._api.archive(chosen.id, path)) as pieces:
-            try:
-                files = await collect(pieces, limits)
-            except PodmanNotFoundError as error:
-                raise UnreadableFilesError(f"there is no {path} in {chosen.name}") from error
-        return [replace(one, modified=PROCESS_CLOCK.placed(one.modified)) for one in files]
+        return await self._access.read_files(name, path, limits, container)
 
-    @asynccontextmanager
-    async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
+    def run(self, name: str, command: InstanceCommand) -> AbstractAsyncContextManager[ExecSession]:
         """Run a command in an instance while the block lasts; leaving the block ends it."""
-        chosen = await self._container(name, command.container)
-        async with contextlib.AsyncExitStack() as stack:
-            prepared = self._commands.session(chosen.id, execution_body(command))
-            session = await self._call(stack.enter_async_context(prepared))
-            begun = conversation(self._api, session, command, self._commands.stop)
-            yield await stack.enter_async_context(begun)
+        return self._access.run(name, command)
 
-    @asynccontextmanager
-    async def attach(
+    def attach(
         self, name: str, container: str = "", *, stdin: bool = False
-    ) -> AsyncIterator[ExecSession]:
+    ) -> AbstractAsyncContextManager[ExecSession]:
         """Attach to a container's own process while the block lasts; it runs on after it."""
-        chosen = await self._container(name, container)
-        async with attachment(self._api, chosen.id, stdin=stdin) as attached:
-            yield attached
+        return self._access.attach(name, container, stdin=stdin)
 
     async def connect(
         self, name: str, port: int
@@ -492,36 +438,20 @@ class PodmanRuntime:
 
         Raises UnreachableError.
         """
-        found = (await self._observe_containers(name)).get(name, [])
-        running = [one for one in found if one.running and one.init is None]
-        network = next((one.network for one in running if one.network), "")
-        address = next((one.address for one in running if one.address), "")
-        return await connect_inside(network, address, port)
+        return await self._access.connect(name, port)
 
     async def teardown(self) -> None:
         """Remove every instance of this Upwell, at once, and its network."""
-        names = {*await self._observe_containers(), *self._records.names()}
+        names = {*await self._listing.observe(), *self._records.names()}
         async with side_by_side() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
         with writing("all"):
-            await asyncio.to_thread(self._pins.clear)
-            await asyncio.to_thread(self._tokens.release_all)
+            await self._places.release_all()
         await self._kept.remove_cut_short()
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
         await self._network.remove()
-
-    async def _container(self, name: str, container: str) -> ContainerFacts:
-        """Return a container of an instance, without a name its first main one."""
-        found = (await self._observe_containers(name)).get(name, [])
-        record = self._records.load(name)
-        beside = {known.name for known in record.containers if known.sidecar} if record else set()
-        main = [one for one in found if one.init is None and one.name not in beside]
-        for entry in found if container else main:
-            if container in {"", entry.name}:
-                return entry
-        raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
 
     def _recovered(self) -> None:
         """Let everybody look again, as what they did meanwhile has failed."""
@@ -532,13 +462,9 @@ class PodmanRuntime:
         """One start or stop of an instance at a time."""
         return self._locks.setdefault(instance, asyncio.Lock())
 
-    async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
-        """Return the containers by instance, each instance's in the order of their creation."""
-        return await self._listing.observe(name)
-
     async def _has_run(self, namespace: str, image: Reference) -> bool:
         """Return True if a container of the namespace has the image, which it was given."""
-        found = chain.from_iterable((await self._observe_containers()).values())
+        found = chain.from_iterable((await self._listing.observe()).values())
         return any(one.proves(namespace, image) for one in found)
 
     async def _remove_broken(self, name: str) -> None:
@@ -553,12 +479,6 @@ class PodmanRuntime:
     async def _mend(self, broken: BrokenContainer) -> None:
         """Remove a container that is set apart; who owns its instance starts that anew."""
         async with self._lock(broken.instance):
-            await self._observe_containers(broken.instance)
+            await self._listing.observe(broken.instance)
             await self._remove_broken(broken.instance)
         self._wake.set()
-
-    async def _call[T](self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except PodmanNotFoundError as error:
-            raise RuntimeUnavailableError(f"podman: {error}") from error

@@ -7,7 +7,7 @@ tried again.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -117,6 +117,14 @@ class PodmanConnection:
             await asyncio.sleep(0)
             why = str(error) or "no answer in time"
             raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
+
+
+async def must_find[T](call: Awaitable[T]) -> T:
+    """Return the answer of a call; raises RuntimeUnavailableError for what Podman does not have."""
+    try:
+        return await call
+    except PodmanNotFoundError as error:
+        raise RuntimeUnavailableError(f"podman: {error}") from error
 
 
 async def pieces(response: aiohttp.ClientResponse, size: int) -> AsyncGenerator[bytes]:

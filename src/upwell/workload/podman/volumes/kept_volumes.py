@@ -23,7 +23,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -33,6 +33,7 @@ from urllib.parse import quote
 from upwell.machine.private_file import write_private
 from upwell.machine.process import run_command
 from upwell.oci import Reference
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.instance_spec import (
     ContainerSpec,
     EmptyDir,
@@ -54,6 +55,7 @@ _LABEL_FILLS = "upwell.dev/fills-volumes"
 _RELEASED = "released"
 _NAME_DIGITS = 32
 _COPY_SECONDS = 3600.0
+_PURGE_SECONDS = 3600.0
 _NOT_OURS = frozenset({errno.EPERM, errno.EACCES})
 
 
@@ -217,6 +219,18 @@ class KeptVolumes:
         folder = self._folder(owner)
         if folder.is_dir() and not (folder / _RELEASED).exists():
             await asyncio.to_thread(write_private, folder / _RELEASED, now.isoformat())
+
+    async def run(self, now: Callable[[], datetime]) -> None:
+        """Remove the volumes of owners that were deleted long ago, until cancelled."""
+        while True:
+            try:
+                removed = await self.purge(now())
+            except (OSError, RuntimeUnavailableError) as error:
+                _log.warning("kept volumes not removed", extra={"why": str(error)})
+            else:
+                for folder in removed:
+                    _log.info("kept volumes removed", extra={"folder": folder})
+            await asyncio.sleep(_PURGE_SECONDS)
 
     async def purge(self, now: datetime) -> list[str]:
         """Remove what was released long enough ago; return the folders."""
