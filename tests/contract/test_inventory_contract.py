@@ -101,6 +101,19 @@ async def test_what_cannot_be_read_is_remembered_with_the_reason(inventory: Inve
     assert await inventory.failure(OTHER) is None
 
 
+async def test_what_nobody_has_read_yet_is_told_in_its_order_and_once(
+    inventory: Inventory,
+) -> None:
+    unreadable, last, first = (Digest.of(name) for name in (b"unreadable", b"last", b"first"))
+    await inventory.index(IMAGE, ImageInMemory(layer((STATUS, ONE))))
+    with pytest.raises(InventoryError):
+        await inventory.index(unreadable, ImageInMemory(b"not an archive"))
+
+    asked = [first, IMAGE, unreadable, last, first]
+    assert list(await inventory.unread(asked)) == [first, last]
+    assert list(await inventory.unread([])) == []
+
+
 async def test_what_one_image_says_of_a_layer_is_not_held_against_another(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

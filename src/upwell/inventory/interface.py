@@ -1,6 +1,6 @@
 """The inventory port: packages by image digest; files of layers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,6 +52,10 @@ class Inventory(Protocol):
 
     async def packages(self, digest: Digest) -> Sequence[Package] | None:
         """Return the packages of an image, sorted by name; None when it was not indexed yet."""
+        ...
+
+    async def unread(self, digests: Iterable[Digest]) -> Sequence[Digest]:
+        """Return those that were neither indexed nor found to be unreadable, in their order."""
         ...
 
     async def failure(self, digest: Digest) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import batched
 from pathlib import Path
@@ -54,6 +54,12 @@ _ADD_IMAGE = "INSERT OR REPLACE INTO image (digest) VALUES (?)"
 _LAYER = "SELECT contents FROM layer_packages WHERE digest = ?"
 _ADD_LAYER = "INSERT OR REPLACE INTO layer_packages (digest, contents) VALUES (?, ?)"
 _FAILURE = "SELECT reason FROM failure WHERE digest = ? AND limits = ?"
+_UNREAD = """
+SELECT value FROM json_each(?1)
+WHERE NOT EXISTS (SELECT 1 FROM image WHERE digest = value)
+    AND NOT EXISTS (SELECT 1 FROM failure WHERE digest = value AND limits = ?2)
+ORDER BY key
+"""
 _ADD_FAILURE = "INSERT OR REPLACE INTO failure (digest, limits, reason) VALUES (?, ?, ?)"
 _FORGET_FAILURE = "DELETE FROM failure WHERE digest = ?"
 _ROWS_AT_ONCE = 1000
@@ -88,6 +94,17 @@ class SqliteInventory:
         if len(rows) <= _ROWS_AT_ONCE:
             return [Package(*row) for row in rows]
         return await asyncio.to_thread(lambda: [Package(*row) for row in rows])
+
+    async def unread(self, digests: Iterable[Digest]) -> Sequence[Digest]:
+        """Return those that were neither indexed nor found to be unreadable."""
+        found = list[Digest]()
+        for some in batched(digests, _ROWS_AT_ONCE):
+            named = {str(digest): digest for digest in some}
+            with self._using() as connection:
+                rows = connection.execute(_UNREAD, (json.dumps([*named]), LIMITS_VERSION))
+                found += [named[row[0]] for row in rows]
+            await asyncio.sleep(0)
+        return found
 
     async def digests(self) -> Sequence[Digest]:
         """List the images that are indexed."""

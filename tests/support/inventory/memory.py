@@ -1,6 +1,6 @@
 """An inventory in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from upwell.inventory.interface import InventoryError, Layers, Package
 from upwell.inventory.layers import packages_of, read_layer
@@ -19,6 +19,10 @@ class InventoryInMemory:
 
     async def packages(self, digest: Digest) -> Sequence[Package] | None:
         return self.indexed.get(digest)
+
+    async def unread(self, digests: Iterable[Digest]) -> Sequence[Digest]:
+        known = {*self.indexed, *self._failures}
+        return [digest for digest in dict.fromkeys(digests) if digest not in known]
 
     async def failure(self, digest: Digest) -> str | None:
         return self._failures.get(digest)

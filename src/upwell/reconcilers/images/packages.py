@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from upwell.api.image import ImageStream
+from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.inventory.interface import Inventory, InventoryError, Package
@@ -52,10 +52,20 @@ class ImageContents:
             return Result()
         tags = effective_tags(stream)
         insecure = {tag.name for tag in tags if tag.insecure}
+        newest = [
+            (digest, history.tag, event)
+            for history in stream.status.tags
+            for event in history.items[:KEPT_DIGESTS]
+            if (digest := _digest(event)) is not None
+        ]
+        # One question for all of them: a stream of a thousand tags changes a thousand times.
+        unread = {*await self._inventory.unread(digest for digest, _, _ in newest)}
+        if not unread:
+            return Result()
         logins = await self._secrets.of_namespace(stream.namespace)
-        for history in stream.status.tags:
-            for event in history.items[:KEPT_DIGESTS]:
-                access = RequestAccess(logins, insecure=history.tag in insecure)
+        for digest, tag, event in newest:
+            if digest in unread:
+                access = RequestAccess(logins, insecure=tag in insecure)
                 await self._index_or_warn(Reference.parse(pinned(event)), access)
         return Result()
 
@@ -100,6 +110,12 @@ class ImageContents:
         found = await self._inventory.index(digest, layers)
         log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
         return found
+
+
+def _digest(event: TagEvent) -> Digest | None:
+    if event.image:
+        return Digest.parse(event.image)
+    return Reference.parse(pinned(event)).digest
 
 
 def image_contents_controller(contents: ImageContents, cache: ObjectCache) -> Controller:

@@ -1,6 +1,8 @@
 """Selection of images to index; their packages are the inventory's business."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import override
 
 import pytest
 from tests.support.builds.memory_builds import (
@@ -18,7 +20,7 @@ from tests.support.builds.memory_builds import (
 from tests.support.inventory.layer_archives import layer
 from tests.support.inventory.memory import InventoryInMemory
 
-from upwell.inventory.interface import InventoryError, InventoryFailedError
+from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
 from upwell.oci import Digest
 from upwell.reconcilers.images.packages import ImageContents
 from upwell.registry.errors import RegistryUnavailableError, UnauthorizedError
@@ -28,13 +30,26 @@ KEY = stream_key("debian")
 LIBC = layer(("var/lib/dpkg/status", "Package: libc6\nVersion: 2.31\n"))
 
 
+class NotedInventory(InventoryInMemory):
+    """An inventory that notes whose packages were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Digest] = []
+
+    @override
+    async def packages(self, digest: Digest) -> Sequence[Package] | None:
+        self.asked.append(digest)
+        return await super().packages(digest)
+
+
 class ExaminedStream:
     """A stream that imports debian:11, and the reconciler of its contents."""
 
     def __init__(self, folder: Path) -> None:
         self.machine = BuildMachine(folder)
         self.streams = self.machine.streams()
-        self.inventory = InventoryInMemory()
+        self.inventory = NotedInventory()
         self.streams = self.machine.streams()
         registries = RoutedRegistry(self.machine.internal, self.machine.vendor)
         self.contents = ImageContents(
@@ -64,6 +79,16 @@ async def test_the_two_newest_digests_are_indexed_once(examined: ExaminedStream)
     await examined.contents.reconcile(KEY)
     await examined.contents.reconcile(KEY)
     assert examined.inventory.reads == {second: 1, third: 1}
+
+
+async def test_packages_that_are_known_are_not_looked_at_again(examined: ExaminedStream) -> None:
+    first, second = [await examined.publish(mark) for mark in ("first", "second")]
+    await examined.contents.reconcile(KEY)
+    assert set(examined.inventory.asked) == {first, second}
+    examined.inventory.asked.clear()
+    third = await examined.publish("third")
+    await examined.contents.reconcile(KEY)
+    assert examined.inventory.asked == [third]
 
 
 async def test_an_index_is_known_by_its_own_digest(examined: ExaminedStream) -> None:
