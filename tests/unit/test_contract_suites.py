@@ -63,6 +63,7 @@ BESIDE = {
     "ControlledStore": PARTS,
     "TracedStore": PARTS,
     "BreakingStore": FAULT,
+    "BusyStore": FAULT,
     "ContestedStore": FAULT,
     "CutStore": FAULT,
     "FailingWritesStore": FAULT,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.cache import Handler, ObjectCache
 from upwell.controller.queue import WorkQueue
-from upwell.machine.backoff import Backoff
+from upwell.machine.backoff import Backoff, asked_delay
 from upwell.machine.disk import is_machine_fault
 from upwell.machine.tasks import first_error
 from upwell.store.interface import ConflictError, NotFoundError, UnreadableError
@@ -161,7 +161,7 @@ class Controller:
                     failures = 0
             except Exception as error:
                 failures += 1
-                pause = max(_FEED_PAUSES.delay(failures), _wanted_delay(error))
+                pause = max(_FEED_PAUSES.delay(failures), asked_delay(error))
                 where = {"controller": self.name, "retry_in": pause}
                 if getattr(error, "retryable", False):
                     log.warning("feed begins anew", extra={**where, "why": str(error)})
@@ -213,7 +213,7 @@ class Controller:
             self._cache.failing.note(self.name, key, str(error) or type(error).__name__)
         else:
             self._cache.failing.forget(self.name, key)
-        delay = self.queue.retry(key, _wanted_delay(error))
+        delay = self.queue.retry(key, asked_delay(error))
         log.log(
             level,
             "reconcile failed",
@@ -229,7 +229,3 @@ def _level(error: Exception) -> int:
         error, "retryable", False
     )
     return logging.WARNING if expected or is_machine_fault(error) else logging.ERROR
-
-
-def _wanted_delay(error: Exception) -> float:
-    return float(getattr(error, "retry_after", None) or 0)

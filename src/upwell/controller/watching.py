@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from upwell.api.meta import Resource
-from upwell.machine.backoff import Backoff
+from upwell.machine.backoff import Backoff, asked_delay
 from upwell.store.interface import ExpiredError, Listing, Store, StoreError, WatchEvent
 
 log = logging.getLogger(__name__)
@@ -60,5 +60,4 @@ async def list_and_watch[R: Resource](
             if told != str(error):
                 told = str(error)
                 log.warning("watch failed", extra={"kind": kind.KIND.kind, "error": error})
-            wanted = float(getattr(error, "retry_after", None) or 0)
-            await asyncio.sleep(max(_PAUSES.delay(failures), wanted))
+            await asyncio.sleep(max(_PAUSES.delay(failures), asked_delay(error)))

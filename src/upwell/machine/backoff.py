@@ -21,3 +21,8 @@ class Backoff:
         # 2**63 seconds is beyond any limit; a larger exponent would overflow a float.
         full = min(self.first * 2.0 ** min(failures - 1, 63), self.longest)
         return full * (1 - self.jitter() / 2)
+
+
+def asked_delay(error: Exception) -> float:
+    """Return the seconds that an error's `retry_after` asks to wait; 0: it asks for none."""
+    return float(getattr(error, "retry_after", None) or 0)

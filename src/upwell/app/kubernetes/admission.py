@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import math
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,11 @@ from upwell.api.schemas.webhooks import (
     configuration_fault,
     with_authority,
 )
-from upwell.cluster.errors import ClusterError
+from upwell.cluster.errors import ClusterError, ClusterUnavailableError
 from upwell.cluster.kubernetes import cluster_error
 from upwell.cluster.kubernetes_admission import KubernetesAdmission
+from upwell.machine.backoff import asked_delay
+from upwell.machine.clock import elapsed
 from upwell.machine.components import WatchedComponent
 from upwell.server.asgi.tls import CertificateError, SharedAuthority, load
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
@@ -87,7 +90,11 @@ class ClusterWebhook:
     state: AdmissionState = field(default_factory=AdmissionState)
     tls: ssl.SSLContext = field(default_factory=_new_context)
     """Speaks for this replica once there is an authority."""
+    elapsed: Callable[[], float] = elapsed
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _loaded: str = ""
+    _closed_until: float = -math.inf
+    """Time by `elapsed` until which the API server has asked not to come back."""
 
     async def keep(self) -> None:
         """Make and renew the authority, and tell the cluster of it, until cancelled: the leader."""
@@ -97,7 +104,8 @@ class ClusterWebhook:
                 await self._tell(kept.bundle)
             except (StoreError, ClusterError, CertificateError) as error:
                 log.warning("webhook not kept", extra={"why": str(error)})
-            await asyncio.sleep(self._pause())
+                self._come_back_after(error)
+            await self.sleep(self._pause())
 
     async def watch(self, component: WatchedComponent) -> None:
         """Report whether the admission is in force, until cancelled: every replica."""
@@ -105,6 +113,7 @@ class ClusterWebhook:
             try:
                 self.state.id, self.state.fault = await self._look()
             except (StoreError, ClusterError, CertificateError) as error:
+                self._come_back_after(error)
                 # What was seen last stays: to be cut off makes nobody an author.
                 if isinstance(error, CertificateError) or not self.state.id:
                     self.state.id, self.state.fault = "", str(error)
@@ -112,17 +121,24 @@ class ClusterWebhook:
                 component.recover()
             else:
                 component.fail("AdmissionNotInForce", f"{self.state.fault}; {MEANING}")
-            await asyncio.sleep(self._pause())
+            await self.sleep(self._pause())
 
     async def admission(self) -> str:
         """Return the id of the admission in force; looks again while none is.
 
-        Raises a ClusterError.
+        Raises a ClusterError, and at once while the API server asks to be left alone.
         """
         if not self.state.id:
+            if (seconds := self._closed_for()) > 0:
+                why = f"the API server asks to come back in {seconds:.0f} s"
+                raise ClusterUnavailableError(why, seconds)
             try:
                 self.state.id, self.state.fault = await self._look()
+            except ClusterError as error:
+                self._come_back_after(error)
+                raise
             except StoreError as error:
+                self._come_back_after(error)
                 raise cluster_error(error) from error
             except CertificateError as error:
                 self.state.fault = str(error)
@@ -179,8 +195,15 @@ class ClusterWebhook:
             if found is not None and any(authority_of(one) != bundle for one in webhooks or ()):
                 await self.configurations.replace(kind, with_authority(found, bundle))
 
+    def _come_back_after(self, error: Exception) -> None:
+        """Leave the API server alone for as long as it asks for (RFC 9110, Retry-After)."""
+        self._closed_until = max(self._closed_until, self.elapsed() + asked_delay(error))
+
+    def _closed_for(self) -> float:
+        return self._closed_until - self.elapsed()
+
     def _pause(self) -> float:
-        return _SECONDS if self.state.id else _FIRST_SECONDS
+        return max(_SECONDS if self.state.id else _FIRST_SECONDS, self._closed_for())
 
 
 MEANING = (
