@@ -134,12 +134,17 @@ async def test_an_application_that_crashes_on_start_is_rolled_back(
         base_stream(made.vendor)
         + stream("app")
         + docker_build("app", dockerfile=CRASHES_ON_A_BAD_BASE)
-        + deployment("app", deadline=10)
+        + deployment("app")
         + published("app"),
     )
     await until(lambda: answer(made.router_port, "app.test"), "good 1".__eq__)
 
+    async def gives_up_after(seconds: int) -> None:
+        spec = {"progressDeadlineSeconds": seconds}
+        await client.patch(Deployment, "default", "app", {"spec": spec})
+
     async with traffic(made.router_port, ["app.test"]) as seen:
+        await gives_up_after(10)
         await publish(made.vendor, "vendor/base:1", "bad 2")
 
         async def rolled_back() -> str:
@@ -157,6 +162,7 @@ async def test_an_application_that_crashes_on_start_is_rolled_back(
         assert set(seen["app.test"].answers) == {"good 1"}
         assert (await client.get(Deployment, "default", "app")).status.ready_replicas == 1
 
+        await gives_up_after(60)
         await publish(made.vendor, "vendor/base:1", "good 3")
         await until(lambda: answer(made.router_port, "app.test"), "good 3".__eq__)
     assert seen["app.test"].failures == []

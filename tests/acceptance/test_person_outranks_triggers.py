@@ -22,7 +22,6 @@ metadata:
   name: app
   annotations: {{image.openshift.io/triggers: '{TRIGGER}'}}
 spec:
-  progressDeadlineSeconds: 3
   selector: {{matchLabels: {{app: app}}}}
   template:
     metadata: {{labels: {{app: app}}}}
@@ -45,6 +44,11 @@ async def push(made: Installation, version: str) -> str:
     """Push another image, as a build does, and return its digest."""
     address = made.url.removeprefix("http://")
     return str(await publish(address, "default/app:latest", version, token=made.token))
+
+
+async def gives_up_after(client: ApiClient, seconds: int) -> None:
+    spec = {"progressDeadlineSeconds": seconds}
+    await client.patch(Deployment, "default", "app", {"spec": spec})
 
 
 async def until_newest(client: ApiClient, digest: str, phase: str) -> list[tuple[int, str]]:
@@ -79,8 +83,10 @@ async def test_what_failed_is_not_tried_again_and_what_a_person_says_holds(
         await made.apply(client, stream("app") + APP)
         first = await push(made, "good 1")
         await until_newest(client, first, "Complete")
+        await gives_up_after(client, 3)  # what is good may take its time
         bad = await push(made, "bad 2")
         await until_newest(client, bad, "Failed")
+        await gives_up_after(client, 600)
     made.kill()
     await made.start()
     async with made.client() as client:

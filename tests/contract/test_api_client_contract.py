@@ -130,7 +130,7 @@ async def test_a_conversation_takes_messages_and_gives_them_to_its_end(
     client = connected.client
     await client.create(decode_as(Deployment, wanted()))
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         client.converse(Deployment, NAMESPACE, "web", "exec", COMMAND, PROTOCOL) as conversation,
     ):
         assert isinstance(conversation, connected.conversation)

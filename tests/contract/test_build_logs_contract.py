@@ -30,7 +30,7 @@ async def logs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 async def read(logs: BuildLogs, *, follow: bool = False) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return b"".join([piece async for piece in logs.read(BUILD, follow=follow)])
 
 
@@ -75,14 +75,14 @@ class Follower:
     async def gets(self, wanted: bytes) -> None:
         """Wait until it has got what follows."""
         found = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(found) < len(wanted):
                 found += await self._pieces.get()
         assert found == wanted
 
     async def ends(self) -> None:
         """Wait until it has ended, having got nothing more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.task
         assert self._pieces.empty()
 
@@ -101,7 +101,7 @@ async def test_followers_get_what_comes_until_the_log_is_closed(logs: BuildLogs)
     sink(b"four\n")
     logs.close(BUILD)
     logs.close(BUILD)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(one.task for one in followers))
     for one in followers:
         await one.gets(b"four\n")

@@ -249,7 +249,7 @@ async def test_a_build_ends_at_its_deadline(building: BuilderUnderTest) -> None:
 async def test_a_cancelled_build_ends_and_can_be_built_again(building: BuilderUnderTest) -> None:
     log = Log()
     running = asyncio.create_task(building.builder.build(building.plan(SLOW), log))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not log.text:  # noqa: ASYNC110 - it is read, not told
             await asyncio.sleep(0.01)
         running.cancel()

@@ -115,7 +115,7 @@ async def test_what_somebody_else_removes_is_noticed_and_put_back(
 ) -> None:
     await under_test.firewall.apply(TABLE)
     disruptions = under_test.firewall.disruptions()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(2):
             under_test.lose()
             assert await anext(disruptions)

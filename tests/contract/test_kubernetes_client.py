@@ -197,7 +197,7 @@ async def test_a_watch_without_events_outlives_many_others(client: KubernetesSto
     selector = Selector(NAMESPACE, name="last")
     since = (await client.list(ConfigMap, selector)).resource_version
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         aclosing(client.watch(ConfigMap, selector, since=since)) as events,
     ):
         waiting = asyncio.ensure_future(anext(events))

@@ -56,7 +56,7 @@ from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 NAME = "web-1-a"
 LIMITS = FileLimits(content_bytes=1000, entries=2)
 SERVE = "echo one; echo two; mkdir /out; echo a > /out/a.xml; exec sleep 600"
-_SECONDS = 30
+_SECONDS = 60
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.support.delivery.envelopes import envelope
@@ -15,17 +16,18 @@ from upwell.verification.interface import ProbeError, SignedEvent
 from upwell.verification.network import NetworkProbes
 
 BODY = envelope(1).body
-SECONDS = 0.5
+PATIENT_SECONDS, HASTY_SECONDS = 60.0, 0.5
+"""Limits of an answer: one that comes, however busy the machine, and one that never does."""
 
 type Send = Callable[[str, bytes], Awaitable[object]]
 """Sends BODY to a URL, signed with a secret."""
 
 
-@pytest.fixture
-async def senders() -> AsyncIterator[dict[str, Send]]:
+@asynccontextmanager
+async def opened(seconds: float) -> AsyncIterator[dict[str, Send]]:
     async with (
-        Webhooks.open("1.2.3", loopback_dialer(), seconds=SECONDS) as webhooks,
-        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=SECONDS)) as probes,
+        Webhooks.open("1.2.3", loopback_dialer(), seconds=seconds) as webhooks,
+        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=seconds)) as probes,
     ):
         yield {
             "delivery": lambda url, secret: webhooks.webhook(WebhookTarget(url, secret)).send(
@@ -33,6 +35,12 @@ async def senders() -> AsyncIterator[dict[str, Send]]:
             ),
             "verification": lambda url, secret: probes.tell(SignedEvent(url, BODY, secret)),
         }
+
+
+@pytest.fixture
+async def senders() -> AsyncIterator[dict[str, Send]]:
+    async with opened(PATIENT_SECONDS) as found:
+        yield found
 
 
 @pytest.fixture(params=["delivery", "verification"])
@@ -84,11 +92,12 @@ async def test_redirects_are_not_followed(send: Send) -> None:
 
 async def test_an_answer_without_an_end_is_not_read(send: Send) -> None:
     endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"5\r\nhello\r\n" * 10_000
-    async with receiving(endless) as receiver, asyncio.timeout(5):
+    async with receiving(endless) as receiver, asyncio.timeout(60):
         await send(receiver.url, b"")
 
 
-async def test_a_receiver_that_hangs_is_given_up(send: Send) -> None:
-    async with receiving(HANG) as receiver, asyncio.timeout(5):
+@pytest.mark.parametrize("port", ["delivery", "verification"])
+async def test_a_receiver_that_hangs_is_given_up(port: str) -> None:
+    async with receiving(HANG) as receiver, opened(HASTY_SECONDS) as senders, asyncio.timeout(60):
         with pytest.raises((DeliveryError, ProbeError), match=r"did not answer within 0\.5 s"):
-            await send(receiver.url, b"")
+            await senders[port](receiver.url, b"")

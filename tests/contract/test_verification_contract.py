@@ -111,7 +111,7 @@ async def asked(request: pytest.FixtureRequest) -> AsyncIterator[ProbedServer]:
         return
     async with (
         receiving() as receiver,
-        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=5)) as probes,
+        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=60)) as probes,
     ):
         yield of_network(probes, receiver)
 
@@ -150,7 +150,7 @@ async def nobody_there(kind: str) -> AsyncIterator[tuple[Probes, int]]:
         yield probes, port
     else:
         async with NetworkProbes.open(
-            "1.2.3", loopback_dialer(), ResponseLimits(seconds=5)
+            "1.2.3", loopback_dialer(), ResponseLimits(seconds=60)
         ) as network:
             yield network, port
 
@@ -249,7 +249,7 @@ async def test_a_question_ends_in_its_own_time(call: str) -> None:
     async with (
         receiving(otherwise=HANG) as receiver,
         NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=0.2)) as probes,
-        asyncio.timeout(5),
+        asyncio.timeout(60),
     ):
         with pytest.raises(ProbeError, match=r"did not answer within 0\.2 s"):
             await CALLS[call](probes, receiver.url)

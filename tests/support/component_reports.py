@@ -18,7 +18,7 @@ async def running(loop: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def state(components: Components, holds: Callable[[ComponentState], bool]) -> ComponentState:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for states in components.changes():
             if states and holds(states[0]):
                 return states[0]

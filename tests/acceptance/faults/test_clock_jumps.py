@@ -179,4 +179,4 @@ async def test_imports_of_a_clock_that_was_ahead_at_the_last_start_go_on() -> No
         clock.turn("+0")
         await made.start()
         await publish(made.vendor, "vendor/base:1", "2.0")
-        await until(imported, (2).__eq__, 30)
+        await until(imported, (2).__eq__)

@@ -104,7 +104,7 @@ async def test_a_disk_that_fills_in_the_loop_stops_no_server(leave: int) -> None
         async def ready() -> tuple[int, str]:
             return await get(made, "/readyz?verbose")
 
-        code, text = await until(ready, lambda seen: seen[0] == 503, 10)
+        code, text = await until(ready, lambda seen: seen[0] == 503)
         assert "storage" in text
         assert "free space" in text
         code, text = await push(made)
@@ -137,8 +137,8 @@ async def test_a_disk_that_fills_in_the_loop_stops_no_server(leave: int) -> None
         assert made.is_alive, made.log()[-3000:]
 
         filler.unlink()
-        await until(ready, lambda seen: seen[0] == 200, 15)
-        await until(lambda: answer(made.router_port, "web.test"), "2.0".__eq__, 60)
+        await until(ready, lambda seen: seen[0] == 200)
+        await until(lambda: answer(made.router_port, "web.test"), "2.0".__eq__)
         assert tracebacks(made) == []
 
 
@@ -155,8 +155,8 @@ async def test_a_new_revision_waits_for_room_and_says_so() -> None:
         async def ready() -> int:
             return (await get(made, "/readyz"))[0]
 
-        await until(ready, (503).__eq__, 10)
-        await made.apply(client, deployment("web", deadline=5))
+        await until(ready, (503).__eq__)
+        await made.apply(client, deployment("web"))
 
         async def progressing() -> tuple[str, str]:
             conditions = (await client.get(Deployment, "default", "web")).status.conditions
@@ -171,7 +171,7 @@ async def test_a_new_revision_waits_for_room_and_says_so() -> None:
         async def serving() -> int:
             return (await client.get(Deployment, "default", "web")).status.ready_replicas or 0
 
-        await until(serving, (1).__eq__, 30)
+        await until(serving, (1).__eq__)
 
 
 async def test_a_server_that_starts_on_a_full_disk_says_so_or_starts() -> None:

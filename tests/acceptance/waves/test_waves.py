@@ -55,7 +55,6 @@ metadata:
   namespace: {namespace}
   annotations: {{image.openshift.io/triggers: '{trigger}'}}
 spec:
-  progressDeadlineSeconds: 2
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}
@@ -122,6 +121,10 @@ async def test_waves_wait_for_a_yes_take_turns_and_are_stopped() -> None:
             await publish(made.vendor, f"{namespace}/base:1", "1")
         await made.apply(client, "---".join(manifests(made.vendor)))
         await until_all_run(client)
+
+        for number in range(WORKLOADS["one"]):  # what is good may take its time
+            hasty = {"spec": {"progressDeadlineSeconds": 2}}
+            await client.patch(Deployment, "one", f"app{number}", hasty)
 
         # Two changes, of which one breaks what gets it: nothing goes on before they are approved.
         versions = {"one": "bad", "two": "2"}

@@ -113,7 +113,7 @@ async def test_a_push_makes_its_stream(cluster: KitCluster, tmp_path: Path) -> N
         async def now() -> str:
             return await image_of(store, "pushed", "v1")
 
-        assert await until(now, bool, 30) == str(pushed.digest)
+        assert await until(now, bool) == str(pushed.digest)
         await store.delete(ImageStream, NAMESPACE, "pushed")
 
 
@@ -177,7 +177,7 @@ async def until_tagged(store: KubernetesStore, name: str, tag: str) -> str:
         except NotFoundError:
             return ""
 
-    return await until(now, bool, 30)
+    return await until(now, bool)
 
 
 @pytest.mark.timeout(240)

@@ -38,7 +38,7 @@ async def child(root: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Proce
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             host = (await process.stdout.readline()).decode().strip()
         yield f"http://{host}", process
     finally:
@@ -69,7 +69,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - files of another process set no Event
             await asyncio.sleep(0.01)
 
@@ -220,7 +220,7 @@ async def test_an_endless_body_is_cut_off(tmp_path: Path, target: str) -> None:
     async with (
         serving(tmp_path, StorageLimits(blob_bytes=2 * MIB)) as served,
         aiohttp.ClientSession() as session,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         # Either the client still sees the answer, or the connection is closed under it.
         with contextlib.suppress(aiohttp.ClientError):
@@ -266,7 +266,7 @@ async def test_an_upload_takes_one_body_at_a_time(tmp_path: Path) -> None:
                 statuses.append(answer.status)
             return statuses[-1] == 409
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await refused():
                 pass
         first.cancel()

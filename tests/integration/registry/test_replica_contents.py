@@ -82,7 +82,7 @@ async def test_no_replica_tells_of_it_as_of_an_image(served: ServedBucket) -> No
     served.registry.subscribe(here.append)
     served.other.subscribe(there.put_nowait)
     looked = asyncio.Event()
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         following = group.create_task(
             served.other.follow(lambda _: looked.set(), pause=0.05), name="follow"
         )

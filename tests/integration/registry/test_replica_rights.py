@@ -39,7 +39,7 @@ async def test_a_login_that_may_not_push_is_told_until_it_may(tmp_path: Path) ->
         async with RegistryClient(unrestricted(), credentials=logins) as client:
             pusher = RegistryPusher(client.connection)
             watching = watch_replica_rights(pusher, f"{host}/ours", "upwell", component, granted)
-            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
                 task = group.create_task(watching)
                 await ended.wait()
                 task.cancel()
@@ -69,7 +69,7 @@ async def test_a_registry_that_is_away_is_no_matter_of_rights(tmp_path: Path) ->
     async with RegistryClient(unrestricted()) as client:
         pusher = RegistryPusher(client.connection)
         watching = watch_replica_rights(pusher, f"{host}/ours", "upwell", component, pause)
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             task = group.create_task(watching)
             await tried.wait()
             task.cancel()

@@ -61,7 +61,7 @@ async def headers(port: int, claims: Mapping[str, str] = CLAIMS) -> list[tuple[s
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [f"{name}: {value}" for name, value in {"Host": "web.test", **claims}.items()]
     writer.write("\r\n".join(["GET / HTTP/1.1", *lines, "Connection: close", "", ""]).encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = (await reader.read()).decode()
     writer.close()
     assert answer.startswith("HTTP/1.1 200"), answer
@@ -130,7 +130,7 @@ async def test_one_service_passes_on_what_another_says(settings: HaproxySettings
         assert await HaproxyRouter(settings).apply(table) == {}
         reader, writer = await asyncio.open_connection("127.77.0.9", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: b\r\nX-Forwarded-Proto: https\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readuntil(b"\r\n\r\n")
         writer.close()

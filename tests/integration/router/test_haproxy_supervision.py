@@ -289,7 +289,7 @@ async def test_one_that_a_new_table_started_again_is_well_once_it_stays_up(
             assert len(component.state.faults) == number, "each end is told, whoever noticed it"
         assert component.state.reason == "RouterUnsteady"
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await anext(router.disruptions())
         assert await router.restore()
         assert not component.state.faulty

@@ -54,12 +54,12 @@ class HttpReceiver:
 
     async def until(self, condition: Callable[["HttpReceiver"], bool]) -> None:
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not condition(self):  # noqa: ASYNC110 - it is read, not told
                     await asyncio.sleep(0.01)
         except TimeoutError:
             bodies = [one.body.decode(errors="replace") for one in self.arrived]
-            raise AssertionError("\n".join(["only this arrived in 30 s:", *bodies])) from None
+            raise AssertionError("\n".join(["only this arrived in 60 s:", *bodies])) from None
 
 
 def status(code: int, phrase: str, **headers: str) -> bytes:

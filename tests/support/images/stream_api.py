@@ -47,7 +47,7 @@ class StreamApi:
         self, stream: str, tag: str, reached: Callable[[NamedTagEventList], bool]
     ) -> NamedTagEventList:
         """Wait until a tag is as wished."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(NotFoundError):
                     found = (await self.stream(stream)).status.tag(tag)
@@ -57,7 +57,7 @@ class StreamApi:
 
     async def reconciled(self, name: str) -> None:
         """Wait until the reconciler has seen a stream."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 if (await self.stream(name)).status.docker_image_repository:
                     return

@@ -117,7 +117,7 @@ _CONTAINER = """\
 """
 
 
-def deployment(name: str, replicas: int = 1, *, deadline: int = 60) -> str:
+def deployment(name: str, replicas: int = 1) -> str:
     trigger = (
         f'[{{"from": {{"kind": "ImageStreamTag", "name": "{name}:latest"}},'
         ' "fieldPath": "spec.template.spec.containers[0].image"}]'
@@ -131,7 +131,7 @@ metadata:
     image.openshift.io/triggers: '{trigger}'
 spec:
   replicas: {replicas}
-  progressDeadlineSeconds: {deadline}
+  progressDeadlineSeconds: 60
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}

@@ -58,7 +58,7 @@ async def docker_registry(
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},  # of 3.0: else it looks for one
         )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _accepts(port, process)
         yield f"127.0.0.1:{port}"
     finally:

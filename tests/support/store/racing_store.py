@@ -31,5 +31,5 @@ class RacingStore(MemoryStore):
             return
         if race.n_waiting == race.parties - 1:
             self._race = None  # who writes again has nobody to wait for
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await race.wait()

@@ -23,7 +23,7 @@ from upwell.api.pipeline import (
 from upwell.store.interface import EVERYTHING, Selector, Store, WatchEvent
 
 NAMESPACE = "shop"
-SOON = 10.0
+SOON = 60.0
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,7 @@ async def test_a_bucket_that_fails_is_told_as_a_component_until_it_is_back(
     faulty.answer(lambda: error(403, "AccessDenied"))
 
     async def until_it(fails: bool) -> str:  # noqa: FBT001 - what is waited for
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for state in components.states():
                     if state.reported and state.faulty == fails:

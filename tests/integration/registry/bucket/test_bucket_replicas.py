@@ -387,7 +387,7 @@ async def test_a_push_to_another_replica_is_told_by_who_follows(replicas: Shared
     other.subscribe(told.put_nowait)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(other.follow(pause=0.05))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any("repositories" in one for one in replicas.s3.requests[-3:]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             digest = await push(one, APP, "after", "after")
@@ -409,7 +409,7 @@ async def test_a_push_elsewhere_before_the_first_look_is_told_of_what_was_read(
     other.subscribe(told.put_nowait)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(other.follow(pause=0.05))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             event = await told.get()
         following.cancel()
     assert [tag for tag, _ in read] == ["before"]
