@@ -75,7 +75,7 @@ def test_only_tests_among_real_parts_are_tried_again(request: pytest.FixtureRequ
         for one in request.session.items
         if one.get_closest_marker("flaky") is not None
     }
-    assert tried_again <= {"integration", "acceptance"}
+    assert tried_again <= {"contract", "integration", "acceptance"}
     assert request.config.getoption("reruns") is None
 
 
