@@ -12,6 +12,7 @@ from upwell.builder.logs.kept import KeptLogError
 from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
+from upwell.machine.tasks import a_few_at_once
 from upwell.oci import Digest
 from upwell.registry.bucket.announcements import LOOKS
 from upwell.registry.bucket.registry import BucketRegistry
@@ -32,6 +33,8 @@ _DAMAGE_SECONDS = 5.0
 _SHOWN = 5
 _SCRUB_SECONDS = 24 * 3600.0
 """From the beginning of one look at all content to the beginning of the next."""
+_REMOVALS = 8
+"""Logs that are removed at once."""
 _GRACE = timedelta(hours=24)
 
 type Named = Callable[[Store], Awaitable[Collection[Digest]]]
@@ -135,9 +138,8 @@ async def _remove_old_logs(store: Store, kept: RegistryLogs, namespace: str) -> 
     stored = await kept.stored(namespace)  # before the Builds: a log has one for as long as that
     if stored:
         builds = {one.uid for one in (await store.list(Build, Selector(namespace))).items}
-        for build_id in stored:
-            if build_id not in builds:
-                await kept.remove(namespace, build_id)
+        gone = (kept.remove(namespace, build_id) for build_id in stored if build_id not in builds)
+        await a_few_at_once(gone, _REMOVALS)
 
 
 async def free_space(

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,6 +35,22 @@ async def together[T](work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     async with side_by_side() as group:
         tasks = [group.create_task(each) for each in work]
     return [task.result() for task in tasks]
+
+
+async def a_few_at_once(works: Iterable[Awaitable[None]], most: int) -> None:
+    """Await all of `works`, at most so many at once, each taken when there is room for it.
+
+    The first error ends the rest, and is raised as it is once none goes on.
+    """
+    left = iter(works)
+
+    async def some() -> None:
+        for work in left:
+            await work
+
+    async with side_by_side() as group:
+        for _ in range(most):
+            group.create_task(some())
 
 
 @asynccontextmanager

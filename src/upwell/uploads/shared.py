@@ -11,6 +11,7 @@ from typing import override
 from weakref import WeakValueDictionary
 
 from upwell.machine.disk import PressureCheck, no_pressure
+from upwell.machine.tasks import a_few_at_once
 from upwell.oci import Digest
 from upwell.uploads.files import DRAFT, FileInputs, on_disk
 from upwell.uploads.interface import (
@@ -23,6 +24,8 @@ from upwell.uploads.interface import (
 )
 from upwell.uploads.usage import UploadUsage, file_name
 
+_REMOVALS = 8
+"""Contents that are removed at once."""
 _SECONDS = 600.0
 """For one upload on its way to where replicas find it, or from there."""
 
@@ -127,14 +130,17 @@ class SharedInputs(FileInputs):
                 newest = {
                     one.digest: one.saved for one in sorted(contents, key=lambda one: one.saved)
                 }
+                old: list[SharedContent] = []
                 for one in contents:
                     is_needed = one.digest in keep and one.saved == newest[one.digest]
                     if is_needed or one.saved >= before:
                         left.add(file_name(one.digest))
                         continue
-                    if not dry_run:
-                        await self._shared.remove(namespace, one)
-                    gone[file_name(one.digest)] = one.size
+                    old.append(one)
+                if not dry_run:
+                    works = (self._shared.remove(namespace, one) for one in old)
+                    await a_few_at_once(works, _REMOVALS)
+                gone |= {file_name(one.digest): one.size for one in old}
             except SharedContentError as error:
                 failed.append(error)
         if failed:

@@ -14,16 +14,19 @@ from tests.support.registry.shared_contents import (
     unlisted,
 )
 from tests.support.registry.unruly_registry import status, unruly_registry
+from tests.support.s3.strict_server import bucket_at, strict_s3
 
 from upwell.app.cleanup import remove_old_logs
 from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.builder.logs.kept import SharedBuildLogs
 from upwell.machine.clock import now
 from upwell.oci.replica_contents import ReplicaContent
+from upwell.registry.attachments.targets import HostedArtifacts
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.replica_contents import ReplicaArtifacts
 from upwell.store.memory import MemoryStore
 
-BUILD, LIMIT = "0b8f2d3e-uid", 1000
+BUILD, LIMIT, MANY = "0b8f2d3e-uid", 1000, 20
 
 
 @pytest.fixture
@@ -139,6 +142,26 @@ async def test_logs_of_builds_that_are_gone_are_removed(kept: RegistryLogs, tmp_
     await remove_old_logs(MemoryStore(now), kept)
     assert list(await kept.stored("a")) == []
     assert not await kept.has("a", BUILD)
+
+
+async def test_logs_go_several_at_a_time(tmp_path: Path) -> None:
+    async with strict_s3() as s3, bucket_at(s3.url, tmp_path) as bucket:
+        shared = BucketRegistry(bucket, "registry.internal:5000")
+        artifacts = ReplicaArtifacts(shared, HostedArtifacts(shared), ReplicaContent.LOGS)
+
+        async def namespaces() -> tuple[str, ...]:
+            return ("a",)
+
+        kept = RegistryLogs(artifacts, lambda: True, namespaces)
+        file = tmp_path / "log.gz"
+        for number in range(MANY):
+            file.write_bytes(f"log {number}".encode())
+            await kept.put("a", f"build-{number}", file)
+        index = "PUT /images/ours/repositories/upwell.logs/a/_index"
+        before = s3.requests.count(index)
+        await remove_old_logs(MemoryStore(now), kept)
+        assert list(await kept.stored("a")) == []
+        assert 1 < s3.requests.count(index) - before <= MANY / 2, "those at once share a write"
 
 
 async def test_a_namespace_that_cannot_be_listed_keeps_no_other_from_being_cleaned(

@@ -17,16 +17,20 @@ from tests.support.registry.shared_contents import (
     unlisted,
 )
 from tests.support.registry.unruly_registry import status, unruly_registry
+from tests.support.s3.strict_server import bucket_at, strict_s3
 from tests.support.server.api_server import serving
 
 from upwell.app.registries.replica_uploads import RegistryContents
 from upwell.oci import Digest
 from upwell.oci.replica_contents import ReplicaContent
+from upwell.registry.attachments.targets import HostedArtifacts
+from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.replica_contents import ReplicaArtifacts
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.interface import InputMissingError, SharedContentError
 from upwell.uploads.shared import SharedInputs
 
+MANY = 20
 CONTENT = b"sources of a build"
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 
@@ -153,6 +157,27 @@ async def test_a_replica_that_does_not_lead_removes_its_own_files_alone(tmp_path
         assert await inputs.used("a") == 0
         with pytest.raises(InputMissingError):
             await inputs.path(stored.digest, "a")
+
+
+async def test_old_uploads_go_several_at_a_time(tmp_path: Path) -> None:
+    clock = SecondsClock()
+    async with strict_s3() as s3, bucket_at(s3.url, tmp_path) as bucket:
+        registry = BucketRegistry(bucket, "registry.internal:5000")
+        artifacts = ReplicaArtifacts(registry, HostedArtifacts(registry), ReplicaContent.UPLOADS)
+
+        async def namespaces() -> tuple[str, ...]:
+            return ("a",)
+
+        shared = RegistryContents(artifacts, lambda: True, namespaces)
+        inputs = SharedInputs(tmp_path / "one", shared, clock=clock)
+        for number in range(MANY):
+            await inputs.save(pieces(b"%d of many" % number), "a")
+        clock.now += 7200
+        index = "PUT /images/ours/repositories/upwell.uploads/a/_index"
+        before = s3.requests.count(index)
+        await inputs.remove_unused((), unused_for=timedelta(hours=1))
+        assert list(await shared.contents("a")) == []
+        assert 1 < s3.requests.count(index) - before <= MANY / 2, "those at once share a write"
 
 
 async def test_tags_that_somebody_else_has_set_are_passed_over(tmp_path: Path) -> None:

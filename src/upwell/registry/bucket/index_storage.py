@@ -2,12 +2,12 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from upwell.machine.tasks import side_by_side
+from upwell.machine.tasks import a_few_at_once
 from upwell.registry.bucket.contents import key_of
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.index_documents import (
@@ -56,11 +56,14 @@ class IndexStorage:
         Partitions that `known` has are not read again. Raises PartitionGoneError.
         """
         index, write = await asyncio.to_thread(decode, raw, where, known)
-        await _all(
-            self._fill(one, one.map_of(index), prefix, where)
-            for one in FIELDS
-            for prefix, partition in [*one.map_of(index).partitions.items()]
-            if partition.size and not partition.items
+        await a_few_at_once(
+            (
+                self._fill(one, one.map_of(index), prefix, where)
+                for one in FIELDS
+                for prefix, partition in [*one.map_of(index).partitions.items()]
+                if partition.size and not partition.items
+            ),
+            _AT_ONCE,
         )
         return index, write
 
@@ -72,7 +75,7 @@ class IndexStorage:
         raw, made = await asyncio.to_thread(_prepared, index, write)
         old, self._let_go = self._let_go[:_LET_GO_AT_ONCE], self._let_go[_LET_GO_AT_ONCE:]
         writes = (self._put(*one) for one in made)
-        await _all(chain(writes, (self._remove(one) for one in old)))
+        await a_few_at_once(chain(writes, (self._remove(one) for one in old)), _AT_ONCE)
         if not raw:
             raw = encode_root(index, write)
         return raw, len(raw) + sum(one.size for one in index.partitions())
@@ -134,16 +137,3 @@ def _divided(field: IndexField, held: PartitionedMap[Any, Any]) -> _Made:
             raw = encode_partition(field, partition)
         made.append((held, prefix, raw))
     return made
-
-
-async def _all(works: Iterable[Awaitable[None]]) -> None:
-    """Await all of them, a few at a time; raises the first error, once none goes on."""
-    left = iter(works)
-
-    async def some() -> None:
-        for work in left:
-            await work
-
-    async with side_by_side() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(some())
