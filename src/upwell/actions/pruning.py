@@ -35,7 +35,7 @@ class PruningActions:
         changes = {
             "items": items,
             "unexplained": tuple(map(_item, left)),
-            "left_out": self._left_out(),
+            "left_out": "; ".join(filter(None, (self._left_out(), status.left_out))) or None,
         }
         return status.model_copy(update=changes)
 

@@ -1,16 +1,23 @@
 """Pruning that an administrator asks for: what is removed, by whose rules."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import override
 
 import pytest
+from tests.support.clocks import SecondsClock
 from tests.support.pruning.pruned_stores import PrunedStores
 
 from upwell.actions.pruning import PruningActions
 from upwell.api.requests.prune import PruneSpec
 from upwell.oci import Digest
 from upwell.policy.pruning.rules import InvalidRulesError, Rules
+from upwell.reconcilers.pruning import Pruning, RetentionRoots
+from upwell.reconcilers.pruning.ports import FoundRoots
+from upwell.uploads.files import FileInputs
+from upwell.uploads.interface import SharedContentError
 
 DEFAULTS = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
 
@@ -52,6 +59,88 @@ async def test_a_confirmed_one_removes_by_the_rules_of_the_request(machine: Prun
     removed = await actions.prune(PruneSpec(confirm=True, keep_younger_than_seconds=3600))
     assert [item.name for item in removed.items] == [f"shop/lost@{old}"]
     assert await machine.manifests("shop/lost") == set()
+
+
+class RefusingInputs(FileInputs):
+    """Uploads that replicas share, where the registry does not remove."""
+
+    @override
+    async def remove_unused(
+        self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> int:
+        raise SharedContentError("cannot list uploads: HTTP 503", retryable=True)
+
+
+class CountedRoots:
+    """Implements RetentionRoots, and counts how often all of it was read."""
+
+    def __init__(self, roots: RetentionRoots) -> None:
+        self._roots = roots
+        self.reads = 0
+
+    async def read(self) -> FoundRoots:
+        self.reads += 1
+        return await self._roots.read()
+
+
+async def test_what_could_not_be_pruned_is_told_with_the_rest(
+    machine: PrunedStores, tmp_path: Path
+) -> None:
+    old = await lost(machine, "old")
+    machine.grow_old()
+    stores = replace(machine.stores, inputs=RefusingInputs(tmp_path / "refusing"))
+    actions = PruningActions(Pruning(stores), None, DEFAULTS, "registry.example/ours")
+    status = await actions.prune(PruneSpec(confirm=True))
+    assert [item.name for item in status.items] == [f"shop/lost@{old}"]
+    assert status.left_out is not None
+    assert "that registry's own retention" in status.left_out
+    assert "uploads: cannot list uploads: HTTP 503" in status.left_out
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(0.01, 2), (6.0, 1 + 2), (60.0, 1 + 4)])
+async def test_roots_are_read_again_once_a_decision_is_old(
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch, seconds: float, reads: int
+) -> None:
+    for number in range(4):
+        await lost(machine, f"old {number}")
+    machine.grow_old()
+    roots, clock = CountedRoots(machine.stores.roots), SecondsClock()
+    expire = machine.registry.expire_manifest
+
+    async def take_long(repository: str, digest: Digest, before: datetime) -> bool:
+        clock.now += seconds
+        return await expire(repository, digest, before)
+
+    monkeypatch.setattr(machine.registry, "expire_manifest", take_long)
+    pruning = Pruning(replace(machine.stores, roots=roots), elapsed=clock)
+    await PruningActions(pruning, None, DEFAULTS).prune(PruneSpec(confirm=True))
+    assert await machine.manifests("shop/lost") == set()
+    # For the plan, and then for what is removed within ten seconds.
+    assert roots.reads == reads
+
+
+async def test_an_image_that_begins_to_run_while_others_go_stays(
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [await lost(machine, f"old {number}") for number in range(4)]
+    machine.grow_old()
+    clock, gone = SecondsClock(), list[Digest]()
+    expire = machine.registry.expire_manifest
+
+    async def take_long(repository: str, digest: Digest, before: datetime) -> bool:
+        if not gone:
+            for other in digests:
+                if other != digest:
+                    await machine.run(f"web-{other.hex[:8]}", other)
+        gone.append(digest)
+        clock.now += 11
+        return await expire(repository, digest, before)
+
+    monkeypatch.setattr(machine.registry, "expire_manifest", take_long)
+    pruning = Pruning(machine.stores, elapsed=clock)
+    await PruningActions(pruning, None, DEFAULTS).prune(PruneSpec(confirm=True))
+    assert len(gone) == 1
+    assert await machine.manifests("shop/lost") == {*digests} - {*gone}
 
 
 async def test_a_grace_time_in_which_a_push_may_run_is_refused(machine: PrunedStores) -> None:

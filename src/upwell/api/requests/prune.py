@@ -47,8 +47,8 @@ class PruneStatus(Model):
     """Leftovers whose owners are neither there nor known to be deleted: nothing removes them but
     a request for `leftovers` that confirms it."""
     left_out: str | None = None
-    """Images that are no business of this server's pruning, and whose it is; None: there are none.
-    """
+    """Storage that was not pruned, or not all of it, each with the reason: images that another
+    registry's retention removes, and what failed; None: there is none."""
     more: bool = False
     """The limit of one run was reached: ask again."""
 

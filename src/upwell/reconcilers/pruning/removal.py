@@ -8,13 +8,15 @@ a build that started meanwhile wrote down what it needs before it looked for it.
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
+from upwell.machine.clock import elapsed
+from upwell.oci import Digest
 from upwell.policy.images.imported import with_items
 from upwell.policy.images.streams import StreamName, replace_tags
 from upwell.policy.pruning.pulled_images import unneeded_images
@@ -40,8 +42,9 @@ MAX_REMOVALS = 500
 """Of each sort in one run, so that whoever asked for it gets an answer; the next goes on."""
 _STORAGE_SECONDS = 15.0
 """For the images of one storage, which go one by one; the next run goes on."""
-_RECHECK = 100
-"""Manifests that are removed by one decision."""
+_HOLDS_SECONDS = 10.0
+"""For which manifests are removed by one decision, or for as long as it took to read what it was
+made of: what has begun to run since is not seen."""
 _SHOWN_KEPT = 500
 
 
@@ -68,9 +71,16 @@ class _Batch:
 
 
 class Pruning:
-    """Runs the garbage collection, one run at a time."""
+    """Runs the garbage collection, one run at a time; `elapsed` gives seconds from any origin."""
 
-    def __init__(self, stores: Stores, *, max_removals: int = MAX_REMOVALS) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        max_removals: int = MAX_REMOVALS,
+        elapsed: Callable[[], float] = elapsed,
+    ) -> None:
+        self._elapsed = elapsed
         self._stores = stores
         self._planner = PruningPlanner(stores)
         self._max_removals = max_removals
@@ -95,12 +105,14 @@ class Pruning:
                     *(_manifest_item(manifest) for manifest in batch.manifests),
                     *_leftovers(plan),
                 ]
-            items += await self._other_storage(plan, rules, confirm=confirm)
-            items += await self._pulled_images(plan, rules, confirm=confirm)
+            left_out = list[str]()
+            items += await self._other_storage(plan, rules, left_out, confirm=confirm)
+            items += await self._pulled_images(plan, rules, left_out, confirm=confirm)
         status = PruneStatus(
             items=tuple(sorted(items, key=lambda item: (-item.bytes, item.what, item.name))),
             kept=tuple(_kept(plan))[:_SHOWN_KEPT],
             bytes=sum(item.bytes for item in items),
+            left_out="; ".join(left_out) or None,
             more=batch.is_part_of(plan.decision),
         )
         if confirm:
@@ -150,25 +162,28 @@ class Pruning:
     ) -> list[PrunedItem]:
         done: list[PrunedItem] = []
         before = plan.now - rules.keep_younger_than
-        for start in range(0, len(stale), _RECHECK):
-            current = await self._planner.again(plan, rules)
-            still = {(entry.repository, entry.digest) for entry in current.manifests}
-            done += [
-                _manifest_item(entry)
-                for entry in stale[start : start + _RECHECK]
-                if (entry.repository, entry.digest) in still
-                and await self._stores.registry.expire_manifest(
-                    entry.repository, entry.digest, before
-                )
-            ]
+        still, holds_until = set[tuple[str, Digest]](), float("-inf")
+        for entry in stale:
+            if (began := self._elapsed()) >= holds_until:
+                current = await self._planner.again(plan, rules)
+                still = {(entry.repository, entry.digest) for entry in current.manifests}
+                read = self._elapsed()
+                holds_until = read + max(_HOLDS_SECONDS, read - began)
+            if (entry.repository, entry.digest) in still:
+                expire = self._stores.registry.expire_manifest
+                if await expire(entry.repository, entry.digest, before):
+                    done.append(_manifest_item(entry))
         return done
 
     async def _other_storage(
-        self, plan: PruningPlan, rules: Rules, *, confirm: bool
+        self, plan: PruningPlan, rules: Rules, left_out: list[str], *, confirm: bool
     ) -> list[PrunedItem]:
-        """Prune uploads, evidence and the builder's images: their stores decide what is in use."""
+        """Prune uploads, evidence and the builder's images: their stores decide what is in use.
+
+        What fails is added to `left_out`.
+        """
         grace = rules.keep_younger_than
-        items = await self._uploads(grace, confirm=confirm)
+        items = await self._uploads(grace, left_out, confirm=confirm)
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
                 images = await self._stores.builder.prune(
@@ -176,7 +191,9 @@ class Pruning:
                 )
         except (BuildError, TimeoutError) as error:
             # The builder's store is a cache: what it cannot remove today, it can tomorrow.
-            log.warning("the builder's storage was not pruned", extra={"error": str(error)})
+            why = _why(error)
+            log.warning("the builder's storage was not pruned", extra={"error": why})
+            left_out.append(f"images of the builder: {why}")
             return items
         items += [
             PrunedItem(what="builder image", name=name, reason="no build has used it for a while")
@@ -184,7 +201,9 @@ class Pruning:
         ]
         return items
 
-    async def _uploads(self, grace: timedelta, *, confirm: bool) -> list[PrunedItem]:
+    async def _uploads(
+        self, grace: timedelta, left_out: list[str], *, confirm: bool
+    ) -> list[PrunedItem]:
         """Prune what clients have uploaded, for builds and of checks, and no object names."""
         stores = self._stores
         inputs, evidence = (
@@ -200,13 +219,14 @@ class Pruning:
                 freed = await kept_in.remove_unused(needed, unused_for=grace, dry_run=not confirm)
             except InputError as error:
                 log.warning("uploads were not pruned", extra={"what": what, "error": str(error)})
+                left_out.append(f"{what}: {error}")
                 continue
             if freed:
                 items.append(PrunedItem(what=what, name="all", reason=reason, bytes=freed))
         return items
 
     async def _pulled_images(
-        self, plan: PruningPlan, rules: Rules, *, confirm: bool
+        self, plan: PruningPlan, rules: Rules, left_out: list[str], *, confirm: bool
     ) -> list[PrunedItem]:
         """Prune what was pulled for workloads, by the references that there are now."""
         items: list[PrunedItem] = []
@@ -230,9 +250,14 @@ class Pruning:
                         log.info("pulled image removed", extra=extra)
         except (WorkloadError, TimeoutError) as error:
             # The storage is a cache: what cannot go today, can tomorrow.
-            why = str(error) or f"it takes over {_STORAGE_SECONDS:g} s"
+            why = _why(error)
             log.warning("not all pulled images were pruned", extra={"error": why})
+            left_out.append(f"pulled images, not all of them: {why}")
         return items
+
+
+def _why(error: Exception) -> str:
+    return str(error) or f"it takes over {_STORAGE_SECONDS:g} s"
 
 
 def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream:
