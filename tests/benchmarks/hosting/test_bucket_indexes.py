@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -121,6 +122,71 @@ async def pushes_into(images: int, tmp_path: Path) -> float:
                 title = f"{images} images, a push at another replica"
                 await report(title, pid, push_elsewhere, session, base)
                 return took
+
+
+@pytest.mark.parametrize("images", IMAGES[2:])
+async def test_who_waits_while_all_images_are_looked_at(tmp_path: Path, images: int) -> None:
+    async with moto_process() as s3, bucket_at(s3.url, tmp_path, prefix="") as bucket:
+        settings = bucket_settings(tmp_path, s3.url)
+        async with installation("--config", str(settings)) as made:
+            base = f"http://127.0.0.1:{made.port}"
+            headers = {"Authorization": f"Bearer {made.token}"}
+            async with aiohttp.ClientSession(headers=headers) as session:
+
+                async def first_count() -> None:
+                    await bucket.put(f"repositories/{NAME}/_index", index_of(images))
+                    while True:
+                        async with session.get(f"{base}/v2/{NAME}/tags/list?n=1") as answer:
+                            if answer.status == 200:
+                                return
+
+                async def prune(*, confirm: bool) -> None:
+                    spec = {"confirm": confirm, "keepYoungerThanSeconds": 1e9}
+                    document = {"apiVersion": "upwell.dev/v1alpha1", "kind": "Prune", "spec": spec}
+                    url = f"{base}/apis/upwell.dev/v1alpha1/prunes"
+                    async with session.post(url, json=document) as answer:
+                        assert answer.status == 201, await answer.text()
+
+                async def push_one(mark: str) -> None:
+                    kind = {"Content-Type": str(MediaType.OCI_MANIFEST)}
+                    url = f"{base}/v2/{NAME}/manifests/{mark}"
+                    async with session.put(url, data=image(mark), headers=kind) as answer:
+                        assert answer.status == 201, await answer.text()
+
+                await longest_wait(f"{images} images, the first count", first_count, session, base)
+                url = f"{base}/v2/{NAME}/blobs/uploads/?digest={Digest.of(CONFIG)}"
+                async with session.post(url, data=CONFIG) as answer:
+                    assert answer.status == 201, await answer.text()
+                await push_one("divided")
+                for _ in range(3):
+                    dry = partial(prune, confirm=False)
+                    await longest_wait(f"{images} images, a survey", dry, session, base)
+                    collected = partial(prune, confirm=True)
+                    title = f"{images} images, garbage collection"
+                    await longest_wait(title, collected, session, base)
+
+
+async def longest_wait(
+    title: str, work: Callable[[], Awaitable[None]], session: aiohttp.ClientSession, base: str
+) -> None:
+    """Print how long the work took, and the longest that another request waited meanwhile."""
+    longest, is_over = 0.0, asyncio.Event()
+
+    async def ask() -> None:
+        nonlocal longest
+        while not is_over.is_set():
+            began = time.perf_counter()
+            async with session.get(f"{base}/v2/") as answer:
+                await answer.read()
+            longest = max(longest, time.perf_counter() - began)
+
+    asking = asyncio.create_task(ask())
+    began = time.perf_counter()
+    await work()
+    took = time.perf_counter() - began
+    is_over.set()
+    await asking
+    write(f"{title}: {took:.1f} s, another request waited for {1000 * longest:.0f} ms")
 
 
 async def report(

@@ -7,6 +7,7 @@ import pytest
 
 from upwell.oci import Digest
 from upwell.registry.bucket import usage
+from upwell.registry.bucket.content_tally import ContentTally
 from upwell.registry.bucket.index import ContentLink, RepositoryIndex
 from upwell.registry.bucket.indexes import IndexChange
 from upwell.registry.bucket.usage import BucketUsage
@@ -66,6 +67,23 @@ async def test_each_change_is_counted_and_shared_content_once(
     assert counted.has("shop/web", "c")
     assert not counted.has("other/web", "c")
     assert await counted.used("other") == 0
+
+
+async def test_an_index_that_is_read_again_counts_what_it_has_now(
+    indexes: MemoryIndexes, counted: BucketUsage
+) -> None:
+    indexes.push("shop/web", "a", "b")
+    indexes.push("shop/api", "b", "c")
+    again = RepositoryIndex()
+    for one in ("b", "d", "e"):
+        again.link_blob(Digest.of(one.encode()), ContentLink(one, 9000, 0.0))
+    tally = ContentTally.of(again.links())
+    indexes.held["shop/web"] = again
+    for watcher in indexes.watchers:  # as of one that memory had no room for meanwhile
+        watcher(IndexChange("shop/web", None, again, is_own=False, tally=tally))
+    assert await counted.used("shop") == 2 * charge(5000) + 2 * charge(9000)
+    assert counted.total() == 2 * 5000 + 2 * 9000
+    assert not counted.has("shop/web", "a")
 
 
 async def test_pieces_of_an_upload_count_no_content_again(

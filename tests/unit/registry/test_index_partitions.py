@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.oci import Digest
-from upwell.registry.bucket.index import ContentLink, RepositoryIndex
+from upwell.oci import Digest, MediaType
+from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
 from upwell.registry.bucket.index_documents import decode, encode_whole
 from upwell.registry.bucket.partitions import (
     MOST_ITEMS,
@@ -18,6 +18,7 @@ from upwell.registry.bucket.partitions import (
     place_of_digest,
     place_of_name,
 )
+from upwell.registry.hosting import ManifestEntry
 from upwell.registry.s3.errors import BucketAnswerError
 
 NAMES = st.text(alphabet="abcd", max_size=3)
@@ -125,3 +126,29 @@ def test_a_small_index_is_one_document() -> None:
     index.link_blob(Digest.of(b"1"), ContentLink("content", 5, 7.0))
     index.set_tag("v1", Digest.of(b"1"), 9.0)
     assert decode(encode_whole(index, "w"), "here", RepositoryIndex()) == (index, ANY)
+
+
+def _manifest(*needs: str) -> IndexedManifest:
+    entry = ManifestEntry(Digest.of(b"manifest"), str(MediaType.OCI_MANIFEST), 1)
+    return IndexedManifest(entry, ContentLink("m", 1, 9.0), {_digest(one): 1 for one in needs})
+
+
+def _digest(name: str) -> Digest:
+    return Digest.of(name.encode())
+
+
+def test_blobs_that_are_used_since_an_index_was_looked_at_stay() -> None:
+    seen = RepositoryIndex()
+    for name in ("named", "unused", "needed-since", "asked-for-since", "gone-since"):
+        seen.link_blob(_digest(name), ContentLink(name, 1, 1.0))
+    seen.manifests[_digest("first")] = _manifest("named")
+    unused = seen.unused_blobs(2.0)
+    assert len(unused) == 4
+    assert _digest("named") not in unused
+
+    now = seen.copy()
+    now.manifests[_digest("second")] = _manifest("needed-since")
+    now.use(_digest("asked-for-since"), 3.0)
+    now.blobs.pop(_digest("gone-since"))
+    assert now.remove_unused_blobs(unused, seen, 2.0) == 1
+    assert set(now.blobs) == {_digest(one) for one in ("named", "needed-since", "asked-for-since")}

@@ -1,5 +1,6 @@
 """Garbage collection of a bucket, beside pushes and mounts of every replica."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -34,16 +35,24 @@ class BucketGarbage:
         """Remove uploads and content that nobody has used since then (epoch)."""
         uploads = await self.uploads.expire(upload_before)
         blobs = 0
-        async for name, _ in self.indexes.names():
-            blobs += await self.indexes.change(
-                name, lambda index: index.remove_unused_blobs(unused_before)
-            )
+        async for name, etag in self.indexes.names():
+            blobs += await self._remove_blobs(name, etag, unused_before)
         contents = 0
         known = await self._linked()
         async for batch in self._unlinked(known, min(unused_before, self.clock() - _YOUNG)):
             contents += await self._remove(batch)
         await self._remove_marks()
         return CollectedGarbage(uploads, blobs, contents)
+
+    async def _remove_blobs(self, name: str, etag: str, before: float) -> int:
+        """Take the unused blobs out of a repository; large indexes are looked at on a thread."""
+        seen = await self.indexes.known(name, etag)
+        unused = await asyncio.to_thread(seen.unused_blobs, before)
+        if not unused:
+            return 0
+        return await self.indexes.change(
+            name, lambda index: index.remove_unused_blobs(unused, seen, before)
+        )
 
     async def _unlinked(self, known: set[str], before: float) -> AsyncIterator[list[str]]:
         batch = list[str]()
@@ -82,5 +91,6 @@ class BucketGarbage:
         found = {one for state in await self.uploads.states() for one in state.contents}
         async for name, etag in self.indexes.names():
             index = await self.indexes.known(name, etag)
-            found.update(index.stored(), (link.content for link in index.links()))
+            found.update(index.stored())
+            await asyncio.to_thread(found.update, (link.content for link in index.links()))
         return found

@@ -1,6 +1,6 @@
 """Index of one repository: what it holds. `index_documents` says how it is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -132,17 +132,29 @@ class RepositoryIndex:
             return False
         return True
 
-    def remove_unused_blobs(self, before: float) -> int:
-        """Take out the blobs that no manifest names and that nobody has used since `before`."""
+    def unused_blobs(self, before: float) -> Sequence[Digest]:
+        """Return the blobs that no manifest names and that nobody has used since `before`."""
         named = {digest for one in self.manifests.values() for digest in one.needs}
-        unused = [
+        return [
             digest
             for digest, link in self.blobs.items()
             if digest not in named and link.used < before
         ]
-        for digest in unused:
+
+    def remove_unused_blobs(self, unused: Sequence[Digest], seen: Self, before: float) -> int:
+        """Take out blobs that were unused in an index that was seen, unless they are used since."""
+        changes = self.manifests.changes(seen.manifests)
+        named = {digest for _, _, now in changes if now is not None for digest in now.needs}
+        gone = [
+            digest
+            for digest in unused
+            if digest not in named
+            and (link := self.blobs.get(digest)) is not None
+            and link.used < before
+        ]
+        for digest in gone:
             self.blobs.pop(digest)
-        return len(unused)
+        return len(gone)
 
     def survey(self, name: str) -> StoredRepository:
         """Return what is stored, as pruning looks at it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.machine.backoff import Backoff
+from upwell.registry.bucket.content_tally import ContentTally
 from upwell.registry.bucket.index import RepositoryIndex
 from upwell.registry.bucket.index_changes import ChangeQueue, PendingChange, drafted
 from upwell.registry.bucket.index_storage import IndexStorage, PartitionGoneError
@@ -32,6 +33,8 @@ _LATEST_LINK = 600.0
 collection removes it an hour after it was written."""
 _LEAST_COUNTED = 1024
 """Bytes for which any index that is kept counts."""
+_TALLIED_IN_THREAD = 1000
+"""Items of an index from which on they are counted beside the event loop."""
 FRESH = 1.0
 """Seconds for which what an index is known to have is not asked for again."""
 ROOT, NAME = "repositories/", "/_index"
@@ -61,6 +64,8 @@ class IndexChange:
     after: RepositoryIndex
     is_own: bool
     """This process has made the change."""
+    tally: ContentTally | None = None
+    """Of `after`, where much of it was not known before."""
 
 
 type IndexWatcher = Callable[[IndexChange], None]
@@ -189,11 +194,14 @@ class RepositoryIndexes:
                     raise
                 gone_of = found.etag  # another writer has replaced it meanwhile
                 continue
+            tally = None
+            if known is None and len(read.index) > _TALLIED_IN_THREAD:
+                tally = await asyncio.to_thread(ContentTally.of, read.index.links())
             latest = self._cached.get(name)
             if latest is not None and latest is not known and latest.read_at >= asked_at:
                 return latest  # what was read here may be older
             read.read_at = asked_at
-            self._keep(name, read)
+            self._keep(name, read, tally)
             return read
 
     async def _read(
@@ -209,7 +217,14 @@ class RepositoryIndexes:
         size = len(found.raw) + sum(one.size for one in index.partitions())
         return CachedIndex(index, found.etag, size, write=write)
 
-    def _keep(self, name: str, read: CachedIndex, *, is_own: bool = False) -> None:
+    def _keep(
+        self,
+        name: str,
+        read: CachedIndex,
+        tally: ContentTally | None = None,
+        *,
+        is_own: bool = False,
+    ) -> None:
         before = self._cached.pop(name, None)
         self._size -= max(before.size, _LEAST_COUNTED) if before is not None else 0
         self._cached[name] = read
@@ -220,7 +235,7 @@ class RepositoryIndexes:
         if before is None or before.etag != read.etag:
             known = before.index if before is not None else None
             for watcher in self.watchers:
-                watcher(IndexChange(name, known, read.index, is_own))
+                watcher(IndexChange(name, known, read.index, is_own, tally))
 
 
 def key_of(name: str) -> str:

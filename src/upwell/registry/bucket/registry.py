@@ -1,5 +1,6 @@
 """The embedded registry on a bucket: the port's methods on indexes, contents and uploads."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -151,7 +152,8 @@ class BucketRegistry(HostedReads):
     async def survey(self) -> Sequence[StoredRepository]:
         """Return what every repository holds."""
         found = [
-            (await self._indexes.known(name, etag)).survey(name)
+            # What was read is not changed, so a thread may look at it.
+            await asyncio.to_thread((await self._indexes.known(name, etag)).survey, name)
             async for name, etag in self._indexes.names()
         ]
         return [one for one in found if one.manifests]

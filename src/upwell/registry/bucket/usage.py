@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from upwell.registry.bucket.content_tally import ContentTally, HeldContents
 from upwell.registry.bucket.index import ContentLink, RepositoryIndex
 from upwell.registry.bucket.indexes import IndexChange, RepositoryIndexes
 from upwell.registry.bucket.upload_state import UploadState
@@ -24,46 +25,13 @@ _FRESH = 10.0
 """Seconds for which what other replicas have pushed may not be counted."""
 
 
-class _Held:
-    """Content of several repositories, each once."""
-
-    def __init__(self) -> None:
-        self._links: dict[str, int] = {}
-        """ID -> the repositories that link to it."""
-        self.size = 0
-        """Bytes of all content, and `charged` as they count."""
-        self.charged = 0
-
-    def __contains__(self, content: str) -> bool:
-        return content in self._links
-
-    def add(self, content: str, size: int) -> None:
-        """Count a link."""
-        self._count(content, size, 1)
-
-    def remove(self, content: str, size: int) -> None:
-        """Count a link no more."""
-        self._count(content, size, -1)
-
-    def _count(self, content: str, size: int, more: int) -> None:
-        before = self._links.get(content, 0)
-        after = before + more
-        if after:
-            self._links[content] = after
-        else:
-            del self._links[content]
-        if not before or not after:
-            self.size += more * size
-            self.charged += more * charge(size)
-
-
 @dataclass(slots=True)
 class _Namespace:
     repositories: dict[str, dict[str, int]] = field(default_factory=dict)
     """Name -> its content: ID -> bytes."""
     tags: dict[str, int] = field(default_factory=dict)
     """Name -> how many it has."""
-    held: _Held = field(default_factory=_Held)
+    held: HeldContents = field(default_factory=HeldContents)
 
 
 @dataclass(slots=True)
@@ -90,7 +58,7 @@ class BucketUsage:
         self._indexes = indexes
         self._clock = clock
         self._namespaces: dict[str, _Namespace] = {}
-        self._held = _Held()
+        self._held = HeldContents()
         self._asked: dict[str, float] = {}
         self._uploads: dict[str, _Upload] = {}
         self._stored: dict[str, dict[str, UploadState]] = {}
@@ -176,17 +144,25 @@ class BucketUsage:
     def _changed(self, change: IndexChange) -> None:
         name = change.repository
         if change.before is None or name not in self._namespace(name).repositories:
-            self._count(name, change.after)
+            self._count(name, change.after, change.tally)
             return
         for before, after in change.after.link_changes(change.before):
             self._relink(name, before, after)
         self._note_tags(name, change.after)
 
-    def _count(self, name: str, index: RepositoryIndex) -> None:
-        for content, size in [*self._namespace(name).repositories.get(name, {}).items()]:
-            self._relink(name, ContentLink(content, size, 0.0), None)
-        for link in index.links():
-            self._relink(name, None, link)
+    def _count(self, name: str, index: RepositoryIndex, tally: ContentTally | None = None) -> None:
+        """Count all that a repository has, by its tally where it was made already."""
+        tally = tally or ContentTally.of(index.links())
+        known = self._namespace(name).repositories.get(name)
+        if not known:
+            self._namespace(name).repositories[name] = dict(tally.contents)
+            self._namespace(name).held.add_all(tally)
+            self._held.add_all(tally)
+        else:
+            for content in known.keys() - tally.contents.keys():
+                self._relink(name, ContentLink(content, known[content], 0.0), None)
+            for content in tally.contents.keys() - known.keys():
+                self._relink(name, None, ContentLink(content, tally.contents[content], 0.0))
         self._note_tags(name, index)
 
     def _relink(self, name: str, before: ContentLink | None, after: ContentLink | None) -> None:
