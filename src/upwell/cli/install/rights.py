@@ -169,7 +169,13 @@ def _of_kinds(*, namespaced: bool) -> Iterator[GrantedRule]:
         if resource.KIND.namespaced is namespaced:
             groups[resource.KIND.group].append(resource.KIND)
     for group, kinds in sorted(groups.items()):
-        yield GrantedRule(group, tuple(kind.plural for kind in kinds), _WRITE)
+        for verbs, of_verbs in (
+            (_WRITE, [kind for kind in kinds if not kind.read_only]),
+            # What nobody asks the server to write, it creates, and then writes the status alone.
+            ((*_READ, "create"), [kind for kind in kinds if kind.read_only]),
+        ):
+            if of_verbs:
+                yield GrantedRule(group, tuple(kind.plural for kind in of_verbs), verbs)
         if statuses := tuple(f"{kind.plural}/status" for kind in kinds if kind.has_status):
             yield GrantedRule(group, statuses, ("update",))
         # None on `finalizers`: OwnerReferencesPermissionEnforcement asks for it where a child keeps
