@@ -11,6 +11,7 @@ from upwell.workload.interface import Instance, ObservedContainer, State
 
 _OUT_OF_MEMORY = "OOMKilled"
 _UNKNOWN = "Unknown"
+_NODE_NOT_READY = "NodeNotReady"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES: Mapping[str, State] = {
     "Running": State.RUNNING,
@@ -94,6 +95,8 @@ def _words(pod: Pod) -> Iterator[str]:
     status = pod.status
     if status.reason or status.message:
         yield ": ".join(filter(None, (status.reason, status.message)))
+    if _has_lost_its_node(pod):
+        yield "its node does not answer"
     scheduled = find(status.conditions, "PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         yield f"{scheduled.reason}: {scheduled.message}"
@@ -103,3 +106,15 @@ def _words(pod: Pod) -> Iterator[str]:
             yield f"container {one.name}: {waiting.message or waiting.reason}"
         elif ended is not None and ended.exit_code:
             yield f"container {one.name} ended with exit code {ended.exit_code}"
+
+
+def _has_lost_its_node(pod: Pod) -> bool:
+    """Return True for a Pod that the controller of nodes has marked in its kubelet's place.
+
+    That one turns `Ready` alone, with its own reason or none; a kubelet has one, and turns both.
+    """
+    ready = find(pod.status.conditions, "Ready")
+    containers = find(pod.status.conditions, "ContainersReady")
+    if ready is None or containers is None or not containers.is_true:
+        return False
+    return ready.status == "False" and ready.reason in {"", _NODE_NOT_READY}

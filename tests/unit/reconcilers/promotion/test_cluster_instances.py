@@ -91,6 +91,21 @@ def test_a_pod_says_why_it_does_not_start() -> None:
     assert found.message == "Unschedulable: no node fits; container test: no such image"
 
 
+def test_a_pod_whose_node_is_gone_says_so_and_no_other_that_is_not_ready() -> None:
+    def said(*conditions: dict[str, str]) -> str:
+        running = container(running={"startedAt": format_time(START)})
+        found = pod(phase="Running", containerStatuses=[running], conditions=list(conditions))
+        return instance_of(found, JOB).message
+
+    # As the node's lifecycle controller leaves them: it turns `Ready` alone.
+    gone = {"type": "Ready", "status": "False"}
+    assert "its node does not answer" in said(gone, {"type": "ContainersReady", "status": "True"})
+    gated = {**gone, "reason": "ReadinessGatesNotReady"}
+    assert said(gated, {"type": "ContainersReady", "status": "True"}) == ""
+    failing = {**gone, "reason": "ContainersNotReady"}
+    assert said(failing, {"type": "ContainersReady", "status": "False"}) == ""
+
+
 def test_memory_that_ran_out_is_told() -> None:
     found = instance_of(pod(phase="Failed", containerStatuses=[ended(137, "OOMKilled")]), JOB)
     assert [one.out_of_memory for one in found.containers] == [True]
