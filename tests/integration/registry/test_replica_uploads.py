@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from tests.support.clocks import SecondsClock
 from tests.support.registry.docker_registry import HTPASSWD, docker_registry
 from tests.support.registry.shared_contents import (
@@ -16,15 +18,18 @@ from tests.support.registry.shared_contents import (
     shared_contents,
     unlisted,
 )
-from tests.support.registry.unruly_registry import status, unruly_registry
+from tests.support.registry.unruly_registry import FaultyRegistry, status, unruly_registry
 from tests.support.s3.strict_server import bucket_at, strict_s3
 from tests.support.server.api_server import serving
 
 from upwell.app.registries.replica_uploads import RegistryContents
-from upwell.oci import Digest
+from upwell.oci import Descriptor, Digest, Reference
 from upwell.oci.replica_contents import ReplicaContent
 from upwell.registry.attachments.targets import HostedArtifacts
 from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.client.push import once
+from upwell.registry.errors import RegistryRejectedError
+from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.registry.replica_contents import ReplicaArtifacts
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.interface import InputMissingError, SharedContentError
@@ -122,6 +127,62 @@ async def test_a_client_is_told_whether_a_refusal_may_pass(
     assert ("no use to send it again before" in answer.text) is lasts
     assert (answer.json["reason"] == "ContentNotShared") is lasts
     assert f"{registry.address}/ours/images/upwell.uploads/shop" in answer.text
+
+
+@pytest.mark.parametrize("is_there_then", [True, False])
+async def test_content_that_another_replica_pushes_at_once_is_no_fault(
+    is_there_then: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    blob = Descriptor("application/octet-stream", Digest.of(CONTENT), len(CONTENT))
+    asked: list[str] = []
+
+    async def refuse_once(_: FaultyRegistry, request: web.Request) -> web.StreamResponse:
+        """Refuse the first push, as distribution does the second of two at once."""
+        asked.append(request.method)
+        pushes = asked.count("PUT")
+        match request.method:
+            case "HEAD":
+                return web.Response(status=200 if pushes and is_there_then else 404)
+            case "POST":
+                return web.Response(status=202, headers={"Location": f"{request.path}one"})
+        await request.read()
+        if pushes == 1:
+            return web.json_response({"errors": [{"code": "DIGEST_INVALID"}]}, status=400)
+        return web.Response(status=201)
+
+    async with (
+        unruly_registry() as registry,
+        elsewhere(registry.address) as (_, target),
+    ):
+        registry.misbehave = refuse_once
+        place = Reference.parse(f"{registry.address}/ours/shared:tag")
+        await target.put_blob(place, blob, partial(once, CONTENT), DEFAULT_ACCESS)
+    assert asked.count("PUT") == (1 if is_there_then else 2)
+
+
+async def test_content_that_is_refused_for_good_is_pushed_twice_and_no_more() -> None:
+    blob = Descriptor("application/octet-stream", Digest.of(CONTENT), len(CONTENT))
+    pushes = 0
+
+    async def refuse(_: FaultyRegistry, request: web.Request) -> web.StreamResponse:
+        nonlocal pushes
+        if request.method == "HEAD":
+            return web.Response(status=404)
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": f"{request.path}one"})
+        pushes += 1
+        await request.read()
+        return web.json_response({"errors": [{"code": "DIGEST_INVALID"}]}, status=400)
+
+    async with (
+        unruly_registry() as registry,
+        elsewhere(registry.address) as (_, target),
+    ):
+        registry.misbehave = refuse
+        place = Reference.parse(f"{registry.address}/ours/shared:tag")
+        with pytest.raises(RegistryRejectedError, match="400"):
+            await target.put_blob(place, blob, partial(once, CONTENT), DEFAULT_ACCESS)
+    assert pushes == 2
 
 
 async def test_a_registry_that_is_away_keeps_nothing_and_may_come_back(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Targets of artifacts, such as signatures: the embedded registry, and all others."""
 
 import logging
+from http import HTTPStatus
 from typing import Protocol
 
 from upwell.oci import Descriptor, Digest, Manifest, Reference
 from upwell.registry.client.push import OpenContent, RegistryPusher
-from upwell.registry.errors import BlobUnknownError
+from upwell.registry.errors import BlobUnknownError, RegistryRejectedError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.referrer_index import ReferrersTagTakenError, push_referrer
@@ -57,8 +58,16 @@ class RemoteArtifacts:
         self, place: Reference, blob: Descriptor, content: OpenContent, access: RequestAccess
     ) -> None:
         """Store a blob that may be there already."""
-        if not await self.has_blob(place, blob.digest, access):
+        if await self.has_blob(place, blob.digest, access):
+            return
+        try:
             await self._pusher.push_blob(place, blob, content, access)
+        except RegistryRejectedError as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            # distribution says DIGEST_INVALID to one of two that push the same content at once.
+            if not await self.has_blob(place, blob.digest, access):
+                await self._pusher.push_blob(place, blob, content, access)
 
     async def put_manifest(
         self, place: Reference, manifest: Manifest, access: RequestAccess
