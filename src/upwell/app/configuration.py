@@ -8,10 +8,10 @@ from pathlib import Path
 
 from upwell.app.data_folder import identify
 from upwell.builder.buildah_settings import BuildahSettings
+from upwell.builder.confinement.network import BuildNetworkAccess
 from upwell.builder.interface import BuildLimits
 from upwell.builder.kubernetes.documents import RegistryFiles
 from upwell.builder.kubernetes.manifests import PodSettings
-from upwell.builder.network import BuildNetworkAccess
 from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.disk import PressureCheck, no_pressure

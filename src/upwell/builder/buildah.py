@@ -5,14 +5,18 @@ import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore
+from upwell.builder.confinement.confinement import BuildConfinement
+from upwell.builder.confinement.sandbox import (
+    Sandbox,
+    UserIds,
+)
 from upwell.builder.disk.cache_mounts import CacheMounts
 from upwell.builder.disk.pruning import Occupancy, prunable
 from upwell.builder.disk.room import BuildRoom, RoomOnDisk
@@ -21,7 +25,6 @@ from upwell.builder.interface import (
     BinarySource,
     BuildError,
     BuilderStrategy,
-    BuildLimits,
     BuildPlan,
     BuildResult,
     Checkout,
@@ -29,38 +32,25 @@ from upwell.builder.interface import (
     WaitSink,
     untold,
 )
-from upwell.builder.network import build_network, is_possible, remove_networks
+from upwell.builder.masking import masked
 from upwell.builder.post_commit import check_image
-from upwell.builder.registries import registry_network
-from upwell.builder.sandbox import (
-    Sandbox,
-    UserIds,
-    process_limit,
-    remove_control_groups,
-    takes_control_groups,
-)
 from upwell.builder.sources import BuildSources
 from upwell.builder.steps.marks import StepMarks
 from upwell.builder.steps.store import StepStores, are_plain, may_find_steps
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.strategies.trial import script_output
+from upwell.builder.transfers import ImageTransfers
 from upwell.builder.workspace import Workspace
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
 from upwell.git.interface import GitError, GitSource
 from upwell.machine.clock import seconds
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
-from upwell.machine.redaction import Redaction, TooManySecretsError, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
 from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.image_registries import ImageRegistries
 
-_REFUSED_NETWORK = (
-    b"Note: the build asked for addresses of this machine or of private networks, which are"
-    b" refused. An administrator may allow networks with `allowed-networks` below `[builds]` in the"
-    b" configuration file\n"
-)
 _UNNEEDED_IMAGE = "unneeded-image"
 """In a build's folder, the id of an image of the store that goes with the folder."""
 
@@ -79,12 +69,12 @@ class BuildahBuilder:
         None is for a person who runs a command: the machine's own network, and any registry.
         """
         self._settings = settings
-        self._registries = registries
         self._dialer = dialer or unrestricted()
         self._folders = settings.work_dir.resolve() / "builds"
         environment = settings.variables()
-        self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
-        self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
+        owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
+        self._temporary = settings.temporary_dir / f"upwell-{owner}"
+        self._confinement = BuildConfinement(settings, owner)
         self._occupancy = Occupancy()
         self._rooms: dict[str, BuildRoom] = {}
         self._step_marks = StepMarks(settings.work_dir.resolve() / "step-marks.key")
@@ -101,6 +91,7 @@ class BuildahBuilder:
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
         self._commands = BuildahCommands(self._launcher, store, environment, settings.person)
+        self._transfers = ImageTransfers(self._commands, registries, settings.pull_policy)
         self._steps = StepStores(
             self._commands,
             self._store_root.with_name("steps"),
@@ -130,18 +121,16 @@ class BuildahBuilder:
         del waits
         folder = self._folder(plan.id)
         folder.create()
-        redaction = await _redaction(plan, log)
+        redaction = await masked(plan, log)
         try:
             async with (
                 _deadline(plan.deadline_seconds),
                 self._occupancy.building(map(str, plan.pulled)),
+                self._confinement.confined(plan, redaction) as sandbox,
             ):
-                sandbox = self._sandbox(plan, redaction)
-                with self._process_limit(sandbox, plan.id) as confined:
-                    async with self._network(confined, redaction) as inside:
-                        work = self._workspace(plan, folder, redaction, inside)
-                        async with self._cache_mounts(work):
-                            return await self._build(work)
+                work = self._workspace(plan, folder, redaction, sandbox)
+                async with self._cache_mounts(work):
+                    return await self._build(work)
         except BuildError as error:
             await self._remove_containers(plan.id)
             raise BuildError(
@@ -198,9 +187,7 @@ class BuildahBuilder:
             await store.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
-        await asyncio.to_thread(remove_control_groups, self._owner)
-        if is_possible():
-            await remove_networks(self._owner)
+        await self._confinement.recover()
 
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
@@ -243,8 +230,8 @@ class BuildahBuilder:
         folder = BuildFolder(self._folders, f"inspect-{time.monotonic_ns()}")
         folder.create()
         try:
-            auth, policy = folder.write_logins(()), self._settings.pull_policy
-            await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
+            auth = folder.write_logins(())
+            await self._transfers.pull(image, folder.path, auth, insecure=False)
             return await self._commands.image_config(str(image), folder.path)
         finally:
             folder.remove()
@@ -261,7 +248,7 @@ class BuildahBuilder:
         plan = BuildPlan(folder.path.name, "", "", BuilderStrategy.SOURCE, None, {}, None)
         try:
             work = self._workspace(
-                plan, folder, lambda _: None, self._sandbox(plan, lambda _: None)
+                plan, folder, lambda _: None, self._confinement.sandbox(plan, lambda _: None)
             )
             return await script_output(work, str(image), script)
         finally:
@@ -283,7 +270,7 @@ class BuildahBuilder:
         stages: dict[str, float] = {}
         auth = folder.write_logins(plan.logins)
         with _timed(stages, "PullImages"):
-            pulled = await self._pull(work, auth)
+            pulled = await self._transfers.pull_all(work, auth)
         if plan.strategy is BuilderStrategy.CUSTOM:
             with _timed(stages, "Build"):
                 await custom.build(work)
@@ -311,7 +298,7 @@ class BuildahBuilder:
         if plan.push is not None:
             work.say(f"Pushing image {plan.push} ...")
             with _timed(stages, "PushImage"):
-                digest = await self._push(work, plan.push, image, auth)
+                digest = await self._transfers.push(work, plan.push, image, auth)
             work.say(f"Pushed {plan.push.with_digest(digest)}")
         if plan.local_name:
             await work.commands.tag(image, plan.local_name, folder.path)
@@ -327,81 +314,6 @@ class BuildahBuilder:
             return work
         return replace(work, steps=await self._steps.kept_steps(folder, pulled, work.step_mark))
 
-    async def _pull(self, work: Workspace, auth: Path) -> list[str]:
-        """Pull what the build needs; return the ids of these images in the store."""
-        plan = work.plan
-        found = []
-        policy = "always" if plan.force_pull else self._settings.pull_policy
-        for image in plan.pulled:
-            work.say(f"Pulling image {image} ...")
-            wanted = policy if plan.force_pull else plan.pull_policies.get(image, policy)
-            insecure = image.registry in plan.insecure_registries
-            try:
-                found.append(
-                    await self._pull_image(
-                        image, work.folder.path, auth, insecure=insecure, policy=wanted
-                    )
-                )
-            except BuildError as error:
-                # An incremental build without its previous image is a clean one.
-                if image != plan.source.previous or plan.source.previous_required:
-                    raise
-                work.say(f"Warning: {error}")
-        return found
-
-    async def _pull_image(
-        self, image: Reference, folder: Path, auth: Path, *, insecure: bool, policy: str
-    ) -> str:
-        failure = BuildError("PullBuilderImageFailed", f"Failed to pull {image}")
-        async with registry_network(self._registries, image, failure, insecure=insecure) as network:
-            return await self._commands.pull(
-                image, folder, auth, insecure=insecure, network=network, policy=policy
-            )
-
-    async def _push(self, work: Workspace, to: Reference, image: str, auth: Path) -> Digest:
-        folder = work.folder.path
-        insecure = to.registry in work.plan.insecure_registries
-        failure = BuildError("PushImageToRegistryFailed", f"Failed to push to {to}")
-        async with registry_network(self._registries, to, failure, insecure=insecure) as network:
-            return await work.commands.push(
-                image, to, folder, auth, insecure=insecure, network=network
-            )
-
-    def _sandbox(self, plan: BuildPlan, log: LogSink) -> Sandbox:
-        if plan.host_network and not self._settings.allow_host_network:
-            message = (
-                "the machine's own network is not allowed to builds: the administrator allows it"
-                " with `host-network = true` below `[builds]` in the configuration file"
-            )
-            raise BuildError("GenericBuildFailed", message)
-        limits = _limits(plan.limits, self._settings.limits)
-        if not self._settings.limits_resources:
-            if plan.limits.memory_bytes or plan.limits.cpus:
-                log(b"Warning: this machine cannot limit memory and processors without root\n")
-            limits = BuildLimits(pids=limits.pids)
-        network = self._settings.network
-        if network == "isolated" and not is_possible():
-            network = "private"  # of a user's own: without the machine's loopback
-        return Sandbox(
-            limits=limits,
-            network="host" if plan.host_network else network,
-            shares_processes=self._settings.shares_processes,
-        )
-
-    @asynccontextmanager
-    async def _network(self, sandbox: Sandbox, log: LogSink) -> AsyncIterator[Sandbox]:
-        """Run the block with a network that is the build's own, if that is what it is to have."""
-        if sandbox.network != "isolated":
-            yield sandbox
-            return
-        async with build_network(self._owner, self._settings.networks) as network:
-            try:
-                yield replace(sandbox, namespace=network)
-            except BuildError:
-                if await network.refused():
-                    log(_REFUSED_NETWORK)
-                raise
-
     @asynccontextmanager
     async def _cache_mounts(self, work: Workspace) -> AsyncIterator[None]:
         """Run the block with what earlier builds have kept for `RUN --mount=type=cache`."""
@@ -416,11 +328,6 @@ class BuildahBuilder:
                 yield
             finally:
                 self._room(work.plan.id).cache = None
-
-    def _process_limit(self, sandbox: Sandbox, build_id: str) -> AbstractContextManager[Sandbox]:
-        if not takes_control_groups(self._settings.containers_conf):
-            return nullcontext(sandbox)
-        return process_limit(sandbox, build_id, self._owner)
 
     def _workspace(
         self, plan: BuildPlan, folder: BuildFolder, log: LogSink, sandbox: Sandbox
@@ -449,7 +356,7 @@ class BuildahBuilder:
         if folder.path.exists():
             for store in await self._stores_of(folder.path):
                 await store.remove_containers(folder.path)
-        remove_control_groups(self._owner, build_id)
+        self._confinement.release(build_id)
 
     async def _remove_unneeded_image(self, folder: Path) -> None:
         noted = folder / _UNNEEDED_IMAGE
@@ -458,39 +365,6 @@ class BuildahBuilder:
 
     def _folder(self, build_id: str) -> BuildFolder:
         return self._sources.folder(build_id)
-
-
-def _nowhere(_: bytes) -> None:
-    """Drop a log that nobody reads."""
-
-
-def _limits(wanted: BuildLimits, default: BuildLimits) -> BuildLimits:
-    return BuildLimits(
-        wanted.memory_bytes or default.memory_bytes,
-        wanted.cpus or default.cpus,
-        min(wanted.pids, default.pids),
-    )
-
-
-async def _redaction(plan: BuildPlan, log: LogSink) -> Redaction:
-    try:
-        return await asyncio.to_thread(Redaction, log, _secrets(plan))
-    except TooManySecretsError as error:
-        raise BuildError("GenericBuildFailed", str(error)) from error
-
-
-def _secrets(plan: BuildPlan) -> Iterator[str | bytes]:
-    for login in plan.logins:
-        yield login.password
-        yield basic_auth(login.username, login.password)
-    secrets = [given.files for given in plan.inputs if given.secret]
-    secrets += [volume.files for volume in plan.volumes if volume.secret]
-    for files in secrets:
-        yield from files.values()
-    for _, value in plan.secret_env:
-        yield value
-    for proxy in (plan.proxies.http, plan.proxies.https):
-        yield urlsplit(proxy).password or ""
 
 
 @asynccontextmanager

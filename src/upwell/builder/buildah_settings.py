@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.builder.archive import ArchiveLimits
+from upwell.builder.confinement.network import BuildNetworkAccess
 from upwell.builder.interface import BuildLimits
-from upwell.builder.network import BuildNetworkAccess
 from upwell.git.interface import GitLimits
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.process import SYSTEM_PATH

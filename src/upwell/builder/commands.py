@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from upwell.builder.confinement.sandbox import Sandbox, UserIds
 from upwell.builder.diagnosis import (
     is_out_of_space,
     is_rate_limited,
@@ -24,7 +25,6 @@ from upwell.builder.disk.listings import (
 )
 from upwell.builder.disk.room import top_layer
 from upwell.builder.interface import BuildError, LimitedPushError
-from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
 from upwell.machine.folder import remove_deep
 from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult

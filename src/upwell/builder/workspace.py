@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
+from upwell.builder.confinement.sandbox import Sandbox
 from upwell.builder.diagnosis import machine_fault, was_killed
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BUILDER_KILLED, BuildError, BuildPlan
-from upwell.builder.sandbox import Sandbox
 from upwell.builder.steps.store import KeptSteps
 from upwell.formats.s2i.contract import S2iError, checked_name
 from upwell.machine.process import LogSink, ProcessResult

@@ -17,8 +17,8 @@ from tests.support.builds.base_images import BaseImages, Log
 
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.buildah_settings import BuildahSettings
+from upwell.builder.confinement.network import BuildNetworkAccess, build_network, remove_networks
 from upwell.builder.interface import BuildError
-from upwell.builder.network import BuildNetworkAccess, build_network, remove_networks
 
 PUBLIC, PRIVATE = "198.51.100", "10.213.77"
 

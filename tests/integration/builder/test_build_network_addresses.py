@@ -13,9 +13,9 @@ from secrets import randbelow, token_hex
 import pytest
 from tests.integration.builder.test_build_network import PRIVATE, PUBLIC, machine_beside, run
 
-from upwell.builder import network
+from upwell.builder.confinement import network
+from upwell.builder.confinement.network import BuildNetwork, BuildNetworkAccess, build_network
 from upwell.builder.interface import BuildError
-from upwell.builder.network import BuildNetwork, BuildNetworkAccess, build_network
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 80), 2)"
 MANY = 400

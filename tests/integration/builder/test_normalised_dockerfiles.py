@@ -14,8 +14,8 @@ from tests.support.openshift import TESTDATA
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore, Recipe
+from upwell.builder.confinement.sandbox import UserIds
 from upwell.builder.interface import BuildError
-from upwell.builder.sandbox import UserIds
 from upwell.formats.dockerfile.normalise import normalise
 from upwell.formats.dockerfile.parse import parse
 from upwell.machine.process import SYSTEM_PATH, Launcher

@@ -74,7 +74,7 @@ def inspect(image: Reference, *options: str) -> dict[str, Any]:
 
 def control_groups(builder: BuildahBuilder) -> list[Path]:
     """Return the groups that hold processes of this builder's builds."""
-    place, top = f"upwell-builds/{builder._owner}/uid-*", Path("/sys/fs/cgroup")
+    place, top = f"upwell-builds/{builder._confinement.owner}/uid-*", Path("/sys/fs/cgroup")
     return [*top.glob(place), *top.glob(f"*/{place}")]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands, ImageStore
-from upwell.builder.sandbox import UserIds
+from upwell.builder.confinement.sandbox import UserIds
 from upwell.machine.process import SYSTEM_PATH, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, Reference
 from upwell.outbound.registry_network import RegistryNetwork

@@ -20,7 +20,7 @@ _HIGHEST = 2**32 - 2
 """The highest id that Linux has; the runtime says itself what it thinks of others."""
 _DIGITS = 10
 _FIRST = 2_000_300_000
-"""Above the ids of systemd's containers, of builds (`builder/sandbox`) and of directory services
+"""Above ids of systemd's containers, of builds (`builder/confinement`) and of directory services
 (SSSD's end at 2000200000), and below systemd's foreign ones at 2147352576."""
 _STEP = IDS + MORE
 _RANGES = 2_200

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from upwell.builder.confinement.network import BuildNetwork
 from upwell.builder.interface import BuildLimits
-from upwell.builder.network import BuildNetwork
 from upwell.machine.process import ChildCommand, Launcher
 
 _CPU_PERIOD = 100_000

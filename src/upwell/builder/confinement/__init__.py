@@ -1,0 +1,1 @@
+"""Confinement of builds on this machine: network, user ids, limits, control groups."""
