@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from upwell.api.builds.build import Build
 from upwell.app.registries.replica_logs import RegistryLogs
-from upwell.builder.logs.kept import KeptLogError
+from upwell.builder.logs.interface import KeptLogError
 from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault

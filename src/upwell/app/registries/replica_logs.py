@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from upwell.app.registries.replica_files import ListNamespaces, file_content, refusal_at
-from upwell.builder.logs.kept import KeptLogError
+from upwell.builder.logs.interface import KeptLogError
 from upwell.oci import Descriptor, Digest
 from upwell.registry.errors import RegistryError
 from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts

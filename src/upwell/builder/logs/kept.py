@@ -7,12 +7,12 @@ import shutil
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, override
+from typing import override
 
 from upwell.builder.logs.files import DEFAULT_MAX_BYTES, FileBuildLogs
+from upwell.builder.logs.interface import KeptLogError, KeptLogs
 
 log = logging.getLogger(__name__)
 
@@ -22,35 +22,6 @@ _RETRY_SECONDS = 300.0
 """Until one is tried again that could not be kept, and others after it."""
 _KEPT = ".kept"
 _PIECE = 256 * 1024
-
-
-class KeptLogError(Exception):
-    """A log could not be read from, or written to, where replicas share it.
-
-    `retryable`: the cause may pass by itself.
-    """
-
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-
-class KeptLogs(Protocol):
-    """Place for compressed logs by build; every method raises KeptLogError."""
-
-    async def put(self, namespace: str, build_id: str, file: Path) -> None:
-        """Store a log in place of an earlier one of the build."""
-        ...
-
-    async def has(self, namespace: str, build_id: str) -> bool:
-        """Return True if there is a log of the build."""
-        ...
-
-    def open(
-        self, namespace: str, build_id: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes] | None]:
-        """Stream a log; None: there is none."""
-        ...
 
 
 class SharedBuildLogs(FileBuildLogs):
