@@ -267,6 +267,10 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
+        if extra.get("resilient_parsing"):  # a shell asks
+            from upwell.cli.core.completion import complete_own_parameters  # noqa: PLC0415 - as above
+
+            complete_own_parameters(self)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except KeyboardInterrupt:

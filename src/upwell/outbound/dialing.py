@@ -6,14 +6,10 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from aiohappyeyeballs import start_connection
 
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _LOOKUPS = 8
 """Names that are looked up at once: whoever names hosts of a DNS server that does not answer
@@ -35,12 +31,6 @@ class Dialer:
     def close(self) -> None:
         """Begin no further look-up."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def connector(self, **limits: Any) -> "aiohttp.TCPConnector":
-        """Return a connector of aiohttp's that connects by the policy, redirects included."""
-        from upwell.outbound.sessions import connector  # noqa: PLC0415 - loads aiohttp
-
-        return connector(self, **limits)
 
     async def open_connection(
         self, host: str, port: int, *, limit: int = 64 * 1024

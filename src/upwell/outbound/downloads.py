@@ -9,6 +9,7 @@ import aiohttp
 
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
+from upwell.outbound.sessions import judged_connector
 
 _CHUNK = 64 * 1024
 _MAX_REDIRECTS = 3
@@ -59,7 +60,7 @@ async def _opened(dialer: Dialer, wanted: DownloadRequest) -> AsyncIterator[Asyn
     try:
         async with (
             aiohttp.ClientSession(
-                connector=dialer.connector(force_close=True),
+                connector=judged_connector(dialer, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # what is limited must not grow afterwards
                 headers={"User-Agent": "upwell", "Accept-Encoding": "identity"},

@@ -14,6 +14,7 @@ import aiohttp
 
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
+from upwell.outbound.sessions import judged_connector
 
 _SECONDS = 10.0
 """For one request, from the look-up of the name to the end of the answer."""
@@ -64,7 +65,7 @@ class ProviderClient:
     ) -> AsyncIterator[Self]:
         """Hold the connections while the block lasts; `authorities` None: the system's."""
         session = aiohttp.ClientSession(
-            connector=dialer.connector(limit=_CONNECTIONS, ssl=authorities or True),
+            connector=judged_connector(dialer, limit=_CONNECTIONS, ssl=authorities or True),
             timeout=aiohttp.ClientTimeout(total=seconds),
             headers={
                 "User-Agent": "upwell",

@@ -10,7 +10,7 @@ from aiohttp.connector import AddrInfoType
 from upwell.outbound.dialing import Dialer
 
 
-def connector(dialer: Dialer, **limits: Any) -> aiohttp.TCPConnector:
+def judged_connector(dialer: Dialer, **limits: Any) -> aiohttp.TCPConnector:
     """Return a connector that connects by the dialer's policy, redirects included."""
     resolver = _JudgingResolver(dialer)
     return aiohttp.TCPConnector(resolver=resolver, socket_factory=resolver.judged_socket, **limits)

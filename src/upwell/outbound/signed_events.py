@@ -14,6 +14,7 @@ from upwell.formats.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signatur
 from upwell.machine.clock import now
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import ForbiddenAddressError
+from upwell.outbound.sessions import judged_connector
 
 _SECONDS = 15.0
 """For one request, from the look-up of the name to the head of the answer."""
@@ -77,7 +78,7 @@ class EventClient:
         """Hold the connections while the block lasts."""
         seconds = seconds or _SECONDS
         session = aiohttp.ClientSession(
-            connector=dialer.connector(limit_per_host=8),
+            connector=judged_connector(dialer, limit_per_host=8),
             timeout=aiohttp.ClientTimeout(total=seconds),
             headers={"User-Agent": f"upwell/{version}"},
             cookie_jar=aiohttp.DummyCookieJar(),

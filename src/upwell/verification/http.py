@@ -11,6 +11,7 @@ from yarl import URL
 
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
+from upwell.outbound.sessions import judged_connector
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 _CHUNK = 64 * 1024
@@ -56,8 +57,8 @@ class HttpClient:
     ) -> AsyncIterator[Self]:
         """Hold the client while the block lasts; `instances` connects to what the server found."""
         async with (
-            _session(dialer.connector(limit=0, force_close=True), limits) as session,
-            _session(instances.connector(limit=0, force_close=True), limits) as found,
+            _session(judged_connector(dialer, limit=0, force_close=True), limits) as session,
+            _session(judged_connector(instances, limit=0, force_close=True), limits) as found,
         ):
             yield cls(session, found, limits)
 

@@ -17,6 +17,7 @@ from upwell.outbound import routes
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
 from upwell.outbound.routes import route_to
+from upwell.outbound.sessions import judged_connector
 
 STRICT = Dialer(OutboundPolicy())
 SPELLINGS = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost", "0"]
@@ -24,7 +25,7 @@ SPELLINGS = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "lo
 
 async def fetched(dialer: Dialer, url: str) -> str:
     async with (
-        aiohttp.ClientSession(connector=dialer.connector()) as session,
+        aiohttp.ClientSession(connector=judged_connector(dialer)) as session,
         session.get(url) as answer,
     ):
         return await answer.text()

@@ -99,7 +99,7 @@ def openings(source: str) -> set[str]:
     tree = ast.parse(source)
     left_out = hints(tree)
     found = {opening(node) for node in ast.walk(tree) if id(node) not in left_out} - {""}
-    by_policy = "dialer.connector(" in source
+    by_policy = "judged_connector(" in source
     return found - {"ClientSession"} if by_policy else found
 
 
@@ -127,7 +127,7 @@ def test_an_opening_is_seen(source: str) -> None:
     [
         "def ask(session: aiohttp.ClientSession) -> socket.socket: ...",
         "self._dialer.open_connection(host, 80)",
-        "aiohttp.ClientSession(connector=dialer.connector(limit=8))",
+        "aiohttp.ClientSession(connector=judged_connector(dialer, limit=8))",
         "from starlette.requests import Request",
     ],
 )

@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from upwell.api.codec import encode
 from upwell.api.decoding.kinds import KINDS, KindNames, find_names
-from upwell.cli.core.connection import Session, session_of
+from upwell.cli.core.connection import GlobalOption, Session, session_of
 from upwell.cli.core.names import parse_entered
 from upwell.store.interface import ApiClient, Selector, StoreError
 
@@ -81,6 +81,11 @@ def complete_parameters(command: click.Command, path: str) -> None:
         for name in command.list_commands(context):
             if (part := command.get_command(context, name)) is not None:
                 complete_parameters(part, f"{path} {name}")
+    complete_own_parameters(command, path)
+
+
+def complete_own_parameters(command: click.Command, path: str = "") -> None:
+    """Have the arguments and options of a command completed, and of no command in it."""
     for parameter in command.params:
         complete = _completion_of(parameter, path)
         if complete is not None:
@@ -88,7 +93,7 @@ def complete_parameters(command: click.Command, path: str) -> None:
             parameter._custom_shell_complete = complete  # noqa: SLF001
 
 
-def namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the namespaces that the client may see."""
     del parameter
     return [one for one in _names(ctx, ["projects"]) if one.startswith(incomplete)]
@@ -99,6 +104,8 @@ type _Complete = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 def _completion_of(parameter: click.Parameter, path: str) -> _Complete | None:
     if not isinstance(parameter, click.Argument):
+        if isinstance(parameter, GlobalOption):
+            return _namespaces if parameter.name == "namespace" else None
         if parameter.name == _STAGE:
             return _stages
         return _containers if parameter.name in _CONTAINERS else None

@@ -237,12 +237,6 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return store
 
 
-def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from upwell.cli.core.completion import namespaces  # noqa: PLC0415 - loads kinds
-
-    return namespaces(ctx, parameter, incomplete)
-
-
 def _set_colour(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
     """Have click leave out colours, or keep them where there is no terminal."""
     source = ctx.get_parameter_source(parameter.name or "")
@@ -320,7 +314,6 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             show_default=True,
             expose_value=False,
             callback=_store("namespace"),
-            shell_complete=_namespaces,
             help="Namespace of the objects.",
         ),
         click.option(

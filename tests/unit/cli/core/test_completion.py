@@ -192,6 +192,7 @@ def completing_shell(shell: str, folder: Path, *answer: str) -> None:
         ("exec -c ", []),
         ("get -n ", ["default", "other"]),
         ("-n ot", ["other"]),
+        ("get builds -n ot", ["other"]),
         ("project ", ["default", "other"]),
         ("create configmap ", []),
         ("cp sh", ["shop-1:"]),
