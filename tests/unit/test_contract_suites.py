@@ -34,7 +34,7 @@ BESIDE = {
     "ScriptedRuntime": "the runtime in memory, which passes, but for lists that a test wrote down",
     "CountedLogins": "no login, which the suite asks for as an empty chain, and counts questions",
     "FailingLogins": "a login that the first question does not get, which the test is about",
-    "NotedInventory": "the inventory in memory, which passes, and notes whose packages are asked for",
+    "NotedInventory": "the inventory in memory, which passes, and notes whose packages it tells",
     "RefusingInputs": "the uploads of the suite, but that nothing is removed, as a test is about",
     "RacingStore": "the store in memory, which passes, and lets clients of a race write at once",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
