@@ -43,6 +43,8 @@ from upwell.registry.s3.errors import (
 )
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_DROP_SECONDS = 10.0
+"""For the removal of an upload that failed: whoever waits for its answer waits for this as well."""
 
 
 class BucketUploads:
@@ -256,13 +258,14 @@ class BucketUploads:
         """Remove an upload and its bytes; whatever cannot be removed now is collected later."""
         self._known.pop(session.key, None)
         self._usage.end(session.key)
-        with contextlib.suppress(StorageError):
-            await self._bucket.delete(session.key)
-            state = session.state
-            if state.multipart:
-                await self._bucket.abort_upload(key_of(state.content), state.multipart)
-                if state.rest:
-                    await self._bucket.delete(key_of(state.rest))
+        with contextlib.suppress(StorageError, TimeoutError):
+            async with asyncio.timeout(_DROP_SECONDS):
+                await self._bucket.delete(session.key)
+                state = session.state
+                if state.multipart:
+                    await self._bucket.abort_upload(key_of(state.content), state.multipart)
+                    if state.rest:
+                        await self._bucket.delete(key_of(state.rest))
             # Else the last bytes may be a blob by now, of another replica: they are collected.
 
     async def _session(self, repository: str, upload: str, *, fresh: bool = False) -> UploadSession:

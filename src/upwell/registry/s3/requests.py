@@ -34,6 +34,8 @@ from upwell.registry.s3.signing import UNSIGNED, S3Request, signed_headers
 
 _CONNECTIONS = 64
 _TRIES = 4
+_HUNG_TRIES = 2
+"""Tries of which none was answered in time: the second one is for a connection that was dead."""
 _HASHED_IN_THREAD = 256 * 1024
 _PIECE = 256 * 1024
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -136,13 +138,14 @@ class S3Requests:
             response.release()
 
     async def _sent(self, what: str, call: "_Call") -> OutboundResponse:
-        is_renewed, backoff = False, Backoff(self._timeouts.backoff)
+        is_renewed, backoff, hung = False, Backoff(self._timeouts.backoff), 0
         for attempt in range(1, _TRIES + 1):
             failure: BucketError
             try:
                 response = await self._answer(call)
             except BucketUnavailableError as error:
                 failure = error
+                hung += isinstance(error.__cause__, TimeoutError)
             else:
                 if response.status in _REFUSED:
                     try:
@@ -158,7 +161,7 @@ class S3Requests:
                     failure = BucketUnavailableError(self.name, f"HTTP {response.status}")
                 else:
                     return response
-            if attempt == _TRIES:
+            if attempt == _TRIES or hung == _HUNG_TRIES:
                 break
             await asyncio.sleep(backoff.delay(attempt))
         raise failure

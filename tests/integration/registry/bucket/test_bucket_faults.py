@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from tests.support.registry.embedded_server import serving_registry
-from tests.support.registry.hosted_images import CONFIG, image, push, push_blob
+from tests.support.registry.hosted_images import CONFIG, body, image, push, push_blob
 from tests.support.s3.strict_server import (
     SECRET,
     StrictS3,
@@ -148,6 +148,23 @@ async def test_an_endpoint_that_hangs_is_given_up(faulty: FaultyBucket) -> None:
     faulty.s3.fault = hang
     with pytest.raises(BucketUnavailableError, match="does not answer in time"):
         await faulty.registry.find_manifest(APP, "v1")
+    assert len(faulty.s3.requests) == 2, "a second one for a connection that was dead"
+
+
+async def test_a_push_into_a_bucket_that_hangs_is_given_up(faulty: FaultyBucket) -> None:
+    registry = faulty.registry
+    upload = await registry.start_upload(APP)
+
+    async def hang(_: web.BaseRequest) -> web.StreamResponse | None:
+        await faulty.s3.ended.wait()
+        return None
+
+    faulty.s3.fault = hang
+    before = len(faulty.s3.requests)
+    with pytest.raises(BucketUnavailableError, match="does not answer in time"):
+        await registry.append(APP, upload, body(b"content"))
+    # Those of the bytes, and of the removal of what had arrived, which has ten seconds.
+    assert len(faulty.s3.requests) - before <= 2 + 2
 
 
 async def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
