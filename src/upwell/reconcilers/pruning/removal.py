@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
@@ -110,7 +111,7 @@ class Pruning:
             items += await self._pulled_images(plan, rules, left_out, confirm=confirm)
         status = PruneStatus(
             items=tuple(sorted(items, key=lambda item: (-item.bytes, item.what, item.name))),
-            kept=tuple(_kept(plan))[:_SHOWN_KEPT],
+            kept=tuple(islice(_kept(plan), _SHOWN_KEPT)),
             bytes=sum(item.bytes for item in items),
             left_out="; ".join(left_out) or None,
             more=batch.is_part_of(plan.decision),
