@@ -110,8 +110,7 @@ class PodmanRuntime:
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._images = JudgedPulls(settings, api)
-        given = settings.data_dir / "given-images"
-        self._given = GivenImages(given, settings.preloaded_images)
+        self._given = GivenImages(settings.data_dir / "given-images", settings.preloaded_images)
         self._pulled = PulledImages(settings, api, clock)
         self._pulls = Pulls(
             self._images,
@@ -122,11 +121,11 @@ class PodmanRuntime:
             self._has_run,
             always_verified=settings.always_verify_images,
         )
-        kept = settings.data_dir / "kept"
-        self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
+        labels = {LABEL_UPWELL: settings.instance_id}
+        self._kept = KeptVolumes(api, settings.data_dir / "kept", labels)
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
-        issue = settings.issue_token
-        self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
+        tokens_root, issue = settings.tokens_root, settings.issue_token
+        self._tokens = InstanceTokens(tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
         self._places = InstancePlacement(
             settings,
