@@ -16,6 +16,7 @@ from upwell.api.apps import CronJob
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
+from upwell.api.requests.prune import Prune
 from upwell.store.interface import (
     ConflictError,
     MissingPathError,
@@ -216,6 +217,22 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     async with KubernetesStore(url) as client:
         with pytest.raises(UnavailableError, match=url):
             await client.list(Namespace)
+
+
+async def test_an_answer_takes_longer_where_the_caller_says_so() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"apiVersion": "upwell.dev/v1alpha1", "kind": "Prune", "status": {"bytes": 7}}'
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with KubernetesStore(url, timeout=1e-6) as client:
+            with pytest.raises(UnavailableError, match="did not answer in time"):
+                await client.list(Namespace)
+            assert (await client.request(Prune(), 30)).status.bytes == 7
 
 
 async def test_a_server_that_never_answers_is_unavailable() -> None:

@@ -327,6 +327,10 @@ class ApiClient(Store, Protocol):
         """
         ...
 
+    async def request[R: Resource](self, asked: R, seconds: float) -> R:
+        """Create what asks for work (a Prune), and return it as answered within `seconds`."""
+        ...
+
     async def call(
         self,
         method: str,

@@ -142,6 +142,11 @@ class KubernetesStore:
             type(resource), replace(request, key=resource.key, body=encode(new), collection=True)
         )
 
+    async def request[R: Resource](self, asked: R, seconds: float) -> R:
+        """Create what asks for work, and return it as answered within `seconds`."""
+        request = _about(type(asked), asked.namespace, "", "POST")
+        return await self._send(type(asked), replace(request, body=encode(asked), seconds=seconds))
+
     async def update[R: Resource](self, resource: R) -> R:
         """Write metadata and spec; raises NotFoundError, ConflictError or RejectedError."""
         return await self._put(resource, "")

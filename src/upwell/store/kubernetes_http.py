@@ -71,6 +71,8 @@ class ApiRequest:
     accept: str = "application/json"
     most_bytes: int = MAX_ANSWER_BYTES
     """Of the answer, if it is read whole."""
+    seconds: float | None = None
+    """Time for the whole answer; None: as long as any other one."""
 
     @property
     def path(self) -> str:
@@ -142,6 +144,8 @@ class ApiConnection:
     async def ask(self, request: ApiRequest) -> ApiResponse:
         """Send `request` and return its JSON answer."""
         limits = self._whole if request.content is None else _STREAM
+        if request.seconds is not None:
+            limits = TimeLimits(whole=request.seconds)
         async with self._open(request, limits) as answer:
             body = await _read_at_most(request.most_bytes, answer)
             warnings = _warnings(answer.header("warning"))

@@ -161,6 +161,9 @@ class FakeClient(MemoryStore):
     ) -> tuple[dict[str, Any], Sequence[str]]:
         raise AssertionError(method, resource.key, body, request)
 
+    async def request[R: Resource](self, asked: R, seconds: float) -> R:
+        raise AssertionError(asked.key, seconds)
+
     async def call(
         self,
         method: str,

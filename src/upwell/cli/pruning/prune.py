@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
 _STEP = 1024
+_SECONDS = 1800.0
+"""For one run, which removes up to 500 items of each kind, from a bucket one by one."""
 
 
 @click.command(
@@ -80,7 +82,7 @@ def prune(  # noqa: PLR0913, PLR0917 - each option is a parameter
             keep_tag_revisions=keep_tag_revisions,
             keep_younger_than_seconds=keep_younger_than,
         )
-        answer = await client.create(Prune(spec=spec))
+        answer = await client.request(Prune(spec=spec), _SECONDS)
         if output == Format.TABLE:
             _write(answer, with_kept=kept)
         else:

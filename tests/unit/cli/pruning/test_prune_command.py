@@ -34,12 +34,13 @@ def asked(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[Prune]:
     """Play the server; return what it was asked."""
     requests: list[Prune] = []
 
-    async def create(resource: Resource) -> Resource:
-        assert isinstance(resource, Prune)
-        requests.append(resource)
-        return resource.with_status(STATUS)
+    async def request(asked: Resource, seconds: float) -> Resource:
+        assert isinstance(asked, Prune)
+        assert seconds >= 600, "one run may remove 500 items of each kind"
+        requests.append(asked)
+        return asked.with_status(STATUS)
 
-    monkeypatch.setattr(client, "create", create)
+    monkeypatch.setattr(client, "request", request)
     return requests
 
 
