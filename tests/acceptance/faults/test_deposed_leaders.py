@@ -133,8 +133,8 @@ class PromotedBuilds:
     async def until_settled(self) -> dict[str, str]:
         """Wait until nothing is decided any more; return the versions of all."""
         await until(self.promotions, lambda one: one.get("production") == "Succeeded", 240)
-        await until(self.verified, lambda stages: stages == set(STAGES), 60)
-        await until(self.ended_in_full, bool, 60)
+        await until(self.verified, lambda stages: stages == set(STAGES))
+        await until(self.ended_in_full, bool)
         async with asyncio.timeout(120):
             before, now = None, await self.versions()
             while now != before:
@@ -153,7 +153,7 @@ class PromotedBuilds:
             found = await self.store.get(ImageStream, NAMESPACE, name)
             return found.status.docker_image_repository
 
-        await until(repository, bool, 60)
+        await until(repository, bool)
 
     async def until_deposed(self) -> None:
         """Wait until the leader of before says that it follows the one of now."""
@@ -248,7 +248,7 @@ async def test_a_deposed_leader_writes_nothing(
         await shop.build_begins()
         await moment(shop)
         depose(shop.leader)
-        await until(shop.other.server.role, lambda role: "role: leader" in role, 60)
+        await until(shop.other.server.role, lambda role: "role: leader" in role)
         settled = await shop.until_settled()
 
         shop.leader.come_back()

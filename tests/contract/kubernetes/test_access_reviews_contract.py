@@ -29,6 +29,7 @@ async def reviews(
     api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
     yield KubernetesAccessReviews(api)
     await api.close()
+    cluster.kubectl("-n", "default", "delete", "role/reviews", "rolebinding/reviews")
 
 
 def give(cluster: KitCluster) -> None:

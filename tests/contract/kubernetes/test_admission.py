@@ -16,6 +16,7 @@ import yaml
 from tests.support.cli.command_process import start_upwell
 from tests.support.cluster.workloads import PLACEHOLDER, manifest
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.served_cluster import until
 from tests.support.ports import free_port
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
@@ -93,6 +94,7 @@ def served(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in (SYSTEM, A, B)
     ]
     hooks = webhook_configurations(lambda path: {"url": f"https://127.0.0.1:{asked}{path}"})
+    cluster.until_gone(SYSTEM, A, B)
     cluster.kubectl("apply", "--server-side", "-f", "-", given=yaml_of([*names, *objects]))
     (folder / "kubeconfig").write_text(_kubeconfig(cluster))
     (folder / "upwell.toml").write_text(
@@ -149,6 +151,11 @@ def _until_in_force(served: ServedCluster, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while "created" not in (said := served.apply(build_config("first"))):
         assert time.monotonic() < deadline, f"{said}\n{log.read_text()[-3000:]}"
+
+
+def _until_refused(served: ServedCluster, objects: list[dict[str, Any]], words: str) -> None:
+    """Wait until each object is refused with these words: RBAC has what was just given by then."""
+    until(lambda: served.apply(*objects), lambda said: said.count(words) == len(objects))
 
 
 def build_config(name: str, namespace: str = A, **spec: Any) -> dict[str, Any]:
@@ -306,8 +313,7 @@ def test_nobody_gets_by_an_object_what_they_may_not_do_themselves(served: Served
         "use privileged": [deployment_config("root", container=privileged)],
     }
     for right, objects in wanted.items():
-        said = served.apply(*objects)
-        assert said.count(f"{right} in namespace {A}") == len(objects), said
+        _until_refused(served, objects, f"{right} in namespace {A}")
     served.give(A, "ann", *_ANN, {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]})
     deadline = time.monotonic() + 60
     while "created" not in (said := served.apply(wanted["use serviceaccounts"][0])):

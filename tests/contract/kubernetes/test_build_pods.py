@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,19 @@ from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.kubernetes.manifests import PodSettings, build_labels, pod_manifest
 from upwell.builder.kubernetes.pods import HandoverError, LogInterruptedError, PodExistsError
 from upwell.builder.kubernetes.states import PodEnded, PodWaiting, state_of
-from upwell.store.interface import StoreError
+from upwell.store.interface import MissingPathError, StoreError
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
 NAMESPACE = "build-pods"
+_MADE = (
+    *(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{name}" for name in ("maker", "nobody")),
+    *(
+        f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/{kind}/reader"
+        for kind in ("roles", "rolebindings")
+    ),
+)
+"""Paths of what tests may have made beside Pods."""
 PLAN = BuildPlan("uid-1", NAMESPACE, "app-1", BuilderStrategy.DOCKER, None, {}, None)
 
 
@@ -34,6 +42,9 @@ async def pods(cluster: KitCluster) -> AsyncIterator[ClusterBuildPods]:
         yield found
         for pod in await found.find({}):
             await found.delete(pod)
+        for path in _MADE:
+            with suppress(MissingPathError):
+                await store.send_raw("DELETE", path)
 
 
 def manifest(name: str) -> dict[str, Any]:

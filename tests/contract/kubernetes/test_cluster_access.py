@@ -46,6 +46,7 @@ async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: KitCl
             running.cancel()
             await asyncio.wait({running})
         released = await store.get(Lease, "default", "of-the-contract")
+        await store.delete(Lease, "default", "of-the-contract")
 
     assert held.spec.holder_identity == "one"
     assert held.spec.lease_duration_seconds == 10

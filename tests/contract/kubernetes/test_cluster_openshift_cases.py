@@ -91,6 +91,7 @@ async def cases(
     hollow_cluster: KitCluster, request: pytest.FixtureRequest
 ) -> AsyncIterator[CaseNamespace]:
     cluster, name = hollow_cluster, "-".join(request.function.__name__.split("_")[1:3])
+    cluster.until_gone(name)
     cluster.kubectl("create", "namespace", name)
     async with cluster.client() as store:
         opened = opened_cluster(store, (name,))

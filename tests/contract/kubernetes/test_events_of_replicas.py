@@ -13,6 +13,7 @@ from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.kubernetes.server_replicas import ServerReplica
 
 from upwell.api.codec import decode_as
@@ -90,7 +91,7 @@ async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[ToldRep
             setup.one.launch()
             await setup.one.until_it_leads()
             setup.two.launch()
-            await until(setup.two.role, bool, 60)
+            await until(setup.two.role, bool)
             yield setup
         finally:
             for one in found:
@@ -98,6 +99,7 @@ async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[ToldRep
             for freeze in (await store.list(Freeze)).items:
                 await store.delete(Freeze, "", freeze.name)
             await store.delete(Subscription, NAMESPACE, "ci")
+            await leave_empty(store, NAMESPACE)
 
 
 @on_demand(
@@ -114,7 +116,7 @@ async def test_a_killed_leader_takes_no_event_with_it(replicas: ToldReplicas) ->
     await replicas.freeze("deleted")
 
     # What the leader has not shared yet is derived anew from its object: and one will be gone.
-    await until(replicas.shared, lambda found: found == (2, 1), 60)
+    await until(replicas.shared, lambda found: found == (2, 1))
 
     replicas.one.kill()
     await replicas.store.delete(Freeze, "", "deleted")
@@ -127,7 +129,7 @@ async def test_a_killed_leader_takes_no_event_with_it(replicas: ToldReplicas) ->
         found = await replicas.subscription()
         return found.delivered, found.pending
 
-    await until(delivered, lambda found: found == (4, 0), 60)
+    await until(delivered, lambda found: found == (4, 0))
     assert sorted(set(replicas.told())) == ["after", "deleted", "lasting"]
 
 
@@ -145,7 +147,7 @@ async def test_a_replica_that_follows_lists_and_replays_dead_letters(
     async def listed() -> str:
         return await replicas.two.answer_of(f"{path}/deadletters")
 
-    await until(listed, lambda answer: "promotion is frozen: dead" in answer, 60)
+    await until(listed, lambda answer: "promotion is frozen: dead" in answer)
 
     replicas.receiver.otherwise = status(204, "No Content")
     url = f"http://127.0.0.1:{replicas.two.port}{path}/replay"
@@ -159,4 +161,4 @@ async def test_a_replica_that_follows_lists_and_replays_dead_letters(
         found = await replicas.subscription()
         return found.delivered, found.dead_letters
 
-    await until(delivered, lambda found: found == (1, 0), 60)
+    await until(delivered, lambda found: found == (1, 0))

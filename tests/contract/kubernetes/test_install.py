@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.served_cluster import until
 
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.files import yaml_of
@@ -55,6 +56,8 @@ def allowed(cluster: KitCluster, *asked: tuple[str, str, str, str]) -> list[bool
 
 @pytest.fixture
 def installed(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(NAMESPACE)
+    until(lambda: bindings(cluster), lambda found: not found)  # those of tests before are going
     upwell("install", cluster, "--replicas=1")
     yield cluster
     if bindings(cluster):

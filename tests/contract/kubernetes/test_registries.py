@@ -13,6 +13,7 @@ import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry, push_image
 from tests.support.s3.strict_server import BUCKET, credentials_file, strict_s3
@@ -46,6 +47,8 @@ async def replicas(
     finally:
         for one in found:
             one.kill()
+        async with cluster.client() as store:
+            await leave_empty(store, NAMESPACE)
 
 
 def stream(name: str) -> ImageStream:
@@ -90,7 +93,7 @@ async def reconciled(store: KubernetesStore, name: str) -> None:
     async def repository() -> str:
         return (await store.get(ImageStream, NAMESPACE, name)).status.docker_image_repository
 
-    await until(repository, bool, 60)
+    await until(repository, bool)
 
 
 async def tag_there(registry: str, repository: str, tag: str) -> str:
@@ -135,7 +138,7 @@ async def test_replicas_share_a_bucket_whoever_leads_and_whoever_is_pushed_to(
             one.launch()
             await one.until_it_leads()
             two.launch()
-            await until(two.role, bool, 60)
+            await until(two.role, bool)
 
             pushed = await pushed_to(two, "v1")  # which does not lead
             assert await until_tagged(store, "shared", "v1") == pushed
@@ -212,7 +215,7 @@ async def test_no_tag_goes_back_when_another_replica_leads(
         assert second != first
 
         one.launch()  # with all that it has kept of the time when the first image was the newest
-        await until(one.role, bool, 60)
+        await until(one.role, bool)
         await asyncio.to_thread(two.kill)
         await one.until_it_leads()
         await reconciled(store, "probe")

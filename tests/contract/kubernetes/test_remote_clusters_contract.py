@@ -89,6 +89,7 @@ class KubernetesRemoteSite:
     cluster: KitCluster
     store: MemoryStore
     clusters: RemoteClusters
+    has_reader: bool = False
 
     async def apply(self, name: str) -> Deployment:
         document = manifest(Deployment, name)
@@ -109,6 +110,7 @@ class KubernetesRemoteSite:
     async def reading_only(self) -> RemoteCluster:
         account = json.dumps(read_only_account())
         self.cluster.kubectl("apply", "-f", "-", given=account)
+        self.has_reader = True
         token = self.cluster.kubectl("-n", NAMESPACE, "create", "token", READER).strip()
         admin = kubeconfig_secret(self.cluster, READER).decoded()["value"].decode()
         config = (
@@ -158,10 +160,13 @@ async def remote(request: pytest.FixtureRequest) -> AsyncIterator[RemoteUnderTes
     async with cluster.client() as client:
         await given_namespace(client, NAMESPACE)
     clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now)
-    yield KubernetesRemoteSite(cluster, store, clusters)
+    site = KubernetesRemoteSite(cluster, store, clusters)
+    yield site
     await clusters.close()
     async with cluster.client() as client:
         await leave_empty(client, NAMESPACE)
+    if site.has_reader:
+        cluster.kubectl("-n", NAMESPACE, "delete", "serviceaccount/reader", "rolebinding/reader")
 
 
 async def test_a_cluster_says_its_version_and_what_it_allows(remote: RemoteUnderTest) -> None:

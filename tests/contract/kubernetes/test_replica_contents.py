@@ -12,6 +12,7 @@ import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry, push_image
 
@@ -46,6 +47,8 @@ async def replicas(
     finally:
         for one in found:
             one.kill()
+        async with cluster.client() as store:
+            await leave_empty(store, NAMESPACE)
 
 
 def base_stream(image: str) -> ImageStream:
@@ -121,7 +124,7 @@ async def test_a_later_leader_builds_again_what_was_uploaded_to_another_replica(
         one.launch()
         await one.until_it_leads()
         two.launch()
-        await until(two.role, bool, 60)
+        await until(two.role, bool)
 
         first = await ended(store, await uploaded(two))
         digest = first.spec.source.binary.digest if first.spec.source.binary else ""

@@ -124,7 +124,7 @@ class served:  # noqa: N801  # reads as what it does
 
     def __exit__(self, *_: object) -> None:
         self._daemon.terminate()
-        self._daemon.wait(10)
+        self._daemon.wait(60)
 
 
 def wait_for(port: int) -> None:
@@ -197,7 +197,7 @@ def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
     address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
     yield SshServer(address, f"[127.0.0.1]:{port} {key}\n", (tmp_path / "user").read_text())
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 async def test_a_private_repository_is_fetched_over_ssh(

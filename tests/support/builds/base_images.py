@@ -105,7 +105,7 @@ def serve_registry(
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait_for_port(address: str) -> None:

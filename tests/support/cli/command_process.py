@@ -20,7 +20,7 @@ from tests.support.cli.command_parent import LONGEST_ORDER_BYTES, Order
 
 _ROOT = Path(__file__).parents[3]
 _PIECE_BYTES = 64 * 1024
-_END_SECONDS = 10
+_END_SECONDS = 60
 _PARENT_HAS_ENDED = "the process that forks has ended; its standard error says why"
 _INTERPRETER = ("PATH", "PYTHON", "LANG", "LC_", "LD_")
 """Variables of the interpreter; those of one test must not stay with all others."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.installation.installation import Installation
 
-_SECONDS = 10.0
+_SECONDS = 60.0
 
 
 class Part(StrEnum):

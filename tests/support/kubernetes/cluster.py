@@ -51,6 +51,11 @@ class KitCluster:
         """Run kubectl as the administrator; return what it prints."""
         return _output(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], given)
 
+    def until_gone(self, *namespaces: str) -> None:
+        """Wait until namespaces that a test before has deleted are gone; others are not there."""
+        named = [f"namespace/{one}" for one in namespaces]
+        self.kubectl("wait", "--for=delete", *named, "--timeout=120s")
+
     def until_established(self, *definitions: str) -> None:
         """Wait until definitions of kinds, as kubectl names them, are in force.
 

@@ -4,13 +4,18 @@ Each needs about 500 MiB and ten seconds of a processor to start, and a twentiet
 suite asks for one kind of node, or has a reason for two, and `end_clusters` is called at its end.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from tests.support.kubernetes.cluster import KitCluster, NodeKind, started_cluster
+from tests.support.kubernetes.leftovers import objects_there
+from tests.support.kubernetes.served_cluster import until
 
 _ENDS = pytest.StashKey[ExitStack]()
 _STARTED = pytest.StashKey[dict[NodeKind, KitCluster]]()
+_THERE = pytest.StashKey[dict[NodeKind, frozenset[str]]]()
+"""What was on each after the module before, by which the next one is asked what it leaves."""
 
 
 def end_clusters(config: pytest.Config) -> None:
@@ -19,31 +24,44 @@ def end_clusters(config: pytest.Config) -> None:
     config.stash.setdefault(_ENDS, ExitStack()).close()
 
 
-def _shared(node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory) -> KitCluster:
+def _shared(
+    node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory
+) -> Iterator[KitCluster]:
     started = config.stash.setdefault(_STARTED, {})
+    there = config.stash.setdefault(_THERE, {})
     if node not in started:
         ends = config.stash.setdefault(_ENDS, ExitStack())
         started[node] = ends.enter_context(started_cluster(paths.mktemp(f"kube-{node}"), node))
-    return started[node]
+        there[node] = objects_there(started[node])
+    before = there[node]
+    yield started[node]
+
+    def left() -> frozenset[str]:
+        there[node] = objects_there(started[node])
+        return there[node] - before
+
+    until(left, lambda names: not names)
 
 
 @pytest.fixture(scope="module")
-def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> KitCluster:
+def cluster(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KitCluster]:
     """An API server with our kinds and the cluster's own controllers; Pods stay pending."""
-    return _shared("none", pytestconfig, tmp_path_factory)
+    yield from _shared("none", pytestconfig, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def hollow_cluster(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> KitCluster:
+) -> Iterator[KitCluster]:
     """A cluster whose Pods become ready without containers, so that rollouts finish."""
-    return _shared("hollow", pytestconfig, tmp_path_factory)
+    yield from _shared("hollow", pytestconfig, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def real_cluster(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> KitCluster:
+) -> Iterator[KitCluster]:
     """A cluster with a node that runs containers; needs root."""
-    return _shared("real", pytestconfig, tmp_path_factory)
+    yield from _shared("real", pytestconfig, tmp_path_factory)

@@ -6,8 +6,9 @@ from contextlib import suppress
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.core import Event, Namespace, Service
-from upwell.api.image import ImageStream
+from upwell.api.coordination.leases import Lease
+from upwell.api.core import Event, Namespace, Secret, Service
+from upwell.api.image import Image, ImageStream
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Pipeline
@@ -20,9 +21,10 @@ from upwell.store.kubernetes import KubernetesStore
 
 _KINDS: tuple[type[Resource], ...] = (
     *(Pipeline, Promotion, Release, ImageStream, DeploymentConfig, ReplicationController),
-    *(Deployment, StatefulSet, DaemonSet, Job, Route, Ingress, Service, Event),
+    *(Deployment, StatefulSet, DaemonSet, Job, Route, Ingress, Service, Event, Lease),
 )
 """Kinds of what tests make in a namespace that they have in common."""
+_OF_ACCOUNTS = "kubernetes.io/service-account-token"
 
 
 async def given_namespace(store: KubernetesStore, name: str) -> None:
@@ -40,15 +42,21 @@ async def given_namespace(store: KubernetesStore, name: str) -> None:
 
 
 async def leave_empty(store: KubernetesStore, namespace: str) -> None:
-    """Delete what tests have made in a namespace, and wait until no Pod is there.
+    """Delete what tests and their servers have made in a namespace, and wait until no Pod is there.
 
-    The next test would take a Pod for its own, or an Event.
+    The next test would take a Pod for its own, or an Event; its server would wait for a Lease.
+    Images have no namespace: all of them go.
     """
     selector = Selector(namespace)
     for kind in _KINDS:
         for one in (await store.list(kind, selector)).items:
             with suppress(NotFoundError):
                 await store.delete(kind, namespace, one.name)
+    for secret in (await store.list(Secret, selector)).items:
+        if secret.type != _OF_ACCOUNTS:
+            await store.delete(Secret, namespace, secret.name)
+    for image in (await store.list(Image)).items:
+        await store.delete(Image, "", image.name)
 
     async def pods() -> Sequence[str]:
         return [one.name for one in (await store.list(Pod, selector)).items]

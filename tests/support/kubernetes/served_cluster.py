@@ -79,7 +79,7 @@ class AccountServer:
         own = (self.folder / "data" / "admin.token").read_text().strip()
         login = {"UPWELL_SERVER": f"http://127.0.0.1:{self.port}", "UPWELL_TOKEN": token or own}
         environment = {**os.environ, **login}
-        return run_upwell(*arguments, seconds=30, folder=self.folder, environment=environment)
+        return run_upwell(*arguments, seconds=_SECONDS, folder=self.folder, environment=environment)
 
 
 @contextmanager
@@ -94,4 +94,4 @@ def served(kubeconfig: Path, folder: Path, *options: str) -> Iterator[AccountSer
             yield AccountServer(port, folder, server)
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(_SECONDS)

@@ -70,7 +70,7 @@ class ServerReplica:
         return next((line for line in lines if line.startswith("[+]role:")), "")
 
     async def until_it_leads(self) -> None:
-        await until(self.role, lambda role: role.startswith("[+]role: leader"), 60)
+        await until(self.role, lambda role: role.startswith("[+]role: leader"))
 
     async def answer_of(self, path: str) -> str:
         async with (

@@ -34,7 +34,7 @@ from upwell.oci import Digest
 
 SERVER = "upwell-rights"
 """Namespace of the server."""
-SHOP = "shop"
+SHOP = "rights-shop"
 """Namespace of the workloads in `tests.support.cluster.workloads`."""
 _NUMBERS = count(1)
 MOST_REQUESTS = 60
@@ -245,9 +245,11 @@ def objects() -> list[dict[str, Any]]:
             {"components": [{"name": "app", "from": tag}], "stages": [stage]},
         ),
     ]
-    followers = [manifest(kind) for kind in (Deployment, StatefulSet, DaemonSet, CronJob)]
+    followers = [
+        manifest(kind, namespace=SHOP) for kind in (Deployment, StatefulSet, DaemonSet, CronJob)
+    ]
     followers[3]["apiVersion"] = "batch/v1beta1"  # before Kubernetes 1.21
-    staged = manifest(Deployment, "staged")
+    staged = manifest(Deployment, "staged", namespace=SHOP)
     del staged["metadata"]["annotations"]
     for one in (*followers[:2], staged):
         one["spec"]["replicas"] = 0

@@ -38,7 +38,7 @@ from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 
 NAMESPACE = "shop"
-_SECONDS = 20
+_SECONDS = 60
 
 
 @dataclass

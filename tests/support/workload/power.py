@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from json import loads
 from pathlib import Path
 
-_GONE_SECONDS = 20
+_GONE_SECONDS = 60
 _POLL_SECONDS = 0.02
 
 

@@ -11,6 +11,7 @@ from tests.support.cli.command_process import run_upwell
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry
 
@@ -47,7 +48,10 @@ async def created(replica: ServerReplica, name: str) -> None:
 async def test_a_later_replica_shows_who_did_what_at_those_before(
     cluster: KitCluster, tmp_path: Path
 ) -> None:
-    async with docker_registry(tmp_path, deletes=True) as registry, cluster.store(NAMESPACE):
+    async with (
+        docker_registry(tmp_path, deletes=True) as registry,
+        cluster.store(NAMESPACE) as store,
+    ):
         text = SETTINGS.format(namespace=NAMESPACE, registry=registry)
         (tmp_path / "upwell.toml").write_text(text)
         one, two, three = (
@@ -56,7 +60,7 @@ async def test_a_later_replica_shows_who_did_what_at_those_before(
         try:
             for number, replica in enumerate((one, two)):
                 replica.launch()
-                await until(replica.role, bool, 60)
+                await until(replica.role, bool)
                 await created(replica, f"stream-{number}")
             for replica in (one, two):
                 await asyncio.to_thread(replica.stop)
@@ -93,3 +97,4 @@ async def test_a_later_replica_shows_who_did_what_at_those_before(
         finally:
             for replica in (one, two, three):
                 replica.kill()
+            await leave_empty(store, NAMESPACE)

@@ -1,17 +1,15 @@
 """Events as a real API server takes them: beside their object, or in `default` if that has none."""
 
-from contextlib import suppress
-
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import given_namespace
 from tests.support.kubernetes.opened import now
 from tests.support.registry.signed_images import CosignKey, cluster_policy
 
 from upwell.api.core import Event, Namespace
 from upwell.api.image_policies.policy import ImagePolicyStatus, PolicyFinding
-from upwell.api.meta import ObjectMeta
 from upwell.controller import ObjectCache
 from upwell.reconcilers.notifications.events import EventReconciler
-from upwell.store.interface import AlreadyExistsError, Selector
+from upwell.store.interface import Selector
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "told-of-policies"
@@ -21,8 +19,7 @@ async def test_whom_a_cluster_s_policy_concerns_is_told_in_each_namespace(
     cluster: KitCluster,
 ) -> None:
     async with cluster.client() as store:
-        with suppress(AlreadyExistsError):
-            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        await given_namespace(store, NAMESPACE)
         made = await store.create(cluster_policy("told", CosignKey().spec("*")))
         try:
             found = (refused(NAMESPACE), refused("default"))

@@ -33,6 +33,7 @@ _DAY = timedelta(days=1)
 
 @pytest.fixture
 def granted(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(NAMESPACE, SHOP)
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
     cluster.kubectl("apply", "-f", "-", given=yaml_of([shop, *rights(NAMESPACE)[1:]]))
     yield cluster

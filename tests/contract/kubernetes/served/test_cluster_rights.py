@@ -22,8 +22,7 @@ from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.manifests import Manifest, manifests
 
-NAMESPACE, SHOP = "upwell-rights", "shop"
-"""The second is that of the workloads in `tests.support.cluster.workloads`."""
+NAMESPACE, SHOP = "upwell-rights", "rights-shop"
 _WRITES = {"create", "update", "patch", "delete"}
 _QUESTIONS = ["subjectaccessreviews"]
 _DENIED = re.compile(r'cannot (\w+) resource \\"([\w/]+)\\"')
@@ -96,6 +95,7 @@ def history(version: str) -> str:
 
 @pytest.fixture
 def granted(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(NAMESPACE, SHOP)
     cluster.kubectl("apply", "-f", "-", given=yaml_of(installed()))
     yield cluster
     cluster.kubectl("delete", "ingressclass", "app", "--ignore-not-found")

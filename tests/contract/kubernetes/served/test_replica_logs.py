@@ -14,6 +14,7 @@ from tests.support.cli.command_process import run_upwell, start_upwell
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.kubernetes.server_replicas import ServerReplica
 from tests.support.registry.docker_registry import docker_registry
 
@@ -73,6 +74,7 @@ async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[TwoRepl
         finally:
             one.kill()
             two.kill()
+            await leave_empty(store, NAMESPACE)
 
 
 @on_demand(

@@ -21,6 +21,7 @@ ABOUT_ME = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 @pytest.fixture
 def namespaced(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(NAMESPACE)
     cluster.kubectl("create", "namespace", NAMESPACE)
     until(
         lambda: cluster.kubectl("-n", NAMESPACE, "get", "serviceaccounts", "-o", "name"),
@@ -48,7 +49,7 @@ def ask(
     url = f"http://127.0.0.1:{server.port}{path}"
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(url, body, headers), timeout=10
+            urllib.request.Request(url, body, headers), timeout=60
         ) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:

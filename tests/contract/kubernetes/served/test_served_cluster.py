@@ -50,6 +50,7 @@ def rights(namespace: str = NAMESPACE) -> list[Manifest]:
 
 @pytest.fixture
 def granted(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(NAMESPACE, SHOP)
     cluster.kubectl("apply", "-f", "-", given=yaml_of(rights()))
     yield cluster
     # An installation keeps the namespace of tokens, and the next one finds it there.

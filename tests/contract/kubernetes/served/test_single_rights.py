@@ -60,6 +60,7 @@ def server(
     cluster: KitCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AccountServer]:
     folder = tmp_path_factory.mktemp("single-rights")
+    cluster.until_gone(NAMESPACE, SHOP)
     cluster.kubectl("apply", "-f", "-", given=yaml_of(installed()))
     cluster.kubectl("apply", "-f", "-", given=yaml_of(objects()))
     with served(account_kubeconfig(cluster, NAMESPACE, folder), folder) as running:

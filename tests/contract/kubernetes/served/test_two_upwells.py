@@ -15,6 +15,7 @@ FIRST, SECOND, LEFT, RIGHT = "two-first", "two-second", "two-left", "two-right"
 
 @pytest.fixture
 def namespaces(cluster: KitCluster) -> Iterator[KitCluster]:
+    cluster.until_gone(FIRST, SECOND, LEFT, RIGHT)
     for name in (FIRST, SECOND, LEFT, RIGHT):
         cluster.kubectl("create", "namespace", name)
     for name in (FIRST, SECOND):
