@@ -37,6 +37,8 @@ def granted(cluster: KitCluster) -> Iterator[KitCluster]:
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
     cluster.kubectl("apply", "-f", "-", given=yaml_of([shop, *rights(NAMESPACE)[1:]]))
     yield cluster
+    record = ("configmap", "upwell-pruning", "--ignore-not-found")
+    cluster.kubectl("-n", SYSTEM_NAMESPACE, "delete", *record)
     kept = ("Namespace", SYSTEM_NAMESPACE)
     gone = [one for one in rights(NAMESPACE)[1:] if (one["kind"], one["metadata"]["name"]) != kept]
     cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of([shop, *gone]))
