@@ -68,8 +68,6 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await leave_empty(store, NAMESPACE)
-            for wave in (await store.list(Wave)).items:
-                await store.delete(Wave, "", wave.name)
 
 
 async def deployment(store: Store, name: str) -> None:

@@ -15,7 +15,7 @@ from tests.support.kubernetes.served_cluster import until
 _ENDS = pytest.StashKey[ExitStack]()
 _STARTED = pytest.StashKey[dict[NodeKind, KitCluster]]()
 _THERE = pytest.StashKey[dict[NodeKind, frozenset[str]]]()
-"""What was on each after the module before, by which the next one is asked what it leaves."""
+"""Objects on each after the module before, by which the next one is asked what it leaves."""
 
 
 def end_clusters(config: pytest.Config) -> None:

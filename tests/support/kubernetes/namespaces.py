@@ -16,6 +16,7 @@ from upwell.api.pod import Pod
 from upwell.api.promotion import Promotion, Release
 from upwell.api.revisions import ReplicationController
 from upwell.api.route import Route
+from upwell.api.waves.wave import Wave
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
 
@@ -24,6 +25,7 @@ _KINDS: tuple[type[Resource], ...] = (
     *(Deployment, StatefulSet, DaemonSet, Job, Route, Ingress, Service, Event, Lease),
 )
 """Kinds of what tests make in a namespace that they have in common."""
+_OF_NO_NAMESPACE: tuple[type[Resource], ...] = (Image, Wave)
 _OF_ACCOUNTS = "kubernetes.io/service-account-token"
 
 
@@ -45,7 +47,7 @@ async def leave_empty(store: KubernetesStore, namespace: str) -> None:
     """Delete what tests and their servers have made in a namespace, and wait until no Pod is there.
 
     The next test would take a Pod for its own, or an Event; its server would wait for a Lease.
-    Images have no namespace: all of them go.
+    Images and Waves have no namespace: all of them go.
     """
     selector = Selector(namespace)
     for kind in _KINDS:
@@ -55,8 +57,9 @@ async def leave_empty(store: KubernetesStore, namespace: str) -> None:
     for secret in (await store.list(Secret, selector)).items:
         if secret.type != _OF_ACCOUNTS:
             await store.delete(Secret, namespace, secret.name)
-    for image in (await store.list(Image)).items:
-        await store.delete(Image, "", image.name)
+    for kind in _OF_NO_NAMESPACE:
+        for one in (await store.list(kind)).items:
+            await store.delete(kind, "", one.name)
 
     async def pods() -> Sequence[str]:
         return [one.name for one in (await store.list(Pod, selector)).items]
