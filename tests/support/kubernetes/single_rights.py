@@ -35,7 +35,7 @@ from upwell.oci import Digest
 SERVER = "upwell-rights"
 """Namespace of the server."""
 SHOP = "rights-shop"
-"""Namespace of the workloads in `tests.support.cluster.workloads`."""
+"""Namespace of the workloads."""
 _NUMBERS = count(1)
 MOST_REQUESTS = 60
 """Refused requests of one right until it is told; those of Events are of all objects."""
