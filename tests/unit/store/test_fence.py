@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.store.leader_terms import Term
 
 from upwell.api.core import ConfigMap
 from upwell.api.image import ImageStream
@@ -15,15 +16,6 @@ from upwell.api.pod import Pod
 from upwell.store.fence import fenced_context, require_fence
 from upwell.store.interface import StoreError, UnavailableError
 from upwell.store.kubernetes import KubernetesStore
-
-
-@dataclass
-class Term:
-    over: bool = False
-
-    def require(self) -> None:
-        if self.over:
-            raise UnavailableError("over")
 
 
 @dataclass

@@ -7,8 +7,8 @@ meanwhile share the next one, each decided on what those before it leave.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 from upwell.registry.bucket.index import RepositoryIndex
@@ -23,6 +23,17 @@ class PendingChange[T]:
 
     change: Callable[[RepositoryIndex], T]
     outcome: asyncio.Future[T]
+    context: Context = field(default_factory=copy_context)
+    """Of the caller, with the fence of a leader."""
+
+    def is_allowed(self, fence: Callable[[], None]) -> bool:
+        """Return True if the caller's fence lets them write now; else they are told its error."""
+        try:
+            self.context.run(fence)
+        except Exception as error:  # noqa: BLE001 - raised to who asked for the change
+            self.fail(error)
+            return False
+        return True
 
     def fail(self, error: BaseException) -> None:
         """Tell the caller of an error, unless they know already."""
@@ -90,6 +101,7 @@ class ChangeQueue:
         self._waiting.setdefault(name, deque()).append(pending)
         if name not in self._writers:
             writing = self._write_all(name)
+            # Of no caller: what only one of them may do, or may not, is asked of each change.
             self._writers[name] = asyncio.create_task(writing, context=Context())
         return await outcome
 

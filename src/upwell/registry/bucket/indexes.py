@@ -76,7 +76,8 @@ class RepositoryIndexes:
 
     `clock` gives seconds from any origin, `wall_clock` since the epoch.
 
-    `fence` is asked in the last moment before each write, and raises where none may be.
+    `fence` is asked in the last moment before each write, in the context of everybody whose change
+    it has, and raises where that one may write none.
     """
 
     def __init__(
@@ -136,7 +137,11 @@ class RepositoryIndexes:
                 self._storage.let_go(draft.stored() - known.index.stored())
                 await self._write_alone(name, changes)
                 return
-            self._fence()
+            allowed = [one for one in changes if one.is_allowed(self._fence)]
+            if len(allowed) < len(changes):
+                self._storage.let_go(draft.stored() - known.index.stored())
+                changes = allowed
+                continue
             if abs(self._wall_clock() - began) > _LATEST_LINK:
                 continue
             try:

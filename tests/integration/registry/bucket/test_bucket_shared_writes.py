@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from tests.support.registry.hosted_images import CONFIG, image, push_blob
 from tests.support.s3.strict_server import StrictS3, bucket_at, error, strict_s3
+from tests.support.store.leader_terms import Term
 
 from upwell.oci import Digest, MediaType
 from upwell.registry.bucket import indexes
@@ -15,6 +16,8 @@ from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.hosting import ManifestPush, StorageFullError
 from upwell.registry.s3.errors import BucketRefusedError
+from upwell.store.fence import fenced_context, require_fence
+from upwell.store.interface import StoreError, UnavailableError
 
 APP = "team/app"
 INDEX = f"PUT /images/ours/repositories/{APP}/_index"
@@ -31,7 +34,7 @@ async def s3() -> AsyncIterator[StrictS3]:
 @pytest.fixture
 async def registry(s3: StrictS3, tmp_path: Path) -> AsyncIterator[BucketRegistry]:
     async with bucket_at(s3.url, tmp_path) as bucket:
-        made = BucketRegistry(bucket, "registry.internal:5000")
+        made = BucketRegistry(bucket, "registry.internal:5000", fence=require_fence)
         await push_blob(made, APP, CONFIG)
         yield made
 
@@ -63,7 +66,7 @@ def hold_index_writes(s3: StrictS3) -> tuple[asyncio.Event, asyncio.Event]:
 async def outcome(work: Awaitable[object]) -> type[Exception] | None:
     try:
         await work
-    except RegistryError as refused:
+    except (RegistryError, StoreError) as refused:
         return type(refused)
     return None
 
@@ -151,3 +154,33 @@ async def test_one_that_is_too_much_is_refused_alone(
     assert await asyncio.gather(*tasks) == [None, StorageFullError, None]
     await holding
     assert [tag for tag, _ in await registry.pushed_tags(APP)] == ["a", "b", "first"]
+
+
+async def test_a_deposed_leader_writes_nothing_and_clients_beside_it_do(
+    s3: StrictS3, registry: BucketRegistry, digest: Digest
+) -> None:
+    has_come, may_go = hold_index_writes(s3)
+    term = Term()
+    holding = asyncio.create_task(registry.tag(APP, "held", digest))
+    await has_come.wait()
+    led = asyncio.create_task(
+        outcome(registry.tag(APP, "led", digest)), context=fenced_context(term)
+    )
+    served = asyncio.create_task(outcome(registry.tag(APP, "served", digest)))
+    await asyncio.sleep(0)  # both have joined the queue
+    term.over = True
+    may_go.set()
+    assert await led is UnavailableError
+    assert await served is None
+    await holding
+    assert [tag for tag, _ in await registry.pushed_tags(APP)] == ["first", "held", "served"]
+
+
+async def test_a_leader_that_is_deposed_in_a_write_of_its_own_writes_nothing(
+    s3: StrictS3, registry: BucketRegistry, digest: Digest
+) -> None:
+    before = s3.requests.count(INDEX)
+    led = outcome(registry.tag(APP, "led", digest))
+    context = fenced_context(Term(over=True))
+    assert await asyncio.create_task(led, context=context) is UnavailableError
+    assert s3.requests.count(INDEX) == before
