@@ -41,7 +41,7 @@ from upwell.registry.embedded import EmbeddedRegistry
 BUILD = "uid-1"
 MEBIBYTE = 1024**2
 DAY, NOW = timedelta(days=1), timedelta(0)
-QUICK, SLOW = "FROM base:1\nRUN echo made > /made\n", "FROM base:1\nRUN sleep 60\n"
+QUICK, SLOW = "FROM base:1\nRUN echo made > /made\n", "FROM base:1\nRUN sleep 600\n"
 BROKEN = "FROM base:1\nRUN false\n"
 TOOLS = {
     "buildah": "buildah",

@@ -97,7 +97,7 @@ async def test_an_answer_is_kept_for_a_while_and_asked_for_once(programs: Path) 
 async def test_a_cancelled_caller_leaves_no_process(programs: Path) -> None:
     pid_file = programs / "pid"
     install(
-        programs, "hang", f"sleep 60 & echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
+        programs, "hang", f"sleep 1h & echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
     )
     asking = asyncio.create_task(CredentialHelpers().get("hang", "quay.io"))
     async with asyncio.timeout(60):
@@ -115,7 +115,7 @@ async def test_a_cancelled_caller_leaves_no_process(programs: Path) -> None:
 async def test_a_caller_cancelled_while_the_helper_starts_ends_at_once(
     programs: Path, steps: int
 ) -> None:
-    install(programs, "hang", "sleep 60 & wait")
+    install(programs, "hang", "sleep 1h & wait")
     asking = asyncio.create_task(CredentialHelpers().get("hang", "quay.io"))
     for _ in range(steps):
         await asyncio.sleep(0)
