@@ -1,7 +1,9 @@
 """Contract of outboxes: nothing twice, nothing lost, each subject in order."""
 
+import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import override
@@ -68,7 +70,9 @@ def head(outbox: Outbox) -> Delivery:
 # contents
 
 
-def test_another_outbox_goes_on_with_its_contents(outbox: SqliteOutbox, tmp_path: Path) -> None:
+async def test_another_outbox_goes_on_with_its_contents(
+    outbox: SqliteOutbox, tmp_path: Path
+) -> None:
     add(outbox, 1, 2, 3)
     outbox.delivered(head(outbox), NOW)
     outbox.dead_letter(head(outbox), NOW, "answered 404")
@@ -79,7 +83,7 @@ def test_another_outbox_goes_on_with_its_contents(outbox: SqliteOutbox, tmp_path
     try:
         other.add(CI, [(envelope(9), Fate.SEND)], NOW)
         before = other.changes
-        other.replace(contents)
+        await other.replace(contents)
         assert other.changes != before
         assert other.contents([period]) == contents
         assert waiting(other) == waiting(outbox)
@@ -89,6 +93,38 @@ def test_another_outbox_goes_on_with_its_contents(outbox: SqliteOutbox, tmp_path
         assert other.contents([period]).settled == {period: frozenset()}
     finally:
         other.close()
+
+
+async def test_the_event_loop_goes_on_while_contents_are_taken_over(
+    outbox: SqliteOutbox, tmp_path: Path
+) -> None:
+    add(outbox, 1)
+    other = SqliteOutbox(tmp_path / "other.db")
+    with closing(other), closing(sqlite3.connect(tmp_path / "other.db")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        replacing = asyncio.create_task(other.replace(outbox.contents([])))
+        await asyncio.sleep(0)
+        writer.rollback()  # only now can the file be written
+        await replacing
+        assert waiting(other) == ["event-1"]
+
+
+async def test_contents_that_are_taken_over_are_whole_though_the_term_ends(
+    outbox: SqliteOutbox, tmp_path: Path
+) -> None:
+    add(outbox, 1, 2)
+    other = SqliteOutbox(tmp_path / "other.db")
+    with closing(other), closing(sqlite3.connect(tmp_path / "other.db")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        replacing = asyncio.create_task(other.replace(outbox.contents([])))
+        await asyncio.sleep(0)
+        replacing.cancel()
+        await asyncio.sleep(0)
+        assert not replacing.done()
+        writer.rollback()
+        with pytest.raises(asyncio.CancelledError):
+            await replacing
+        assert len(other.contents([]).events) == 2
 
 
 # add

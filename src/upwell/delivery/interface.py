@@ -244,8 +244,8 @@ class Outbox(Protocol):
         """Return what is kept; of what was settled, these periods. May be called in a thread."""
         ...
 
-    def replace(self, contents: OutboxContents) -> None:
-        """Keep this, and nothing of what was kept before."""
+    async def replace(self, contents: OutboxContents) -> None:
+        """Keep this, and nothing of what was kept before. Nothing else may change it meanwhile."""
         ...
 
 

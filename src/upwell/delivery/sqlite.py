@@ -136,6 +136,10 @@ class SqliteOutbox:
         self._keyring = keyring or Keyring((), path.parent)
         self._keys = DatabaseKeys(path, self._keyring, EventResealer)
         self._rotation: Resealer | None = None
+        self._replacements = 0
+        """Changes by other connections than this one."""
+        self._whole = asyncio.Lock()
+        """Held by whoever writes all events anew: none is left with a key that is forgotten."""
         self._most_pending = most_pending
         self._most_dead = most_dead
         try:
@@ -293,21 +297,25 @@ class SqliteOutbox:
     @property
     def changes(self) -> int:
         """Number that is another one after each change of what is kept."""
-        return self._connection.total_changes
+        return self._connection.total_changes + self._replacements
 
     def contents(self, periods: Collection[int]) -> OutboxContents:
         """Return what is kept; of what was settled, these periods. May be called in a thread."""
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as reading:
-                reading.execute("BEGIN")  # all of one moment
-                return read_contents(reading, self._events, periods)
-        except sqlite3.Error as error:
-            raise OutboxError(f"cannot read deliveries: {error}") from error
+        return read_contents(self._path, self._events, periods)
 
-    def replace(self, contents: OutboxContents) -> None:
-        """Keep this, and nothing of what was kept before."""
-        with self._transaction() as connection:
-            write_contents(connection, self._events, contents)
+    async def replace(self, contents: OutboxContents) -> None:
+        """Keep this, and nothing of what was kept before. Nothing else may change it meanwhile."""
+        async with self._whole:
+            # Ten thousand events take a second, so they are written beside the event loop.
+            writing = asyncio.to_thread(write_contents, self._path, self._events, contents)
+            work = asyncio.create_task(writing)
+            self._replacements += 1
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # A thread cannot be cut off, and the next term's contents must not come before.
+                await asyncio.wait({work})
+                raise
 
     def encryption_left(self) -> int:
         """Return how many events a rotation has not passed yet."""
@@ -321,6 +329,10 @@ class SqliteOutbox:
         """
         if not self._keyring.encrypts:
             return
+        async with self._whole:
+            await self._seal_anew()
+
+    async def _seal_anew(self) -> None:
         made = DataKey.generate()
         facts = await asyncio.to_thread(self._keyring.wrapped, [made])
         with self._guarded() as connection:

@@ -4,6 +4,8 @@ import json
 import logging
 import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from upwell.delivery.interface import (
@@ -12,10 +14,12 @@ from upwell.delivery.interface import (
     DeliveryTally,
     Envelope,
     OutboxContents,
+    OutboxError,
     UnsettledEvent,
 )
 from upwell.delivery.sealed_events import SealedEvents
 from upwell.encryption.sealing import SealError
+from upwell.machine.databases import transaction
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +42,37 @@ _INSERT_TALLY = "INSERT INTO tally (subscription, delivered, last) VALUES (?, ?,
 _INSERT_SETTLED = "INSERT OR IGNORE INTO settled_elsewhere (id, period) VALUES (?, ?)"
 
 
-def read_contents(
+def read_contents(path: Path, sealed: SealedEvents, periods: Collection[int]) -> OutboxContents:
+    """Return what the file has, but for events that are damaged; raises OutboxError.
+
+    It has a connection of its own, so a thread may call it.
+    """
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN")  # all of one moment
+            return _read(connection, sealed, periods)
+    except sqlite3.Error as error:
+        raise OutboxError(f"cannot read deliveries: {error}") from error
+
+
+def write_contents(path: Path, sealed: SealedEvents, contents: OutboxContents) -> None:
+    """Put this in the place of all that the file has; raises OutboxError.
+
+    It has a connection of its own, so a thread may call it, while nothing else writes.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as connection,
+            transaction(connection),
+        ):
+            _write(connection, sealed, contents)
+    except sqlite3.Error as error:
+        raise OutboxError(f"cannot store deliveries: {error}") from error
+
+
+def _read(
     connection: sqlite3.Connection, sealed: SealedEvents, periods: Collection[int]
 ) -> OutboxContents:
-    """Return what is kept, but for events that are damaged; raises sqlite3.Error."""
     events = tuple(_opened(connection.execute(_UNSETTLED).fetchall(), sealed))
     tallies = tuple(DeliveryTally(*row) for row in connection.execute(_TALLIES))
     settled = {
@@ -51,10 +82,7 @@ def read_contents(
     return OutboxContents(events, tallies, settled)
 
 
-def write_contents(
-    connection: sqlite3.Connection, sealed: SealedEvents, contents: OutboxContents
-) -> None:
-    """Put this in the place of all that is kept, within the caller's transaction."""
+def _write(connection: sqlite3.Connection, sealed: SealedEvents, contents: OutboxContents) -> None:
     for statement in _CLEAR:
         connection.execute(statement)
     connection.executemany(_INSERT, (_row(one, sealed) for one in contents.events))

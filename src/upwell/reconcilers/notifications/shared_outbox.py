@@ -127,7 +127,7 @@ class SharedOutbox:
             try:
                 self._known = await self._secrets()
                 if self._known:
-                    self.outbox.replace(await _contents(self._known, self.clock()))
+                    await self.outbox.replace(await _contents(self._known, self.clock()))
             except (StoreError, OutboxError) as error:
                 self._report(f"events wait, as the last leader's cannot be read: {error}")
                 await asyncio.sleep(_FAULT_PAUSE)
