@@ -24,6 +24,8 @@ def with_verdict(
     status = policy.status
     if status.observed_generation != policy.generation:
         status = ImagePolicyStatus(observed_generation=policy.generation)
+    # An earlier version counted none.
+    status = status.model_copy(update={"finding_count": len(status.findings)})
     place = _place(finding)
     same = [one for one in status.findings if _place(one) == place]
     known = [one for one in status.passed if _place(one) == place]
@@ -37,9 +39,11 @@ def with_verdict(
         passes.insert(0, _passed(finding))
     else:
         failures.insert(0, finding)
+    del failures[MAX_FINDINGS:]
     return status.model_copy(
         update={
-            "findings": tuple(failures[:MAX_FINDINGS]),
+            "findings": tuple(failures),
+            "finding_count": len(failures),
             "passed": tuple(passes[:MAX_PASSED]),
         }
     )

@@ -12,6 +12,7 @@ from upwell.api.image_policies.policy import (
     ClusterImagePolicy,
     ImagePolicy,
     ImagePolicyResource,
+    ImagePolicyStatus,
     PolicyFinding,
 )
 from upwell.policy.signatures.findings import MAX_FINDINGS, MAX_PASSED, with_verdict
@@ -169,13 +170,14 @@ def test_findings_are_bounded_and_go_when_the_image_passes() -> None:
     for number in range(MAX_FINDINGS + 5):
         status = with_verdict(found, finding(f"image-{number}"), passed=False)
         found = found.with_status(status)
-    assert len(found.status.findings) == MAX_FINDINGS
+    assert found.status.finding_count == len(found.status.findings) == MAX_FINDINGS
     assert found.status.findings[0].image == f"image-{MAX_FINDINGS + 4}"
 
     again = with_verdict(found, finding("image-20"), passed=False)
     assert again == found.status  # nothing new is written
     gone = with_verdict(found, finding("image-20"), passed=True)
     assert "image-20" not in [one.image for one in gone.findings]
+    assert gone.finding_count == MAX_FINDINGS - 1
     assert [one.image for one in gone.passed] == ["image-20"]
     found = found.with_status(gone)
     assert with_verdict(found, finding("image-20"), passed=True) == gone
@@ -186,3 +188,12 @@ def test_findings_are_bounded_and_go_when_the_image_passes() -> None:
         status = with_verdict(found, finding(f"image-{number}"), passed=True)
         found = found.with_status(status)
     assert len(found.status.passed) == MAX_PASSED
+
+
+def test_findings_that_an_earlier_version_wrote_are_counted() -> None:
+    found = cluster_policy("signed", KEY.spec("*"))
+    earlier = ImagePolicyStatus(
+        observed_generation=found.generation, findings=(finding("image-1"),)
+    )
+    status = with_verdict(found.with_status(earlier), finding("image-1"), passed=False)
+    assert (status.finding_count, status.findings) == (1, earlier.findings)
