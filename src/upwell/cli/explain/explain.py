@@ -17,6 +17,7 @@ from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import Resource, format_time
 from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.api.waves.wave import Wave
 from upwell.cli.core.connection import Session, connection_options
@@ -60,12 +61,19 @@ _KINDS = (
         CronJob,
         Job,
         Pipeline,
+        Promotion,
         ResourceQuota,
         ClusterImagePolicy,
         ImagePolicy,
     ),
     Cluster,
 )
+
+_DESCRIBED: Mapping[type[Resource], str] = {
+    Wave: "upwell wave describe {name}",
+    Release: "upwell release describe {name}",
+}
+"""Commands that tell of kinds which have no explanation."""
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
 """Package changes by the digests of the old and new image."""
@@ -99,12 +107,14 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     is held back, by what, and until when. Of each image it says which image policies it has passed,
     and which refuse it or would; of an image policy, the images that it refuses or would. Of a
     component of the server (clusteroperator/router), a Route, Service, Job, Pipeline,
-    ResourceQuota or Cluster it lists the faults; of a Route or Service also where it leads.
+    ResourceQuota or Cluster it lists the faults; of a Route or Service also where it leads. Of a
+    promotion it tells what it waits for, or how it ended, and where its release is from.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
         known = ", ".join(kind.KIND.singular for kind in _KINDS)
-        also = f"; `upwell wave describe {named.name}` does" if named.resource is Wave else ""
+        does = _DESCRIBED.get(named.resource, "").format(name=named.name)
+        also = f"; `{does}` does" if does else ""
         raise CommandError(f"cannot explain {named}: supported kinds are {known}{also}", Exit.USAGE)
 
     async def work(client: ApiClient) -> None:

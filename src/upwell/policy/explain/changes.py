@@ -14,6 +14,7 @@ from upwell.api.conditions import DEGRADED
 from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.backlog import Urgency, no_urgency
 from upwell.policy.explain.endpoints import destinations
@@ -21,6 +22,7 @@ from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.explain.image_policies import judged_by
 from upwell.policy.explain.images import ImageExplainer
 from upwell.policy.explain.origins import OriginExplainer
+from upwell.policy.explain.promotions import PromotionExplainer
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.explain.workloads import WorkloadExplainer
 from upwell.policy.health.judgement import faults_of
@@ -28,30 +30,41 @@ from upwell.policy.promotion.stages import STAGED
 
 
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
-    """Return the statements about a workload, Build, BuildConfig, image, tag, stream or component.
+    """Return the statements about a workload, Build, BuildConfig, Promotion, image or component.
 
     Of objects of other kinds, what is wrong with them; of a Service or Route, where it leads.
     """
+    return list(_about(snapshot, asked))
+
+
+def _about(snapshot: Snapshot, asked: Resource) -> Iterator[Statement]:
     origins = OriginExplainer(snapshot)
     match asked:
         case Build():
-            return list(origins.build(asked, 0))
+            yield from origins.build(asked, 0)
         case BuildConfig():
-            return list(_config(snapshot, origins, asked))
+            yield from _config(snapshot, origins, asked)
         case ImageStream() | ImageStreamTag() | Image():
-            return list(ImageExplainer(snapshot, origins).explain(asked))
+            yield from ImageExplainer(snapshot, origins).explain(asked)
         case ClusterOperator():
-            return list(_component(asked))
+            yield from _component(asked)
+        case Promotion():
+            yield from PromotionExplainer(snapshot, origins).explain(asked)
         case _ if isinstance(asked, STAGED):
-            return list(WorkloadExplainer(snapshot, origins).explain(asked))
+            yield from WorkloadExplainer(snapshot, origins).explain(asked)
         case _:
-            found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
-            found += [*destinations(snapshot, asked), *judged_by(asked)]
-            if isinstance(asked, Pipeline):
-                found += _waiting_for_others(snapshot, asked)
-            if all(one.topic is Topic.RUNNING for one in found):
-                found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
-            return found
+            yield from _faults(snapshot, asked)
+
+
+def _faults(snapshot: Snapshot, asked: Resource) -> Iterator[Statement]:
+    """Yield what is wrong with an object of which there is no more to tell."""
+    found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
+    found += [*destinations(snapshot, asked), *judged_by(asked)]
+    if isinstance(asked, Pipeline):
+        found += _waiting_for_others(snapshot, asked)
+    if all(one.topic is Topic.RUNNING for one in found):
+        found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
+    yield from found
 
 
 def _waiting_for_others(snapshot: Snapshot, pipeline: Pipeline) -> Iterator[Statement]:

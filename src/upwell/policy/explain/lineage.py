@@ -116,6 +116,12 @@ class PromotionLineage:
         _, _, release, component = max(having, key=lambda entry: entry[:2])
         return release, component
 
+    def release_of(self, promotion: Promotion) -> Release | None:
+        """Return the Release that a Promotion is of; None: it is gone, or cannot be read."""
+        owner = (promotion.namespace, promotion.spec.pipeline)
+        named = (one for one in self._releases.get(owner, ()) if one.name == promotion.spec.release)
+        return next(named, None)
+
     def rejected(self, place: StagePlacement, image: str) -> str:
         """Say which Release with an image is rejected, and why; empty when none is."""
         found = self.release_with(place, image)
@@ -262,20 +268,31 @@ def _promotion(promotion: Promotion, depth: int) -> Iterator[Statement]:
     text = f"promotion {promotion.name} brought it into stage {spec.stage}, {status.phase}"
     if spec.purpose is Purpose.ROLL_BACK:
         text = f"promotion {promotion.name} rolled stage {spec.stage} back to it, {status.phase}"
+    yield Statement(Topic.PROMOTION, f"{text}; {asked_by(promotion)}", depth, status.started)
+    yield from evidence_of(promotion, depth + 1)
+
+
+def asked_by(promotion: Promotion) -> str:
+    """Say who asked for a promotion, and why."""
+    spec = promotion.spec
     why = f": {spec.reason}" if spec.reason else ""
-    text += f"; {spec.requested_by} asked for it{why}" if spec.requested_by else "; by itself"
-    yield Statement(Topic.PROMOTION, text, depth, status.started)
+    return f"{spec.requested_by} asked for it{why}" if spec.requested_by else "by itself"
+
+
+def evidence_of(promotion: Promotion, depth: int) -> Iterator[Statement]:
+    """Yield what a promotion went past, its commit, its votes, and its checks."""
+    spec, status = promotion.spec, promotion.status
     if spec.bypass:
         past = "order, approval, windows and image policies"
         if not spec.past_image_policies:
             past = "order, approval and windows"
         emergency = f"emergency, past {past}: {spec.bypass}"
-        yield Statement(Topic.APPROVAL, emergency, depth + 1)
+        yield Statement(Topic.APPROVAL, emergency, depth)
     if status.commit:
         commit = f"its digests were committed as {short_commit(status.commit)}"
-        yield Statement(Topic.COMMIT, commit, depth + 1)
-    yield from _votes(status.votes, depth + 1)
-    yield from _checks(status.checks, depth + 1)
+        yield Statement(Topic.COMMIT, commit, depth)
+    yield from _votes(status.votes, depth)
+    yield from _checks(status.checks, depth)
 
 
 def _votes(votes: Sequence[Vote], depth: int) -> Iterator[Statement]:

@@ -10,6 +10,7 @@ from tests.support.promotion.pipeline_objects import put_promoted
 from tests.unit.cli.conftest import SHOP_NEW, deployment
 
 from upwell.api.builds.build import Build
+from upwell.api.promotion import Release
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
@@ -41,6 +42,46 @@ def test_explain_goes_from_what_runs_to_the_base_image(upwell: Upwell) -> None:
         "build shop-1 made cccccccccccc",
     ]
     assert "  behind by 1: approval: 1 of 2 approvals" in texts
+
+
+def test_explain_a_promotion_says_what_it_waits_for_and_where_its_release_is_from(
+    upwell: Upwell,
+) -> None:
+    lines = upwell("explain", "promotion/shop-2.staging", "--packages=none").stdout.splitlines()
+
+    texts = [line.split(" (2026")[0].strip() for line in lines]
+    assert texts[1:6] == [
+        f"it brings shop-2 into {STAGE}: Waiting; by itself",
+        "ada approved it: go",
+        "release shop-2 was made: web: new base default/debian:11",
+        "component web is dddddddddddd",
+        "build shop-2 made dddddddddddd",
+    ]
+    assert texts[-2:] == [
+        "waits for approval: 1 of 2 approvals",
+        "see `upwell pipeline status shop`",
+    ]
+
+
+def test_explain_a_promotion_that_has_succeeded(upwell: Upwell) -> None:
+    text = upwell("explain", f"promotion/{PROMOTION}").stdout
+    assert f"it brings shop-1 into {STAGE}: Succeeded; ci asked for it: first" in text
+    assert "emergency, past order, approval and windows: no staging yet" in text
+    assert "nothing is due: it has succeeded" in text
+
+
+async def test_explain_a_promotion_whose_release_is_gone(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    await client.delete(Release, "default", "shop-1")
+    text = (await asyncio.to_thread(upwell, "explain", f"promotion/{PROMOTION}")).stdout
+    assert "the record of release shop-1 is gone" in text
+
+
+def test_explain_names_the_command_that_tells_of_a_release(upwell: Upwell) -> None:
+    done = upwell("explain", "release/shop-1")
+    assert done.exit_code == 2
+    assert "`upwell release describe shop-1` does" in " ".join(done.stderr.split())
 
 
 async def test_a_build_that_is_gone_leaves_what_its_release_remembers(
