@@ -19,7 +19,8 @@ from upwell.cli.objects.descriptions import DescriptionContext, describe, render
 from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.store.interface import ApiClient, Selector, StoreError
+from upwell.store.interface import ApiClient, QuerySelector, StoreError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 
 @click.command(
@@ -62,13 +63,29 @@ def describe_command(ctx: click.Context, what: tuple[str, ...], output: str) -> 
 
 
 async def _context(client: ApiClient, resource: Resource) -> DescriptionContext:
-    events = await client.list(Event, Selector(resource.namespace or "default"))
     return DescriptionContext(
         await read_snapshot(client, resource.namespace),
-        [event for event in events.items if _concerns(event, resource)],
+        await _events(client, resource),
         await _instances(client, resource),
         clock.now(),
     )
+
+
+async def _events(client: ApiClient, resource: Resource) -> Sequence[Event]:
+    """Return the Events about an object: of one without a namespace, those of all namespaces.
+
+    Such an Event lies in the namespace that it concerns (of an image policy, the image's), or in
+    `default`: that alone is read with a token that cannot read others.
+    """
+    asked = f"involvedObject.kind={resource.KIND.kind},involvedObject.name={resource.name}"
+    try:
+        found = await client.list(Event, QuerySelector(resource.namespace, field_query=asked))
+    except StoreForbiddenError:
+        if resource.namespace:
+            raise
+        echo("showing events of namespace default only: your token cannot read others", err=True)
+        found = await client.list(Event, QuerySelector("default", field_query=asked))
+    return [event for event in found.items if _concerns(event, resource)]
 
 
 def _concerns(event: Event, resource: Resource) -> bool:

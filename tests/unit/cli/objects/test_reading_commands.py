@@ -3,10 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.cli.conftest import NEW, OLD, stream
+
+from upwell.api.core import Event
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -153,6 +156,51 @@ async def test_describe_lists_events_in_the_order_in_which_they_happened(
         "Second",
         "Third",
     ]
+
+
+REFUSED = "image x.test/app does not satisfy ClusterImagePolicy vendor"
+
+
+@pytest.fixture
+async def refused(client: "FakeClient") -> None:
+    """Put a policy, with an Event in the namespace of an image that it refuses."""
+    about = {"kind": "ClusterImagePolicy", "name": "vendor", "namespace": "shop"}
+    for document in (
+        {"apiVersion": "config.openshift.io/v1", "kind": "ClusterImagePolicy"},
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "involvedObject": about,
+            "reason": "ImageRefused",
+            "message": REFUSED,
+        },
+    ):
+        where = {"namespace": "shop"} if document["kind"] == "Event" else {}
+        await client.put({**document, "metadata": {"name": "vendor", **where}})
+
+
+@pytest.mark.usefixtures("refused")
+def test_describe_a_cluster_s_policy_lists_the_events_of_all_namespaces(upwell: Upwell) -> None:
+    done = upwell("describe", "clusterimagepolicy/vendor")
+    assert REFUSED in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.usefixtures("refused")
+async def test_who_cannot_read_the_events_of_all_namespaces_is_told(
+    upwell: Upwell, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = client.list
+
+    async def list_own(kind: Any, *where: Any) -> Any:
+        if kind is Event and not where[0].namespace:
+            raise StoreForbiddenError("token ci may not list events in all namespaces")
+        return await listing(kind, *where)
+
+    monkeypatch.setattr(client, "list", list_own)
+    done = await asyncio.to_thread(upwell, "describe", "clusterimagepolicy/vendor")
+    assert (done.exit_code, REFUSED in done.stdout) == (0, False)
+    assert "showing events of namespace default only" in done.stderr
 
 
 def test_describe_a_secret_shows_keys_and_sizes_but_no_value(upwell: Upwell) -> None:
