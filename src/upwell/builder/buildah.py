@@ -13,10 +13,7 @@ from pathlib import Path
 from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.confinement.confinement import BuildConfinement
-from upwell.builder.confinement.sandbox import (
-    Sandbox,
-    UserIds,
-)
+from upwell.builder.confinement.sandbox import Sandbox, UserIds
 from upwell.builder.disk.cache_mounts import CacheMounts
 from upwell.builder.disk.pruning import Occupancy, prunable
 from upwell.builder.disk.room import BuildRoom, RoomOnDisk

@@ -62,7 +62,7 @@ class SharedBuildLogs(FileBuildLogs):
         except (KeptLogError, TimeoutError) as error:
             why = str(error) or f"it takes over {KEEP_SECONDS:g} s"
             # Tried again in any case: what lasts ends when somebody grants or raises something.
-            passes = getattr(error, "retryable", True)
+            passes = isinstance(error, TimeoutError) or error.retryable
             level = logging.WARNING if passes else logging.ERROR
             told = "log of a build not kept yet" if passes else "log of a build cannot be kept"
             log.log(level, told, extra={"build": build_id, "why": why})

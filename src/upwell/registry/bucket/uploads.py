@@ -266,7 +266,7 @@ class BucketUploads:
                     await self._bucket.abort_upload(key_of(state.content), state.multipart)
                     if state.rest:
                         await self._bucket.delete(key_of(state.rest))
-            # Else the last bytes may be a blob by now, of another replica: they are collected.
+                # Else the last bytes may be a blob by now, of another replica: they are collected.
 
     async def _session(self, repository: str, upload: str, *, fresh: bool = False) -> UploadSession:
         key = upload_key(repository, upload)

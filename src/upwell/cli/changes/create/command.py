@@ -20,7 +20,6 @@ _ALIASES = {
     "cm": "configmap",
     "deploy": "deployment",
     "is": "imagestream",
-    "istag": "imagestreamtag",
     "ns": "namespace",
     "sa": "serviceaccount",
     "cj": "cronjob",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from upwell.cli.changes.create.making import NAME_ARGUMENT, Document, creates, new_object
+from upwell.cli.changes.create.object_command import NAME_ARGUMENT, Document, creates, new_object
 from upwell.cli.changes.file_data import (
     MAX_FILE_BYTES,
     data_options,

@@ -6,7 +6,7 @@ import click
 
 from upwell.api.apps import CronJob
 from upwell.api.codec import encode
-from upwell.cli.changes.create.making import (
+from upwell.cli.changes.create.object_command import (
     COMMAND_ARGUMENT,
     NAME_ARGUMENT,
     Document,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from upwell.cli.changes.create.making import NAME_ARGUMENT, Document, creates, new_object
+from upwell.cli.changes.create.object_command import NAME_ARGUMENT, Document, creates, new_object
 from upwell.cli.changes.file_data import (
     read_file,
 )

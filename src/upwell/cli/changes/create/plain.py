@@ -2,7 +2,7 @@
 
 import click
 
-from upwell.cli.changes.create.making import NAME_ARGUMENT, Document, creates, new_object
+from upwell.cli.changes.create.object_command import NAME_ARGUMENT, Document, creates, new_object
 
 
 @creates("namespace", "upwell create namespace staging")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from upwell.cli.changes.create.making import (
+from upwell.cli.changes.create.object_command import (
     COMMAND_ARGUMENT,
     NAME_ARGUMENT,
     Document,
