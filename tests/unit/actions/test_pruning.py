@@ -1,6 +1,6 @@
 """Pruning that an administrator asks for: what is removed, by whose rules."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,12 +12,15 @@ from tests.support.pruning.pruned_stores import PrunedStores
 
 from upwell.actions.pruning import PruningActions
 from upwell.api.requests.prune import PruneSpec
+from upwell.builder.interface import BuildError
 from upwell.oci import Digest
 from upwell.policy.pruning.rules import InvalidRulesError, Rules
 from upwell.reconcilers.pruning import Pruning, RetentionRoots
 from upwell.reconcilers.pruning.ports import FoundRoots
 from upwell.uploads.files import FileInputs
 from upwell.uploads.interface import SharedContentError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import InstanceImage
 
 DEFAULTS = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
 
@@ -84,10 +87,18 @@ class CountedRoots:
 
 
 async def test_what_could_not_be_pruned_is_told_with_the_rest(
-    machine: PrunedStores, tmp_path: Path
+    machine: PrunedStores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def locked(*_: object, **__: object) -> tuple[str, ...]:
+        raise BuildError("GenericBuildFailed", "the store is locked")
+
+    async def away() -> Sequence[InstanceImage]:
+        raise RuntimeUnavailableError("podman does not answer")
+
     old = await lost(machine, "old")
     machine.grow_old()
+    monkeypatch.setattr(machine.builder, "prune", locked)
+    monkeypatch.setattr(machine.runtime, "pulled_images", away)
     stores = replace(machine.stores, inputs=RefusingInputs(tmp_path / "refusing"))
     actions = PruningActions(Pruning(stores), None, DEFAULTS, "registry.example/ours")
     status = await actions.prune(PruneSpec(confirm=True))
@@ -95,6 +106,8 @@ async def test_what_could_not_be_pruned_is_told_with_the_rest(
     assert status.left_out is not None
     assert "that registry's own retention" in status.left_out
     assert "uploads: cannot list uploads: HTTP 503" in status.left_out
+    assert "images of the builder: the store is locked" in status.left_out
+    assert "pulled images, not all of them: podman does not answer" in status.left_out
 
 
 @pytest.mark.parametrize(("seconds", "reads"), [(0.01, 2), (6.0, 1 + 2), (60.0, 1 + 4)])

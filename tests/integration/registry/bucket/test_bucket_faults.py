@@ -24,6 +24,7 @@ from tests.support.s3.strict_server import (
 from upwell.app.cleanup import follow_bucket
 from upwell.machine.components import Components
 from upwell.oci import Digest
+from upwell.registry.bucket import uploads
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import StorageError
@@ -165,6 +166,26 @@ async def test_a_push_into_a_bucket_that_hangs_is_given_up(faulty: FaultyBucket)
         await registry.append(APP, upload, body(b"content"))
     # Those of the bytes, and of the removal of what had arrived, which has ten seconds.
     assert len(faulty.s3.requests) - before <= 2 + 2
+
+
+async def test_the_removal_of_a_push_that_failed_has_a_time_of_its_own(
+    faulty: FaultyBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_DROP_SECONDS", 0.05)
+    registry = faulty.registry
+    upload = await registry.start_upload(APP)
+
+    async def refuse_bytes_and_hang_then(request: web.BaseRequest) -> web.StreamResponse | None:
+        if request.method == "DELETE":
+            await faulty.s3.ended.wait()
+        return error(403, "AccessDenied")
+
+    faulty.s3.fault = refuse_bytes_and_hang_then
+    before = len(faulty.s3.requests)
+    with pytest.raises(BucketRefusedError):
+        await registry.append(APP, upload, body(b"content"))
+    removals = [one for one in faulty.s3.requests[before:] if one.startswith("DELETE")]
+    assert len(removals) == 1, "it is not tried again"
 
 
 async def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
