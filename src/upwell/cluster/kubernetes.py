@@ -23,6 +23,7 @@ from upwell.cluster.errors import (
     is_of_admission,
 )
 from upwell.cluster.interface import FIELD_MANAGER, ImageWrite, WorkloadEvent
+from upwell.machine.backoff import asked_delay
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -167,7 +168,7 @@ def _of_server(error: StoreError) -> ClusterError:
     text, found = str(error), type(error)
     # A token that has expired is issued anew.
     if isinstance(error, UnavailableError | StoreUnauthenticatedError):
-        return ClusterUnavailableError(text, getattr(error, "retry_after", 0))
+        return ClusterUnavailableError(text, asked_delay(error))
     if isinstance(error, ExpiredError):
         return ListExpiredError(text)
     if isinstance(error, ConflictError) and _FIELD_CONFLICT in text:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from upwell.api.apps import DeploymentConfig
 from upwell.api.meta import ObjectKey
-from upwell.cluster.errors import ClusterError, ClusterUnavailableError, ListExpiredError
+from upwell.cluster.errors import ClusterError, ListExpiredError
 from upwell.cluster.interface import ClusterPods, PodRecord
-from upwell.machine.backoff import Backoff
+from upwell.machine.backoff import Backoff, asked_delay
 from upwell.reconcilers.rollouts.traffic import KeyFeed
 
 log = logging.getLogger(__name__)
@@ -86,9 +86,7 @@ class PodIndex:
                     failures = 0
             except ClusterError as error:
                 failures += 1
-                pause = _PAUSES.delay(failures)
-                if isinstance(error, ClusterUnavailableError):
-                    pause = max(pause, error.retry_after)
+                pause = max(_PAUSES.delay(failures), asked_delay(error))
                 log.warning("Pods not followed", extra={"retry_in": pause, "why": str(error)})
                 await sleep(pause)
 
