@@ -28,6 +28,9 @@ NATIVE_WORKLOADS: tuple[type[NativeWorkload], ...] = (
 )
 """Kinds whose rollouts a cluster carries out by itself, and their images triggers."""
 
+NO_DEADLINE = 2**31 - 1
+"""`progressDeadlineSeconds` of a Deployment without one: it has no condition Progressing
+(HasProgressDeadline of deployment_util.go)."""
 DEADLINE = timedelta(minutes=10)
 """Time that a rollout may take of a kind that has no progressDeadlineSeconds."""
 _PULL_GRACE = timedelta(minutes=1)
@@ -129,6 +132,8 @@ def stays_up(workload: NativeWorkload, pods: Iterable[PodRecord]) -> RolloutObse
 
 def keeps_completion(workload: NativeWorkload) -> bool:
     """Return True if the workload's own status says for good that a rollout was complete."""
+    if isinstance(workload, Deployment):
+        return _has_deadline(workload)
     return not isinstance(workload, DaemonSet)
 
 
@@ -142,9 +147,12 @@ def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
 def is_rolled_out(workload: Deployment | StatefulSet | DaemonSet) -> bool:
     """Return True if the cluster has rolled the newest template out; later crashes change nothing.
 
-    A DaemonSet alone tells of that no more once a Pod of it is not available.
+    A DaemonSet and a Deployment without a deadline tell of that no more once a Pod of theirs is
+    not available.
     """
     match workload:
+        case Deployment() if not _has_deadline(workload):
+            return sees_newest(workload) and _deployment_has_all(workload)
         case Deployment():
             found = find(workload.status.conditions, "Progressing")
             return sees_newest(workload) and _is_available(found) and _is_updated(workload)
@@ -157,6 +165,17 @@ def is_rolled_out(workload: Deployment | StatefulSet | DaemonSet) -> bool:
             wanted = status.desired_number_scheduled
             updated = status.updated_number_scheduled >= wanted <= status.number_available
             return sees_newest(workload) and updated
+
+
+def _has_deadline(workload: Deployment) -> bool:
+    return workload.spec.progress_deadline_seconds < NO_DEADLINE
+
+
+def _deployment_has_all(workload: Deployment) -> bool:
+    """Return True if all Pods are of the newest template, and available."""
+    status = workload.status
+    has_all = status.updated_replicas >= workload.spec.replicas
+    return has_all and status.replicas <= status.updated_replicas <= status.available_replicas
 
 
 def _is_available(progressing: Condition | None) -> bool:

@@ -4,13 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.cluster.workloads import image, stuck, with_status_of, workload
+from tests.support.cluster.workloads import complete, image, stuck, with_status_of, workload
 
 from upwell.api.apps import Deployment
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import (
+    NO_DEADLINE,
     RolloutObservation,
     WorkloadFailureReason,
+    keeps_completion,
     observe,
 )
 from upwell.policy.rollouts.summary import RolloutState
@@ -48,3 +50,28 @@ def test_a_rollout_fails_by_the_verdict_of_its_cluster(note: RolloutNote, now: d
     assert found.state is RolloutState.FAILED
     assert found.reason == WorkloadFailureReason.STUCK
     assert found.message == "no progress for 600 s"
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        pytest.param({}, RolloutState.COMPLETE, id="all are new and available"),
+        pytest.param({"updatedReplicas": 0}, RolloutState.PROGRESSING, id="none is new"),
+        pytest.param({"replicas": 2}, RolloutState.PROGRESSING, id="an old one is left"),
+        pytest.param({"availableReplicas": 0}, RolloutState.PROGRESSING, id="none is available"),
+        pytest.param({"observedGeneration": 0}, RolloutState.PROGRESSING, id="not seen yet"),
+    ],
+)
+def test_a_deployment_without_a_deadline_is_judged_by_its_counts(
+    counts: dict[str, int], state: RolloutState
+) -> None:
+    """Its controller takes the condition Progressing away (SyncRolloutStatus of Kubernetes)."""
+    made = workload(Deployment)
+    spec = made.spec.model_copy(update={"progress_deadline_seconds": NO_DEADLINE})
+    made = made.model_copy(update={"spec": spec})
+    reported = {**complete(made), "conditions": [], **counts}
+
+    found = observe(with_status_of(made, **reported), (), NOTE, SET + 2 * DEADLINE)
+
+    assert found.state is state
+    assert not keeps_completion(made)
