@@ -19,6 +19,7 @@ from upwell.api.route import Route
 from upwell.api.values.author import AUTHOR_ANNOTATION
 from upwell.api.values.base_changes import BuildRebase
 from upwell.cli.core.output import MISSING, aligned, format_age, shortened
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -265,7 +266,7 @@ def _causes(build: Build) -> Iterator[str]:
 
 def _workload(workload: Workload, context: DescriptionContext) -> Iterator[Section]:
     status = workload.status
-    held, rollout = hold_text(workload), rollout_of(workload)
+    held, rollout = hold_text(workload), rollout_of(as_rolled_out(workload))
     freshness = context.snapshot.workload_freshness(workload)
     if freshness.waits_for in {rollout.text, f"held: {held}"}:
         freshness = replace(freshness, waits_for="")

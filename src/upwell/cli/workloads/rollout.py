@@ -25,8 +25,9 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.presentation.progress import ProgressLine
 from upwell.machine import clock
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
-from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.rollouts.summary import RolloutProgress, RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
 
@@ -50,6 +51,11 @@ def _workload_command(function: Callable[..., None]) -> Callable[..., None]:
     """Add the workload argument and the connection options to a command."""
     argument = click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
     return argument(connection_options(click.pass_obj(function)))
+
+
+def _progress_of(workload: Workload) -> RolloutProgress:
+    """Return where the newest rollout stands, be it the server's or its cluster's."""
+    return rollout_of(as_rolled_out(workload))
 
 
 @rollout.command(
@@ -81,7 +87,7 @@ def status(
     line, last = ProgressLine(), [""]
 
     def report(workload: Workload) -> None:
-        found = rollout_of(workload)
+        found = _progress_of(workload)
         if found.state is RolloutState.PROGRESSING and found.text != last[0]:
             last[0] = found.text
             text = f"{full_name(workload)}: {shortened(found.text)}"
@@ -98,10 +104,10 @@ def status(
                     workload = await until(
                         client,
                         workload,
-                        lambda state: rollout_of(state).state is not RolloutState.PROGRESSING,
+                        lambda state: _progress_of(state).state is not RolloutState.PROGRESSING,
                         changed=report,
                     )
-        found = rollout_of(workload)
+        found = _progress_of(workload)
         if found.state is RolloutState.FAILED:
             raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")
         echo(f"{full_name(workload)}: {shortened(found.text)}")

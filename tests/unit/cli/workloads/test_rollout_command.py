@@ -1,9 +1,13 @@
 """rollout, hold and resume: requests, output and exit codes."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.cluster.workloads import complete, with_status_of, workload
+
+from upwell.api.apps import Deployment
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -21,6 +25,20 @@ class TestRollout:
         result = upwell("rollout", "status", "deployment/shop")
 
         assert result.stdout == "deployment.apps/shop: revision 2 is complete, 2 of 2 ready\n"
+
+    @pytest.mark.parametrize("verb", ["rollout status", "describe"])
+    async def test_one_that_its_cluster_has_rolled_out_is_complete(
+        self, upwell: Upwell, client: "FakeClient", verb: str
+    ) -> None:
+        made = workload(Deployment)
+        name = {"deployment.kubernetes.io/revision": "3"}
+        made = made.with_metadata(namespace="default", name="native", annotations=name)
+        made = await client.create(made)
+        await client.update_status(with_status_of(made, **complete(made)))
+
+        result = await asyncio.to_thread(upwell, *verb.split(), "deployment/native")
+
+        assert "revision 3 is complete, 1 of 1 ready" in result.stdout
 
     def test_rollout_history_lists_revisions(self, upwell: Upwell) -> None:
         lines = upwell("rollout", "history", "deploy/shop").stdout.splitlines()
