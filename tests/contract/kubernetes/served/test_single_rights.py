@@ -70,6 +70,7 @@ def server(
         until(lambda: cluster.kubectl(*releases), bool)
         yield running
     cluster.kubectl("delete", "ingressclass", "app", "--ignore-not-found")
+    cluster.kubectl("delete", "clusters.upwell.dev", "walked", "--ignore-not-found")
     kept = {("Namespace", "upwell-system")}
     gone = [one for one in installed() if (one["kind"], one["metadata"]["name"]) not in kept]
     cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(gone))
