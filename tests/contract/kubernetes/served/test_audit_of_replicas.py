@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -40,6 +41,88 @@ async def created(replica: ServerReplica, name: str) -> None:
         assert answer.status == 201, await answer.text()
 
 
+async def command(*arguments: str, folder: Path, token: str = "") -> str:
+    """Run a command of Upwell in a folder and return what it prints."""
+    environment = {**os.environ, "UPWELL_TOKEN": token}
+    done = await asyncio.to_thread(
+        run_upwell, *arguments, seconds=60, folder=folder, environment=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def fetched_from(replica: ServerReplica, copy: Path) -> str:
+    """Fetch the audit logs of all replicas from one into the folder `copy`."""
+    token = (replica.folder / "admin.token").read_text().strip()
+    arguments = ("audit", "fetch", str(copy), "--server", f"http://127.0.0.1:{replica.port}")
+    return await command(*arguments, folder=copy.parent, token=token)
+
+
+async def streams_in(copy: Path) -> list[str]:
+    """Return the names of the streams that somebody created, by the lines that were fetched."""
+    arguments = ("audit", "list", "--data-dir", str(copy), "-o", "json")
+    lines = [
+        json.loads(line) for line in (await command(*arguments, folder=copy.parent)).splitlines()
+    ]
+    return [one["name"] for one in lines if one["resource"] == "imagestreams"]
+
+
+async def verified_chains(copy: Path) -> list[dict[str, Any]]:
+    """Verify what was fetched; return the report about each chain."""
+    arguments = ("audit", "verify", "--data-dir", str(copy), "-o", "json")
+    chains = json.loads(await command(*arguments, folder=copy.parent))["chains"]
+    assert isinstance(chains, list)
+    return chains
+
+
+@on_demand(
+    "tests/integration/audit/test_replica_audit.py"
+    "::test_lines_of_all_replicas_are_there_by_time_and_verified"
+)
+@pytest.mark.timeout(400)
+async def test_a_replica_that_is_killed_takes_no_more_than_the_lines_since_the_last_piece(
+    cluster: KitCluster, tmp_path: Path
+) -> None:
+    async with (
+        docker_registry(tmp_path, deletes=True) as registry,
+        cluster.store(NAMESPACE) as store,
+    ):
+        text = SETTINGS.format(namespace=NAMESPACE, registry=registry)
+        (tmp_path / "upwell.toml").write_text(text)
+        killed, other = (ServerReplica(tmp_path / name, cluster.kubeconfig) for name in "ab")
+        copy = tmp_path / "copy"
+
+        async def kept() -> list[str]:
+            await fetched_from(other, copy)
+            return await streams_in(copy)
+
+        try:
+            for replica in (killed, other):
+                replica.launch()
+                await until(replica.role, bool)
+            await created(killed, "kept")
+            await until(kept, lambda names: names == ["kept"])
+            await created(killed, "lost")  # the next piece is a minute away
+            killed.kill()
+
+            assert await kept() == ["kept"]
+            chains = await verified_chains(copy)
+            assert [one["ended"] for one in chains] == [False] * len(chains)
+            told = await command("audit", "verify", "--data-dir", str(copy), folder=tmp_path)
+            of_lines = [one for one in chains if one["lines"]]
+            assert of_lines
+            assert told.count("has not ended it: if it runs no more,") == len(of_lines)
+
+            killed.launch()  # in its folder, as after a restart of its container
+            await until(killed.role, bool)
+            await until(kept, lambda names: names == ["kept", "lost"])
+            await verified_chains(copy)
+        finally:
+            for replica in (killed, other):
+                replica.kill()
+            await leave_empty(store, NAMESPACE)
+
+
 @on_demand(
     "tests/integration/audit/test_replica_audit.py"
     "::test_lines_of_all_replicas_are_there_by_time_and_verified"
@@ -68,27 +151,11 @@ async def test_a_later_replica_shows_who_did_what_at_those_before(
             await three.until_it_leads()
 
             copy = tmp_path / "copy"
-            server = ("--server", f"http://127.0.0.1:{three.port}")
-            environment = {
-                **os.environ,
-                "UPWELL_TOKEN": (three.folder / "admin.token").read_text().strip(),
-            }
 
-            async def command(*arguments: str) -> str:
-                done = await asyncio.to_thread(
-                    run_upwell, *arguments, seconds=60, folder=tmp_path, environment=environment
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
-                return done.stdout
-
-            fetched = await command("audit", "fetch", str(copy), *server)
+            fetched = await fetched_from(three, copy)
             assert "of 3 replicas fetched" in fetched
-            listed = await command("audit", "list", "--data-dir", str(copy), "-o", "json")
-            lines = [json.loads(line) for line in listed.splitlines()]
-            streams = [one["name"] for one in lines if one["resource"] == "imagestreams"]
-            assert streams == ["stream-0", "stream-1"]
-            verified = await command("audit", "verify", "--data-dir", str(copy), "-o", "json")
-            chains = json.loads(verified)["chains"]
+            assert await streams_in(copy) == ["stream-0", "stream-1"]
+            chains = await verified_chains(copy)
             ended = {one["key"] for one in chains if one["ended"]}
             assert len(ended) == 2, "two have ended in good order, and the third runs"
 
