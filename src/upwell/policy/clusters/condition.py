@@ -73,6 +73,12 @@ def is_authorized(cluster: Cluster) -> bool:
     return found is None or found.status != "False"
 
 
+def may_run_checks(cluster: Cluster) -> bool:
+    """Return True unless the access lacked a right that Jobs of checks take, when asked last."""
+    found = find(cluster.status.conditions, CHECKS_AUTHORIZED)
+    return found is None or found.status != "False"
+
+
 def has_changed(before: Cluster, after: Cluster) -> bool:
     """Return True unless a cluster was but seen again."""
     states = [

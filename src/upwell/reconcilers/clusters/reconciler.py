@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import ClusterPhase
+from upwell.api.pipeline import ClusterPhase, Pipeline
 from upwell.api.promotion import Promotion
 from upwell.cluster.errors import ClusterError
 from upwell.cluster.interface import AccessAttributes, RemoteClusters
@@ -21,8 +21,10 @@ from upwell.policy.clusters.condition import (
     cluster_status,
     is_authorized,
     is_reachable,
+    may_run_checks,
 )
 from upwell.policy.clusters.rights import check_rights, needed_rights
+from upwell.policy.promotion.clusters.targets import runs_checks_in
 from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.store.interface import NotFoundError, Store
 
@@ -80,7 +82,7 @@ class ClusterReconciler:
         wanted: tuple[AccessAttributes, ...] = ()
         try:
             remote = await self._clusters.connect(cluster)
-            if remote.has_denied or self._asks_rights(cluster, now):
+            if remote.has_denied or await self._asks_rights(cluster, now):
                 namespaces = cluster.spec.namespaces
                 wanted = (*needed_rights(namespaces), *check_rights(namespaces))
             report = await remote.report(wanted)
@@ -92,11 +94,20 @@ class ClusterReconciler:
         self._rights_asked[cluster.name] = (cluster.generation, now)
         return ClusterObservation(report.version, tuple(report.denied))
 
-    def _asks_rights(self, cluster: Cluster, now: datetime) -> bool:
-        """Return True if rights are due: by time, after an absence, and while one is missing."""
+    async def _asks_rights(self, cluster: Cluster, now: datetime) -> bool:
+        """Return True if rights are due: by time, after an absence, and while one is missing.
+
+        Those of checks alone may be left out for good: they count where a stage has such checks.
+        """
         generation, asked = self._rights_asked.get(cluster.name, (None, now))
         is_old = generation != cluster.generation or now - asked > _RIGHTS_EVERY
-        return is_old or not is_reachable(cluster) or not is_authorized(cluster)
+        if is_old or not is_reachable(cluster) or not is_authorized(cluster):
+            return True
+        if may_run_checks(cluster):
+            return False
+        pipelines = (await self._store.list(Pipeline)).items
+        stages = (stage for one in pipelines for stage in one.spec.stages)
+        return any(runs_checks_in(stage, cluster) for stage in stages)
 
 
 def cluster_controller(cache: ObjectCache, reconciler: ClusterReconciler) -> Controller:

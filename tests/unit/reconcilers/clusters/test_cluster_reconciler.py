@@ -10,6 +10,7 @@ from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, REACHABLE
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion
 from upwell.cluster.errors import AccessDeniedError
 from upwell.policy.health.judgement import faults_of
@@ -128,6 +129,26 @@ async def test_what_checks_take_is_a_condition_of_its_own(looked: Looked) -> Non
     message = "the access lacks: create jobs.batch in all namespaces"
     assert await looked.condition(CHECKS_AUTHORIZED) == ("False", "MissingRights", message)
     assert faults_of(await looked.store.get(Cluster, "", "east")) == ()
+
+
+@pytest.mark.parametrize(("check", "again"), [("job", "True"), ("tcp", "False")])
+async def test_what_checks_take_is_asked_for_at_each_look_where_a_stage_has_such_checks(
+    looked: Looked, check: str, again: str
+) -> None:
+    asked = {"job": {"command": ["/smoke"]}} if check == "job" else {"tcp": {"address": "web:80"}}
+    verification = {"checks": [{"name": "smoke", **asked}]}
+    stage = {"name": "production", "cluster": "east", "verification": verification}
+    metadata = {"name": "shop", "namespace": "shop"}
+    pipeline = {"metadata": metadata, "spec": {"stages": [stage]}}
+    await looked.store.create(decode_as(Pipeline, pipeline))
+    await looked.add()
+    looked.remote.denied = {("create", "jobs")}
+    await looked.look()
+
+    looked.remote.denied.clear()
+    await looked.look()
+
+    assert (await looked.condition(CHECKS_AUTHORIZED))[0] == again
 
 
 async def test_a_look_that_sees_nothing_new_writes_nothing(looked: Looked) -> None:

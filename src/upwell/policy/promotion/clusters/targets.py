@@ -57,6 +57,11 @@ def checked_clusters(
     return tuple(one.cluster for one in targets if one.name in done and not one.away)
 
 
+def runs_checks_in(stage: Stage, cluster: Cluster) -> bool:
+    """Return True if checks of a stage are Jobs, and the stage means the cluster."""
+    return _has_jobs(stage) and _is_meant(stage, cluster)
+
+
 def most_unavailable(stage: Stage) -> int:
     """Return how many clusters of a stage may be away or fail."""
     return 0 if stage.clusters is None else stage.clusters.max_unavailable
@@ -91,6 +96,10 @@ def unavailable(stage: Stage, targets: Sequence[ClusterTarget]) -> StageObstacle
     return StageObstacle(reason, "; ".join(f"cluster {one.name}: {one.away}" for one in named))
 
 
+def _has_jobs(stage: Stage) -> bool:
+    return any(check.job is not None for check in stage.verification.checks)
+
+
 def _is_meant(stage: Stage, cluster: Cluster) -> bool:
     if stage.clusters is None:
         return stage.cluster == cluster.name
@@ -123,9 +132,7 @@ def _unreached(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
 
 def _denied(stage: Stage, cluster: Cluster) -> str:
     """Return which rights the access lacks of those that the stage takes."""
-    asked = [AUTHORIZED]
-    if any(check.job is not None for check in stage.verification.checks):
-        asked.append(CHECKS_AUTHORIZED)
+    asked = [AUTHORIZED, *([CHECKS_AUTHORIZED] if _has_jobs(stage) else ())]
     for kind in asked:
         found = find(cluster.status.conditions, kind)
         if found is not None and found.status == "False":
