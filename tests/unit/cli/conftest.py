@@ -24,6 +24,8 @@ from upwell.cli.core.connection import Session
 from upwell.policy.waves.approval import NO_APPROVALS
 from upwell.policy.waves.canary import CanaryRules
 from upwell.store.interface import (
+    EVERYTHING,
+    Listing,
     MissingPathError,
     NotFoundError,
     RejectedError,
@@ -32,7 +34,7 @@ from upwell.store.interface import (
     UnavailableError,
     WriteRequest,
 )
-from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -86,6 +88,8 @@ class FakeClient(MemoryStore):
         self.warnings: Sequence[str] = ()
         self.forbidden: set[str] = set()
         """Kinds that may neither be read nor written."""
+        self.not_served: set[str] = set()
+        """Kinds that the server does not know."""
         self.conversations: dict[str, ScriptedConversation] = {}
         self.uploads: list[tuple[bytes, dict[str, str]]] = []
         self.paths: dict[str, list[dict[str, Any] | StoreError]] = {}
@@ -101,6 +105,11 @@ class FakeClient(MemoryStore):
         if kind.KIND.kind in self.forbidden:
             raise StoreForbiddenError(f"{kind.KIND.kind} {name}: token ci may not read it")
         return await super().get(kind, namespace, name)
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        if kind.KIND.kind in self.not_served:
+            raise KindNotServedError(kind.KIND)
+        return await super().list(kind, selector)
 
     async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
         self.asked_names.append((kind.KIND.plural, namespace))

@@ -19,6 +19,7 @@ from upwell.api.promotion import Promotion
 from upwell.api.requests.running import RunningWorkload
 from upwell.api.route import Route
 from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
@@ -31,6 +32,7 @@ from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
+from upwell.store.kubernetes_errors import KindNotServedError
 
 
 @click.command(
@@ -68,10 +70,11 @@ def status(
     """Show the tree from base image to workload, with digests, ages and outdated images.
 
     The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
-    other namespaces, and what image policies say of each image. Components of the server that are
-    faulty come first; what is wrong with other objects comes last: Routes and Services that are not
-    served, Jobs and Pipelines that failed. While builds wait for their turn, it says how many, and
-    how long all will take by what earlier ones took.
+    other namespaces, and what image policies say of each image. Below it stand the stages of
+    Pipelines on other clusters, with what each cluster runs, and since when. Components of the
+    server that are faulty come first; what is wrong with other objects comes last: Routes and
+    Services that are not served, Jobs and Pipelines that failed. While builds wait for their turn,
+    it says how many, and how long all will take by what earlier ones took.
 
     On a cluster, --all adds the workloads that nobody gave to Upwell, by what their Pods run: what
     each image stands on, and how many images that has got since.
@@ -88,6 +91,10 @@ def status(
     session.run(work)
 
 
+_NO_OTHERS = (
+    "--all shows workloads of the cluster that the server runs on, and this one runs on no cluster:"
+    " leave --all out; `upwell status -A` shows what other clusters run of its Pipelines"
+)
 _WATCHED: Sequence[type[Resource]] = (
     ClusterOperator,
     ImageStream,
@@ -139,8 +146,8 @@ class _Shown(PrintedReport):
             write_report("Status", self.data(), self.request.output)
             return
         tree, foreign = self.tree, self.foreign
-        lines = list(tree.lines())
-        for line in (*tree.component_lines(), *lines):
+        lines, clusters = list(tree.lines()), list(tree.cluster_lines())
+        for line in (*tree.component_lines(), *lines, *clusters):
             echo_states(line)
         if lines:
             echo(f"\n{tree.counts()}")
@@ -153,7 +160,7 @@ class _Shown(PrintedReport):
             for line in foreign.lines():
                 echo(line)
             echo(foreign.counts())
-        elif not lines and not faults:
+        elif not lines and not clusters and not faults:
             echo(self.nothing, err=True)
 
 
@@ -164,7 +171,10 @@ async def _read(client: ApiClient, request: _Request) -> _Shown:
     nothing = await _nothing(client, request.namespace, tree)
     if not request.others:
         return _Shown(request, tree, None, nothing)
-    running = await client.list(RunningWorkload, Selector(request.namespace))
+    try:
+        running = await client.list(RunningWorkload, Selector(request.namespace))
+    except KindNotServedError as error:
+        raise CommandError(_NO_OTHERS) from error
     return _Shown(request, tree, ForeignWorkloads(running.items), nothing)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from upwell.api.apps import CronJob
@@ -11,6 +12,7 @@ from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
 from upwell.cli.explain.tree_lines import tree_lines
 from upwell.formats.human_duration import human_duration
+from upwell.policy.explain.clusters import ClusterStanding, standings
 from upwell.policy.explain.freshness import Follower, Freshness, Snapshot, images_of, short
 from upwell.policy.explain.graph import Node
 from upwell.policy.explain.image_policies import PolicyRecord
@@ -73,6 +75,12 @@ class StatusTree:
         self._now = now
         self._shown = self._concerning(namespace)
         drawn = {_key_of(node) for node in self._shown}
+        self._standings = [
+            one
+            for place in snapshot.lineage.placed_elsewhere()
+            if namespace in {"", place.pipeline.namespace}
+            for one in standings(snapshot.lineage, place)
+        ]
         self._others = [
             fault
             for fault in snapshot.faults
@@ -90,6 +98,16 @@ class StatusTree:
         for fault in self._others:
             served = fault.event is not FaultEvent.NOT_SERVED or "not served" in fault.message
             yield f"! {fault.key}{':' if served else ' is not served:'} {shortened(str(fault))}"
+
+    def cluster_lines(self) -> Iterator[str]:
+        """Yield each stage on other clusters, and below it a line for each of its clusters."""
+        for stage, found in groupby(self._standings, lambda one: str(one.place)):
+            yield stage
+            in_stage = list(found)
+            for one in in_stage:
+                age = f", {format_age(one.since, self._now)} ago" if one.since is not None else ""
+                text = shortened(f"{'' if one.is_current else '! '}{one}")
+                yield f"{'└─ ' if one is in_stage[-1] else '├─ '}{text}{age}"
 
     def _component_faults(self) -> Sequence[HealthFault]:
         return [fault for one in self._components for fault in faults_of(one)]
@@ -120,6 +138,7 @@ class StatusTree:
         return {
             "components": [_component_data(one) for one in self._components],
             "nodes": nodes,
+            "clusters": [_standing_data(one) for one in self._standings],
             "cycles": [[str(node) for node in cycle] for cycle in self._snapshot.endless],
             "faults": [_fault_data(one) for one in self._faults()],
             "unserved": [
@@ -333,6 +352,20 @@ def _policy_text(verdicts: Sequence[PolicyRecord]) -> Iterator[str]:
         for one in sorted(verdicts, key=lambda one: one.passed)
     }
     yield from texts
+
+
+def _standing_data(standing: ClusterStanding) -> dict[str, Any]:
+    pipeline, since = standing.place.pipeline, standing.since
+    return {
+        "pipeline": f"{pipeline.namespace}/{pipeline.name}",
+        "stage": standing.place.stage.name,
+        "cluster": standing.cluster,
+        "release": standing.release,
+        "since": format_time(since) if since is not None else None,
+        "newest": standing.newest.release,
+        "phase": str(standing.newest.phase),
+        "message": standing.newest.message,
+    }
 
 
 def _verdict_data(record: PolicyRecord) -> dict[str, Any]:

@@ -48,12 +48,29 @@ def _each(
 
 
 def missing_text(denied: Iterable[AccessAttributes]) -> str:
-    """Name the rights that are missing: `patch deployments.apps in namespace shop, …`."""
-    return ", ".join(_text(one) for one in denied)
+    """Name the rights that are missing, each resource and namespace once.
+
+    `get/patch deployments.apps, list pods in namespaces shop and web`: of fifty namespaces that
+    lack the same, one list of rights.
+    """
+    by_namespace: dict[str, dict[str, list[str]]] = {}
+    for one in denied:
+        verbs = by_namespace.setdefault(one.namespace, {}).setdefault(_resource(one), [])
+        verbs.append(one.verb)
+    lacking: dict[str, list[str]] = {}
+    for namespace, resources in by_namespace.items():
+        named = ", ".join(f"{'/'.join(verbs)} {what}" for what, verbs in resources.items())
+        lacking.setdefault(named, []).append(namespace)
+    return "; ".join(f"{named} in {_where(where)}" for named, where in lacking.items())
 
 
-def _text(right: AccessAttributes) -> str:
+def _resource(right: AccessAttributes) -> str:
     resource = f"{right.resource}/{right.subresource}" if right.subresource else right.resource
-    what = f"{resource}.{right.group}" if right.group else resource
-    where = f"namespace {right.namespace}" if right.namespace else "all namespaces"
-    return f"{right.verb} {what} in {where}"
+    return f"{resource}.{right.group}" if right.group else resource
+
+
+def _where(namespaces: Sequence[str]) -> str:
+    if "" in namespaces:
+        return "all namespaces"
+    *most, last = namespaces
+    return f"namespaces {', '.join(most)} and {last}" if most else f"namespace {last}"

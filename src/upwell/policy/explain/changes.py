@@ -10,13 +10,15 @@ from datetime import datetime
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.conditions import DEGRADED
+from upwell.api.clusters.cluster import CHECKS_AUTHORIZED, Cluster
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.backlog import Urgency, no_urgency
+from upwell.policy.explain.clusters import stages_of
 from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.explain.image_policies import judged_by
@@ -62,6 +64,9 @@ def _faults(snapshot: Snapshot, asked: Resource) -> Iterator[Statement]:
     found += [*destinations(snapshot, asked), *judged_by(asked)]
     if isinstance(asked, Pipeline):
         found += _waiting_for_others(snapshot, asked)
+        found += stages_of(snapshot.lineage, asked)
+    if isinstance(asked, Cluster):
+        found += _lacking_for_checks(asked)
     if all(one.topic is Topic.RUNNING for one in found):
         found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
     yield from found
@@ -72,6 +77,14 @@ def _waiting_for_others(snapshot: Snapshot, pipeline: Pipeline) -> Iterator[Stat
     workloads = [*snapshot.workloads.values(), *snapshot.cron_jobs.values()]
     for claim in snapshot.lineage.claims_on(pipeline, workloads):
         yield Statement(Topic.HELD, f"waits for its workloads: {claim}")
+
+
+def _lacking_for_checks(cluster: Cluster) -> Iterator[Statement]:
+    """Yield what Jobs of checks lack: no fault of a Cluster whose stages have no such checks."""
+    found = find(cluster.status.conditions, CHECKS_AUTHORIZED)
+    if found is not None and found.status == "False":
+        text = f"no check of kind job runs there: {found.message}"
+        yield Statement(Topic.HELD, text, at=found.last_transition_time)
 
 
 def turn_of(

@@ -73,6 +73,16 @@ class PromotionLineage:
         naming = self._naming(workload)
         return next((one for one in naming if not _claim(one, workload, naming)), None)
 
+    def placed_elsewhere(self) -> Iterator[StagePlacement]:
+        """Yield the stages whose workloads are on other clusters."""
+        known = (one for places in self._stages.values() for one in places)
+        yield from (one for one in known if not one.stage.runs_here)
+
+    def promotions_into(self, place: StagePlacement) -> Iterator[Promotion]:
+        """Yield the Promotions into a stage, in no order."""
+        known = self._of(place, self._promotions)
+        yield from (one for one in known if one.spec.stage == place.stage.name)
+
     def claims_on(self, pipeline: Pipeline, workloads: Iterable[Resource]) -> Iterator[str]:
         """Yield which workloads of a Pipeline's stages another Pipeline has, each once."""
         told: dict[str, None] = {}

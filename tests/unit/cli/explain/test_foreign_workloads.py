@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from upwell.api.codec import decode_as
 from upwell.api.requests.running import RunningWorkload
+from upwell.cli.core.errors import Exit
 from upwell.cli.explain.foreign_workloads import ForeignWorkloads
 
 if TYPE_CHECKING:
     from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
 
 OLD, NEW = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 IMAGE = "registry.test/legacy:1  111111111111 on 2 nodes"
@@ -70,3 +72,14 @@ def test_the_command_adds_them_to_the_tree(upwell: Callable[..., "Result"]) -> N
     )
     assert json.loads(upwell("status", "--all", "-o", "json").stdout)["others"] == []
     assert "others" not in json.loads(upwell("status", "-o", "json").stdout)
+
+
+def test_a_server_on_one_machine_has_none_to_show(
+    upwell: Callable[..., "Result"], client: "FakeClient"
+) -> None:
+    client.not_served.add(RunningWorkload.KIND.kind)
+
+    result = upwell("status", "--all")
+
+    assert result.exit_code == Exit.FAILED
+    assert "this one runs on no cluster: leave --all out" in result.stderr

@@ -6,7 +6,7 @@ from upwell.api.clusters.cluster import AUTHORIZED, REACHABLE, Cluster
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.policy.clusters.condition import ClusterObservation, cluster_status, is_reachable
-from upwell.policy.clusters.rights import needed_rights
+from upwell.policy.clusters.rights import check_rights, missing_text, needed_rights
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -65,3 +65,16 @@ def test_looks_within_a_minute_write_nothing() -> None:
     assert at(59).status == seen.status
     assert at(60).status.last_seen == NOW + timedelta(seconds=60)
     assert at(-3600).status.last_seen == NOW - timedelta(hours=1), "the clock went back"
+
+
+def test_rights_that_are_missing_are_named_once_for_all_namespaces_that_lack_them() -> None:
+    every = [one for one in needed_rights(["shop", "web"]) if one.resource != "pods"]
+
+    assert missing_text(every) == (
+        "get/list/patch deployments.apps, get/list/patch statefulsets.apps,"
+        " get/list/patch daemonsets.apps, get/list/patch cronjobs.batch, create/patch events"
+        " in namespaces shop and web"
+    )
+    assert missing_text([*every[:1], *check_rights(["web"])[-1:]]) == (
+        "get deployments.apps in namespace shop; get pods/log in namespace web"
+    )

@@ -1,0 +1,78 @@
+"""Releases that clusters run of the stages of Pipelines, and since when; pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline
+from upwell.api.promotion import Promotion
+from upwell.policy.explain.lineage import PromotionLineage, StagePlacement
+from upwell.policy.explain.statement import Statement, Topic
+
+_TELLING = {ClusterPhase.COMPLETE, ClusterPhase.DRIFTED, ClusterPhase.AWAY}
+"""Phases that tell what a cluster ran then, if only that nobody knows: one that is away may have
+the Release or not. In all others it has what it had before."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStanding:
+    """Release that a cluster runs of a stage, and how the newest meant for it stands."""
+
+    place: StagePlacement
+    cluster: str
+    release: str
+    """Empty: nobody knows, as it is away or has drifted, or none was complete there yet."""
+    since: datetime | None
+    """Since when it runs that; of a Release that nobody knows, since when its newest stands so."""
+    newest: ClusterProgress
+    """Of the newest Promotion that the cluster has a part in."""
+
+    @property
+    def is_current(self) -> bool:
+        """True if it runs the Release of the newest Promotion."""
+        return self.newest.phase is ClusterPhase.COMPLETE
+
+    def __str__(self) -> str:
+        if self.is_current:
+            return f"cluster {self.cluster} runs {self.release}"
+        message = f": {self.newest.message}" if self.newest.message else ""
+        newest = f"{self.newest.release} is {self.newest.phase}{message}"
+        runs = f" runs {self.release};" if self.release else ":"
+        return f"cluster {self.cluster}{runs} {newest}"
+
+
+def standings(lineage: PromotionLineage, place: StagePlacement) -> Iterator[ClusterStanding]:
+    """Yield how each cluster of a stage stands, by the Promotions into it."""
+    told = [one for one in lineage.promotions_into(place) if one.status.clusters]
+    records = [one.status.clusters for one in sorted(told, key=_age, reverse=True)]
+    for newest in records[0] if records else ():
+        of_cluster = [one for record in records for one in record if one.name == newest.name]
+        yield _standing(place, of_cluster)
+
+
+def stages_of(lineage: PromotionLineage, pipeline: Pipeline) -> Iterator[Statement]:
+    """Yield which Release serves in each stage, and since when; of one on clusters, in each."""
+    for stage in pipeline.spec.stages:
+        place = StagePlacement(pipeline, stage)
+        status = place.status
+        serves = f"serves {status.release}" if status.release else "serves no release yet"
+        text = f"stage {stage.name} {serves}"
+        yield Statement(Topic.RUNNING, text, at=status.since if status.release else None)
+        if not stage.runs_here:
+            for one in standings(lineage, place):
+                yield Statement(Topic.RUNNING, str(one), depth=1, at=one.since)
+
+
+def _standing(place: StagePlacement, newest_first: Sequence[ClusterProgress]) -> ClusterStanding:
+    newest, cluster = newest_first[0], newest_first[0].name
+    told = next((one for one in newest_first if one.phase in _TELLING), None)
+    if told is None or told.phase is not ClusterPhase.COMPLETE:
+        return ClusterStanding(place, cluster, "", newest.since, newest)
+    return ClusterStanding(place, cluster, told.release, told.since, newest)
+
+
+def _age(promotion: Promotion) -> tuple[datetime, str]:
+    status = promotion.status
+    begun = status.started or promotion.metadata.creation_timestamp or _LONG_AGO
+    return begun, promotion.name
