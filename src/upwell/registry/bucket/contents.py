@@ -60,15 +60,20 @@ class BucketContents:
         if (raw := self._cached.get(link.content)) is not None:
             self._cached.move_to_end(link.content)
             return raw
+        # The first look may have been spoiled on its way.
+        raw = await self._whole(digest, link) or await self._whole(digest, link)
+        if raw is None:
+            self._note_damage(repository, digest, link)
+            raise BlobUnknownError(repository, digest)
+        self._keep(link.content, raw)
+        return raw
+
+    async def _whole(self, digest: Digest, link: ContentLink) -> bytes | None:
         try:
             found = await self._bucket.get(key_of(link.content), max(link.size, 1))
         except BucketAnswerError:  # longer than it was
-            found = None
-        if found is None or not digest.matches(found.raw):
-            self._note_damage(repository, digest, link)
-            raise BlobUnknownError(repository, digest)
-        self._keep(link.content, found.raw)
-        return found.raw
+            return None
+        return found.raw if found is not None and digest.matches(found.raw) else None
 
     async def read_exactly(self, content: str, size: int) -> bytes:
         """Return content of a known size that has no digest yet."""
@@ -126,7 +131,8 @@ class BucketContents:
             held = piece
         actual = Digest(digest.algorithm, hasher.hexdigest())
         if actual != digest:
-            self._note_damage(repository, digest, link)
+            if await self.digest(link.content, link.size, digest.algorithm) != digest:
+                self._note_damage(repository, digest, link)
             raise DigestMismatchError(repository, digest, actual)
         yield held
 

@@ -1,6 +1,7 @@
 """A bucket that is away, refuses, lies, or is not fit: what is said, and that nothing is harmed."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.registry.bucket import uploads
 from upwell.registry.bucket.registry import BucketRegistry
-from upwell.registry.errors import RegistryError
+from upwell.registry.errors import DigestMismatchError, RegistryError
 from upwell.registry.hosting import StorageError
 from upwell.registry.s3.client import S3Bucket
 from upwell.registry.s3.errors import (
@@ -274,6 +275,28 @@ async def test_a_body_that_breaks_off_is_no_content(faulty: FaultyBucket) -> Non
         await read(registry, Digest.of(raw), len(raw))
     faulty.s3.fault = None
     assert await registry.blob_size(APP, Digest.of(raw)) == len(raw)  # it is not damaged
+
+
+@pytest.mark.parametrize("size", [1_000, 600_000])
+async def test_what_one_answer_spoils_is_not_damaged(faulty: FaultyBucket, size: int) -> None:
+    registry, raw = faulty.registry, b"x" * size
+    digest = await push_blob(registry, APP, raw)
+    reader, answers = faulty.registry, list[str]()
+
+    async def spoil_one(request: web.BaseRequest) -> web.StreamResponse | None:
+        if request.method != "GET" or "contents/" not in request.path or answers:
+            return None
+        answers.append(request.path)
+        status = 206 if "Range" in request.headers else 200
+        return web.Response(status=status, body=b"y" * size)
+
+    faulty.s3.fault = spoil_one
+    with contextlib.suppress(DigestMismatchError):  # what was sent is not taken back
+        assert await read(reader, digest, size) == raw
+
+    assert answers
+    assert reader.damage() == {}
+    assert await read(reader, digest, size) == raw
 
 
 async def test_renewed_credentials_are_used_at_once(faulty: FaultyBucket) -> None:
