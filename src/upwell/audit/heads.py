@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from upwell.audit.chain import Link
+from upwell.formats.pem import private_pem, public_pem
 
 _CONTEXT = "upwell audit head v1"
 KIND = "Head"
@@ -58,9 +59,7 @@ class HeadKey:
 
     def pem(self) -> bytes:
         """Return the key as PEM."""
-        return self.public.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self.public)
 
     def check(self, document: Mapping[str, Any]) -> None:
         """Raise InvalidHeadError unless a line is a head that this key has signed."""
@@ -102,11 +101,7 @@ class HeadSigner:
 
     def private_pem(self) -> bytes:
         """Return the key itself as PEM (PKCS #8)."""
-        return self.private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        return private_pem(self.private)
 
     def public_pem(self) -> bytes:
         """Return the key that checks, as PEM."""

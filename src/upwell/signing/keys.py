@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 
+from upwell.formats.pem import private_pem
 from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
 from upwell.machine.private_file import (
     DamagedFileError,
@@ -89,11 +90,7 @@ class ImageSigner:
 
     def private_pem(self) -> bytes:
         """Return the key itself as PEM (PKCS #8)."""
-        return self.private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        return private_pem(self.private)
 
 
 def public_keys(pem: bytes) -> Sequence[SignatureKey]:

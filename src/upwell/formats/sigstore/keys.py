@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from upwell.formats.pem import public_pem
+
 MAX_KEY_BYTES = 16 * 1024
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192
 
@@ -55,9 +57,7 @@ class SignatureKey:
 
     def pem(self) -> bytes:
         """Return the key as PEM."""
-        return self.public.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self.public)
 
     def verifies(self, signature: bytes, signed: bytes) -> bool:
         """Return True if the holder of this key has signed these bytes."""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from upwell.formats.pem import private_pem
 from upwell.machine.private_file import make_private, write_private
 
 log = logging.getLogger(__name__)
@@ -191,11 +192,7 @@ class _Pair:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def private_pem(self) -> bytes:
-        return self.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        return private_pem(self.key)
 
     def ends_before(self, then: datetime) -> bool:
         return self.certificate.not_valid_after_utc < then
