@@ -73,7 +73,7 @@ def refused_hosts(routes: Iterable[Route]) -> Mapping[ObjectKey, HostRefusal]:
             continue
         places[place] = route
         namespaces.setdefault(host, route)
-        for domain in _domains(host):
+        for domain in domains_above(host):
             domains.setdefault(domain, {}).setdefault(route.namespace, route)
     return refused
 
@@ -86,13 +86,13 @@ def _foreign_holder(
 ) -> Route | None:
     """Return a Route of another namespace that has the host, a domain of it, or a part of it."""
     known = [namespaces.get(host)]
-    known += [namespaces.get(f"{_WILDCARD}{domain}") for domain in _domains(host)]
+    known += [namespaces.get(f"{_WILDCARD}{domain}") for domain in domains_above(host)]
     if host.startswith(_WILDCARD):
         known += domains.get(host.removeprefix(_WILDCARD), {}).values()
     return next((one for one in known if one and one.namespace != route.namespace), None)
 
 
-def _domains(host: str) -> Iterator[str]:
+def domains_above(host: str) -> Iterator[str]:
     """Yield the domains that a host lies in: b.c and c of a.b.c and of *.b.c."""
     _, _, domain = host.partition(".")
     while domain:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.route import Route
 from upwell.controller import ObjectCache
-from upwell.policy.routing.hosts import effective_host
+from upwell.policy.routing.hosts import domains_above, effective_host
 
 _WILDCARD = "*."
 
@@ -35,20 +35,13 @@ def _keys(route: Route) -> Iterator[_Key]:
     yield "host", host
     if host.startswith(_WILDCARD):
         yield "wildcard", host.removeprefix(_WILDCARD)
-    yield from (("below", domain) for domain in _domains(host))
+    yield from (("below", domain) for domain in domains_above(host))
 
 
 def _wanted(route: Route) -> Iterator[_Key]:
     """Yield the keys of those that a Route may contend with."""
     host = effective_host(route)
     yield "host", host
-    yield from (("wildcard", domain) for domain in _domains(host))
+    yield from (("wildcard", domain) for domain in domains_above(host))
     if host.startswith(_WILDCARD):
         yield "below", host.removeprefix(_WILDCARD)
-
-
-def _domains(host: str) -> Iterator[str]:
-    _, _, domain = host.partition(".")
-    while domain:
-        yield domain
-        _, _, domain = domain.partition(".")
