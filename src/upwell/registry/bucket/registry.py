@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import override
 
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest
 from upwell.registry.bucket.announcements import ACTOR, LOOKS, PushAnnouncements, ignore
 from upwell.registry.bucket.contents import CONDEMNED, BucketContents, key_of
 from upwell.registry.bucket.garbage import BucketGarbage
@@ -387,8 +387,3 @@ class BucketRegistry(HostedReads):
     async def cancel_upload(self, repository: str, upload: str) -> None:
         """Drop an upload."""
         await self._uploads.cancel(repository, upload)
-
-    def _reference(self, repository: str, target: str | Digest) -> Reference:
-        if isinstance(target, Digest):
-            return Reference(self._host, repository, digest=target)
-        return Reference(self._host, repository, tag=target)

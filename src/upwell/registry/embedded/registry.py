@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.machine.disk import PressureCheck, no_pressure
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
@@ -399,11 +399,6 @@ class EmbeddedRegistry(HostedReads):
         return self._repositories.loaded(name) or await asyncio.to_thread(
             self._repositories.find, name
         )
-
-    def _reference(self, repository: str, target: str | Digest) -> Reference:
-        if isinstance(target, Digest):
-            return Reference(self._host, repository, digest=target)
-        return Reference(self._host, repository, tag=target)
 
     def _hint(self, actor: str) -> TagHook:
         """Return what a thread calls after it set a tag, even if its caller was cancelled."""

@@ -132,6 +132,11 @@ class HostedReads(ABC):
             for one in entries
         ]
 
+    def _reference(self, repository: str, target: str | Digest) -> Reference:
+        if isinstance(target, Digest):
+            return Reference(self.host, repository, digest=target)
+        return Reference(self.host, repository, tag=target)
+
     async def _entry(self, reference: Reference) -> ManifestEntry:
         if reference.registry != self.host:
             raise ManifestUnknownError(reference)
