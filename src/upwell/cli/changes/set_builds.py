@@ -20,13 +20,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
-from upwell.cli.core.targets import (
-    ChosenObjects,
-    TargetOptions,
-    of_kind,
-    parse_targets,
-    target_options,
-)
+from upwell.cli.core.targets import TargetOptions, parse_targets_of, target_options
 
 _STRATEGIES = ("dockerStrategy", "sourceStrategy", "customStrategy")
 
@@ -103,7 +97,7 @@ def build_secret(ctx: click.Context, words: tuple[str, ...]) -> None:
             raise click.UsageError("please specify a secret")
         secret = name
     wanted = Wanted(_Secret(options, secret), "secret updated")
-    targets = _targets(ctx, session, "bc", objects)
+    targets = parse_targets_of("bc", session, kept(ctx, TargetOptions), objects)
     change_objects(session, targets, wanted, kept(ctx, WritingOptions))
 
 
@@ -167,7 +161,7 @@ def build_hook(
         hook = {"command": command[:1]} | ({"args": command[1:]} if command[1:] else {})
     elif command:
         hook = {"args": command}
-    targets = _targets(ctx, session, "bc", words)
+    targets = parse_targets_of("bc", session, kept(ctx, TargetOptions), words)
     wanted = Wanted(_BuildHook(hook), "hooks updated")
     change_objects(session, targets, wanted, kept(ctx, WritingOptions))
 
@@ -284,16 +278,9 @@ def deployment_hook(ctx: click.Context, words: tuple[str, ...]) -> None:
         raise click.UsageError("you must specify one of --pre, --mid, or --post")
     if not options.remove and not command:
         raise click.UsageError("you must specify a command for the deployment hook")
-    targets = _targets(ctx, session, "dc", words)
+    targets = parse_targets_of("dc", session, kept(ctx, TargetOptions), words)
     wanted = Wanted(_DeploymentHook(options, command), "hooks updated")
     change_objects(session, targets, wanted, kept(ctx, WritingOptions))
-
-
-def _targets(
-    ctx: click.Context, session: Session, kind: str, words: Sequence[str]
-) -> ChosenObjects:
-    options = kept(ctx, TargetOptions)
-    return parse_targets(session, options, of_kind(kind, words, options))
 
 
 def _spec_of(document: Document, kind: str) -> Document:

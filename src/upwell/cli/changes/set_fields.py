@@ -26,8 +26,8 @@ from upwell.cli.core.output import aligned, full_name
 from upwell.cli.core.targets import (
     ChosenObjects,
     TargetOptions,
-    of_kind,
     parse_targets,
+    parse_targets_of,
     split_words,
     target_options,
 )
@@ -183,7 +183,7 @@ def image_lookup(
     options, writing = kept(ctx, TargetOptions), kept(ctx, WritingOptions)
     if not words and not options.sources and not options.all:
         lists = options.all = True
-    targets = _targets(ctx, session, "is", words)
+    targets = parse_targets_of("is", session, options, words)
     if not lists:
         wanted = Wanted(_Lookup(enabled), "image lookup updated")
         change_objects(session, targets, wanted, writing)
@@ -321,7 +321,7 @@ def route_backends(
     shows = not (weights or zero or equal)
     if shows and not objects and not options.sources:
         options.all = True
-    targets = _targets(ctx, session, "route", objects)
+    targets = parse_targets_of("route", session, options, objects)
     if shows:
         _list(session, targets, ("NAME", "KIND", "TO", "WEIGHT"), _backend_rows)
         return
@@ -416,13 +416,6 @@ def serviceaccount(ctx: click.Context, words: tuple[str, ...]) -> None:
     targets = parse_targets(session, kept(ctx, TargetOptions), words[:-1])
     wanted = Wanted(_Account(words[-1]), "serviceaccount updated")
     change_objects(session, targets, wanted, kept(ctx, WritingOptions))
-
-
-def _targets(
-    ctx: click.Context, session: Session, kind: str, words: Sequence[str]
-) -> ChosenObjects:
-    options = kept(ctx, TargetOptions)
-    return parse_targets(session, options, of_kind(kind, words, options))
 
 
 def _list(

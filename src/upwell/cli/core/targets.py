@@ -143,8 +143,14 @@ def parse_targets(session: Session, options: TargetOptions, words: Sequence[str]
     )
 
 
-def of_kind(kind: str, words: Sequence[str], options: TargetOptions) -> list[str]:
-    """Return the words that name objects, where `kind` may be left out."""
+def parse_targets_of(
+    kind: str, session: Session, options: TargetOptions, words: Sequence[str]
+) -> ChosenObjects:
+    """Return the objects of the same words, where `kind` may be left out; raises as the other."""
+    return parse_targets(session, options, _with_kind(kind, words, options))
+
+
+def _with_kind(kind: str, words: Sequence[str], options: TargetOptions) -> list[str]:
     if options.sources or (words and find_names(words[0]) is not None):
         return list(words)
     if not words and (options.labels or options.fields or options.all):
