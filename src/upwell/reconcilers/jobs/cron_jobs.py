@@ -18,7 +18,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name
 from upwell.policy.jobs.runs import SUPERSEDED
 from upwell.policy.rollouts.triggers import unresolved
-from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
+from upwell.reconcilers.jobs.jobs import delete_job, finished_at, has_succeeded
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 
 SCHEDULED = "Scheduled"
@@ -91,7 +91,7 @@ class CronJobReconciler:
         if due.replace:
             for job in jobs:
                 if finished_at(job) is None:
-                    await self._delete(job)
+                    await delete_job(self._store, job)
         made = list(jobs)
         # It exists when the process that made it was killed before it could remember.
         with contextlib.suppress(AlreadyExistsError):
@@ -138,12 +138,7 @@ class CronJobReconciler:
             *good[spec.successful_jobs_history_limit :],
             *bad[spec.failed_jobs_history_limit :],
         ):
-            await self._delete(job)
-
-    async def _delete(self, job: Job) -> None:
-        if not job.is_deleting:
-            with contextlib.suppress(NotFoundError):
-                await self._store.delete(Job, job.namespace, job.name)
+            await delete_job(self._store, job)
 
     async def _report(
         self, cron: CronJob, jobs: Sequence[Job], ready: tuple[str, str, str]

@@ -1,6 +1,7 @@
 """Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import override
 
@@ -26,7 +27,7 @@ from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_controller
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.registry.errors import RegistryError
-from upwell.store.interface import NotFoundError
+from upwell.store.interface import NotFoundError, Store
 from upwell.workload.errors import ImagePullError, WorkloadError
 from upwell.workload.interface import Instance, State
 
@@ -213,6 +214,13 @@ def _run(instance: Instance) -> Run:
         interrupted=is_interrupted(instance),
         losses=instance.losses,
     )
+
+
+async def delete_job(store: Store, job: Job) -> None:
+    """Delete a Job unless that is under way, or done; raises StoreError."""
+    if not job.is_deleting:
+        with suppress(NotFoundError):
+            await store.delete(Job, job.namespace, job.name)
 
 
 def finished_at(job: Job) -> datetime | None:

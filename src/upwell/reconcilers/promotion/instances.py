@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from upwell.api.apps import Job
+from upwell.reconcilers.jobs.jobs import delete_job
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.workload.instance_spec import Owner
 from upwell.workload.interface import ContainerFile, FileLimits, Instance, ReadableRuntime
@@ -121,9 +122,7 @@ class StoredJobs:
 
     async def delete(self, job: Job) -> None:
         """Delete it unless that is under way."""
-        if not job.is_deleting:
-            with contextlib.suppress(NotFoundError):
-                await self._store.delete(Job, job.namespace, job.name)
+        await delete_job(self._store, job)
 
 
 @dataclass(frozen=True, slots=True)
