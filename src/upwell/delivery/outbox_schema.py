@@ -1,10 +1,8 @@
 """Tables of the outbox's SQLite file."""
 
-import sqlite3
-
 from upwell.encryption.databases import FACTS_TABLE
 
-_SCHEMA = f"""
+OUTBOX_TABLES = f"""
 {FACTS_TABLE};
 CREATE TABLE IF NOT EXISTS event (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,10 +33,3 @@ CREATE TABLE IF NOT EXISTS tally (
     subscription TEXT PRIMARY KEY, delivered INTEGER NOT NULL, last REAL NOT NULL
 ) WITHOUT ROWID;
 """
-
-
-def set_up(connection: sqlite3.Connection) -> None:
-    """Make the tables of a file that has none; raises sqlite3.Error."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)

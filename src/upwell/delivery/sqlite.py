@@ -26,14 +26,14 @@ from upwell.delivery.interface import (
     OutboxError,
     period_of,
 )
-from upwell.delivery.outbox_schema import set_up
+from upwell.delivery.outbox_schema import OUTBOX_TABLES
 from upwell.delivery.sealed_events import EventResealer, SealedEvents
 from upwell.delivery.sqlite_contents import read_contents, write_contents
 from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.sealing import DataKey, SealError
 from upwell.machine import clock
-from upwell.machine.databases import DamagedDatabaseError, open_database, transaction
+from upwell.machine.databases import DamagedDatabaseError, open_database, transaction, with_tables
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class SqliteOutbox:
         self._most_pending = most_pending
         self._most_dead = most_dead
         try:
-            self._connection = open_database(path, set_up)
+            self._connection = open_database(path, with_tables(OUTBOX_TABLES))
         except DamagedDatabaseError as error:
             why = (
                 f"{error}: restore it with its -wal file from a copy, or remove them:"

@@ -17,7 +17,7 @@ from upwell.inventory.layers import (
     packages_of,
     read_layer,
 )
-from upwell.machine.databases import next_step, open_derived, transaction
+from upwell.machine.databases import next_step, open_derived, transaction, with_tables
 from upwell.oci import Descriptor, Digest
 
 _SCHEMA = """
@@ -79,7 +79,7 @@ class SqliteInventory:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._connection = open_derived(path, _set_up, "the images of the registry")
+        self._connection = open_derived(path, with_tables(_SCHEMA), "the images of the registry")
 
     def close(self) -> None:
         """Close the file."""
@@ -186,9 +186,3 @@ def _packed(contents: LayerContents) -> bytes:
 
 def _unpacked(kept: bytes) -> LayerContents:
     return LayerContents.parse(json.loads(zlib.decompress(kept)))
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)
