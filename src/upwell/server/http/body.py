@@ -6,11 +6,15 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from upwell.api.codec import decode_part
 from upwell.api.manifests import parse_manifests
+from upwell.api.meta import Model
 from upwell.oci.json_values import has_more_values, holds_unicode
 from upwell.server.http import protobuf
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, require_bounded, too_many_values
 
 _JSON = "application/json"
@@ -41,6 +45,18 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
         await drained(request)
         raise ApiError(413, f"the body has more than {limit} bytes")
     return bytes(body)
+
+
+async def read_part[M: Model](
+    request: Request, target: RequestTarget, limits: ServerLimits, model: type[M]
+) -> M:
+    """Return what is asked of a part of an object; an empty body is an object without fields.
+
+    Raises ApiError and InvalidObjectError.
+    """
+    body = await read_body(request, limits.webhook_bytes, limits.body_seconds)
+    document = decode_object(body, media_type(request)) if body.strip() else {}
+    return decode_part(model, f"the request to {target.subresource} {target.key}", document)
 
 
 def decode_object(body: bytes, content_type: str) -> Document:

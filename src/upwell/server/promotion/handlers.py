@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.promotion import PromotionActions, RequestedPromotion
-from upwell.api.codec import decode_part, encode
-from upwell.api.meta import Model, format_time
+from upwell.api.codec import encode
+from upwell.api.meta import format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import ApprovalLink, Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
@@ -21,7 +21,7 @@ from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, groups_of, person_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.tokens import ADMIN, person_behind
-from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.body import read_part
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
@@ -67,7 +67,7 @@ class PromotionHandlers:
 
     async def promote(self, request: Request, target: RequestTarget) -> Response:
         """Promote a Release into a stage: 201 with the Promotion, 200 when there was one."""
-        body = await self._read(request, target, PromoteBody)
+        body = await read_part(request, target, self._limits, PromoteBody)
         if body.bypass:  # it goes in place of approvals: who may give none may not pass them by
             require_right(request, Action("create", "promotions", target.namespace, part="approve"))
         release = await self._store.get(Release, target.namespace, target.name)
@@ -93,7 +93,7 @@ class PromotionHandlers:
 
     async def roll_back(self, request: Request, target: RequestTarget) -> Response:
         """Put an earlier Release back into a stage, and hold the stage."""
-        body = await self._read(request, target, RollBackBody)
+        body = await read_part(request, target, self._limits, RollBackBody)
         asked = Asked(
             body.stage,
             person_of(request),
@@ -108,7 +108,7 @@ class PromotionHandlers:
 
     async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
-        body = await self._read(request, target, VerifyAgainBody)
+        body = await read_part(request, target, self._limits, VerifyAgainBody)
         asked = Asked(body.stage, person_of(request), reason=body.reason, run=body.run)
         _note(request, reason=body.reason)
         return _promotion(
@@ -117,7 +117,7 @@ class PromotionHandlers:
 
     async def reject_release(self, request: Request, target: RequestTarget) -> Response:
         """Keep a Release out of every later stage."""
-        body = await self._read(request, target, RejectBody)
+        body = await read_part(request, target, self._limits, RejectBody)
         rejection = Rejection(
             reason=body.reason, by=person_of(request), stage=body.stage, at=self._clock()
         )
@@ -127,7 +127,7 @@ class PromotionHandlers:
 
     async def restore_release(self, request: Request, target: RequestTarget) -> Response:
         """Lift the rejection of a Release."""
-        body = await self._read(request, target, RestoreBody)
+        body = await read_part(request, target, self._limits, RestoreBody)
         _note(request, reason=body.reason)
         restored = await self._actions.restore(
             target.namespace, target.name, person_of(request), body.reason
@@ -136,7 +136,7 @@ class PromotionHandlers:
 
     async def verify(self, request: Request, target: RequestTarget) -> Response:
         """Record the verdict of an outside CI on a Release in a stage."""
-        body = await self._read(request, target, VerifyBody)
+        body = await read_part(request, target, self._limits, VerifyBody)
         release = await self._store.get(Release, target.namespace, target.name)
         verdict = ReportedVerdict(
             body.passed,
@@ -160,7 +160,7 @@ class PromotionHandlers:
 
     async def link(self, request: Request, target: RequestTarget) -> Response:
         """Answer a link by which somebody may vote without a token of their own."""
-        body = await self._read(request, target, LinkBody)
+        body = await read_part(request, target, self._limits, LinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
         person = await person_behind(self._store, body.as_)
         now = self._clock()
@@ -180,7 +180,7 @@ class PromotionHandlers:
 
     async def revoke_links(self, request: Request, target: RequestTarget) -> Response:
         """Revoke one approval link, by its id, or all of a person; answer those that are left."""
-        body = await self._read(request, target, RevokeLinkBody)
+        body = await read_part(request, target, self._limits, RevokeLinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
         if not any(body.link in {one.id, one.person} for one in promotion.status.links):
             raise NotFoundError(promotion.key, f"{promotion.key} has no link {body.link!r}")
@@ -204,7 +204,7 @@ class PromotionHandlers:
             require_right(request, Action("create", "promotions", place, part="override"))
 
     async def _vote(self, request: Request, target: RequestTarget, *, approved: bool) -> Response:
-        body = await self._read(request, target, VoteBody)
+        body = await read_part(request, target, self._limits, VoteBody)
         override = body.override if approved else ""
         if override:
             action = Action("create", "promotions", target.namespace, part="override")
@@ -222,11 +222,6 @@ class PromotionHandlers:
         _note(request, reason=f"override: {body.override}" if body.override else body.comment)
         voted = await self._actions.vote(target.namespace, target.name, vote)
         return object_response(request, voted)
-
-    async def _read[M: Model](self, request: Request, target: RequestTarget, model: type[M]) -> M:
-        body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
-        document = decode_object(body, media_type(request)) if body.strip() else {}
-        return decode_part(model, f"the request to {target.subresource} {target.key}", document)
 
 
 def _eyes_of(request: Request) -> str:

@@ -10,14 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.waves import WaveActions
-from upwell.api.codec import decode_part
 from upwell.api.meta import Model
 from upwell.api.waves.wave import WaveCancellation, WaveDecision
 from upwell.policy.access.roles import Action
 from upwell.server.auth.caller import caller_of, person_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.tokens import ADMIN
-from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.body import read_part
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
@@ -85,7 +84,7 @@ class WaveHandlers:
 
     async def approve(self, request: Request, target: RequestTarget) -> Response:
         """Approve the change, for all that needs it."""
-        body = await self._read(request, target, ApproveWaveBody)
+        body = await read_part(request, target, self._limits, ApproveWaveBody)
         decision = self._approval(request, Action("create", "waves", part="override"), body)
         _note(request, _reason_of(body))
         return object_response(request, await self._actions.approve(target.name, decision))
@@ -95,7 +94,7 @@ class WaveHandlers:
 
         Whoever approves for a stream need not be able to read Waves.
         """
-        body = await self._read(request, target, ApproveChangeBody)
+        body = await read_part(request, target, self._limits, ApproveChangeBody)
         right = Action("create", "imagestreams", target.namespace, target.name, "override")
         decision = self._approval(request, right, body)
         _note(request, f"wave {body.wave}: {_reason_of(body)}")
@@ -104,7 +103,7 @@ class WaveHandlers:
 
     async def cancel(self, request: Request, target: RequestTarget) -> Response:
         """Cancel what has not begun; with `running`, the builds that have, too."""
-        body = await self._read(request, target, CancelWaveBody)
+        body = await read_part(request, target, self._limits, CancelWaveBody)
         _note(request, body.reason)
         decision = WaveCancellation(
             by=person_of(request), at=self._clock(), reason=body.reason, running=body.running
@@ -113,7 +112,7 @@ class WaveHandlers:
 
     async def retry(self, request: Request, target: RequestTarget) -> Response:
         """Begin what has failed again: `{"begun": […], "left": ["NAME: why", …]}`."""
-        body = await self._read(request, target, RetryWaveBody)
+        body = await read_part(request, target, self._limits, RetryWaveBody)
         _note(request, body.reason)
         done = await self._actions.retry(target.name, self._decision(request, body.reason))
         return JSONResponse(asdict(done))
@@ -132,11 +131,6 @@ class WaveHandlers:
 
     def _decision(self, request: Request, reason: str) -> WaveDecision:
         return WaveDecision(by=person_of(request), at=self._clock(), reason=reason)
-
-    async def _read[M: Model](self, request: Request, target: RequestTarget, model: type[M]) -> M:
-        body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
-        document = decode_object(body, media_type(request)) if body.strip() else {}
-        return decode_part(model, f"the request to {target.subresource} {target.key}", document)
 
 
 def _reason_of(body: ApproveWaveBody | ApproveChangeBody) -> str:
