@@ -1,13 +1,14 @@
 """Objects of a cluster as its API sends them, page by page."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.meta import Kind, ObjectKey
 from upwell.cluster.kubernetes import cluster_error
 from upwell.store.interface import StoreError
-from upwell.store.kubernetes_http import ApiConnection, ApiRequest
+from upwell.store.kubernetes_http import ApiConnection, ApiRequest, list_documents
 
 _PAGE = 200
 """Objects in one answer: ConfigMaps are up to 1 MiB each, and most are small."""
@@ -15,7 +16,7 @@ _PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """Part of a list (Kubernetes API concepts, "Retrieving large results sets in chunks")."""
+    """Part of a list."""
 
     items: Sequence[Mapping[str, Any]]
     resource_version: str
@@ -29,18 +30,15 @@ async def list_pages(
 
     ListExpiredError: it expired between two pages, and has to begin anew.
     """
-    params = {**request.params, "limit": str(limit)}
-    while True:
-        try:
-            document = (await api.ask(replace(request, params=params))).document
-        except StoreError as error:
-            raise cluster_error(error) from error
-        meta = document.get("metadata")
-        meta = meta if isinstance(meta, Mapping) else {}
-        yield ListPage(document.get("items") or (), str(meta.get("resourceVersion") or ""))
-        if not meta.get("continue"):
-            return
-        params = {**params, "continue": str(meta["continue"])}
+    try:
+        async with aclosing(list_documents(api, request, limit)) as documents:
+            async for document in documents:
+                meta = document.get("metadata")
+                meta = meta if isinstance(meta, Mapping) else {}
+                version = str(meta.get("resourceVersion") or "")
+                yield ListPage(document.get("items") or (), version)
+    except StoreError as error:
+        raise cluster_error(error) from error
 
 
 class KubernetesDocuments:

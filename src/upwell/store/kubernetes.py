@@ -35,7 +35,13 @@ from upwell.store.interface import (
 )
 from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import ApiStatus
-from upwell.store.kubernetes_http import METADATA_LIST, ApiConnection, ApiRequest, parse_object
+from upwell.store.kubernetes_http import (
+    METADATA_LIST,
+    ApiConnection,
+    ApiRequest,
+    list_documents,
+    parse_object,
+)
 from upwell.store.retry import update_with_retry
 from upwell.store.unreadable import UnreadableObjects, decode_object, named_alone
 
@@ -100,29 +106,28 @@ class KubernetesStore:
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
         """Return the objects that match, read page by page as of one moment."""
-        params = {**_selection(selector), "limit": str(_PAGE)}
         request = _about(kind, selector.namespace, "", "GET")
+        request = replace(request, params=_selection(selector))
         found: list[R] = []
         unreadable: list[ObjectKey] = []
-        while True:
-            answer = await self._api.ask(replace(request, params=params))
-            items, meta = answer.document.get("items"), answer.document.get("metadata")
-            if not isinstance(meta, dict):
-                raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
-            for taken, item in enumerate(items or (), 1):
-                if taken % _SLICE == 0:
-                    await asyncio.sleep(0)
-                if (one := self._decoded(kind, item)) is not None:
-                    found.append(one)
-                else:
-                    unreadable.append(named_alone(kind, item).key)
-            if not meta.get("continue"):
-                break
-            params["continue"] = str(meta["continue"])
+        version = ""
+        async with aclosing(list_documents(self._api, request, _PAGE)) as documents:
+            async for document in documents:
+                meta = document.get("metadata")
+                if not isinstance(meta, dict):
+                    raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
+                version = str(meta.get("resourceVersion") or "")
+                for taken, item in enumerate(document.get("items") or (), 1):
+                    if taken % _SLICE == 0:
+                        await asyncio.sleep(0)
+                    if (one := self._decoded(kind, item)) is not None:
+                        found.append(one)
+                    else:
+                        unreadable.append(named_alone(kind, item).key)
         found.sort(key=lambda resource: (resource.namespace, resource.name))
         if self._lenient is not None and selector == Selector(selector.namespace):
             self._lenient.forget_others(kind.KIND, selector.namespace, unreadable)
-        return Listing(found, str(meta.get("resourceVersion") or ""), unreadable)
+        return Listing(found, version, unreadable)
 
     async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
         """Return the names of objects, the first `most` of them, in one small answer."""

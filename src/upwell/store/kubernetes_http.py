@@ -302,6 +302,25 @@ class ApiConnection:
         return headers
 
 
+async def list_documents(
+    api: ApiConnection, request: ApiRequest, limit: int
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """Yield a list as of one moment: documents of up to `limit` objects each; raises StoreError.
+
+    An ExpiredError between two of them says that the list has to begin anew (Kubernetes API
+    concepts, "Retrieving large results sets in chunks").
+    """
+    params = {**request.params, "limit": str(limit)}
+    while True:
+        document = (await api.ask(replace(request, params=params))).document
+        yield document
+        meta = document.get("metadata")
+        following = meta.get("continue") if isinstance(meta, Mapping) else None
+        if not following:
+            return
+        params = {**params, "continue": str(following)}
+
+
 def parse_object(body: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object in `body`; raises StoreError."""
     try:
