@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import cast
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
-from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.builds.triggers import ImageBar, digest_of
-from upwell.policy.images.streams import StreamName, StreamTag
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.history import wanted_revision
 from upwell.policy.rollouts.image_ownership import is_pinned
 from upwell.policy.rollouts.requests import (
@@ -31,7 +30,8 @@ from upwell.policy.rollouts.triggers import (
     images_set,
     with_images,
 )
-from upwell.store.interface import ConflictError, NotFoundError, Store
+from upwell.reconcilers.images.named_streams import read_streams
+from upwell.store.interface import ConflictError, Store
 from upwell.store.retry import update_with_retry
 
 type _Rollback = tuple[Workload, RevisionRecord]
@@ -84,7 +84,7 @@ class RolloutActions:
             if isinstance(resource, DeploymentConfig) and progressing_revision(resource) in asked:
                 return resource  # another writer was faster with the same images
             config = require_startable(resource, again=again)
-            images = {} if again else images_of_all(config, await self._streams(config))
+            images = {} if again else await self._newest(config)
             wanted = newest_images(config, images)
             await self._require_approved(config, wanted)
             newer = with_images(config, wanted)
@@ -199,17 +199,13 @@ class RolloutActions:
             if (bar := await self._bar(tags[slot], after)) is not None:
                 raise RolloutRefusedError(f"{workload.key}: {tags[slot]} {bar.message}")
 
+    async def _newest(self, workload: Workload) -> Mapping[Slot, str]:
+        """Return the images that the followed tags name; a container without one keeps its own."""
+        followed = {entry.stream for entry in followers_of(workload).entries}
+        return images_of_all(workload, await read_streams(self._store, followed))
+
     async def _changed(
         self, kind: type[Resource], place: tuple[str, str], change: _Change
     ) -> Workload:
         """Change the object as it is now, again when somebody else was faster."""
         return await update_with_retry(lambda: self._store.get(kind, *place), change)
-
-    async def _streams(self, workload: Workload) -> dict[StreamName, ImageStream]:
-        found: dict[StreamName, ImageStream] = {}
-        for name in {entry.stream for entry in followers_of(workload).entries}:
-            try:
-                found[name] = await self._store.get(ImageStream, name.namespace, name.name)
-            except NotFoundError:
-                continue  # that container keeps its image
-        return found

@@ -6,7 +6,6 @@ seen yet holds its name in the store, so that nobody starts it twice.
 """
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -55,7 +54,7 @@ from upwell.policy.waves.stop import holds
 from upwell.policy.waves.urgency import urgency_of, urgency_of_build
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.context import BuildContext, config_of
-from upwell.store.interface import NotFoundError
+from upwell.reconcilers.images.named_streams import read_streams
 
 _TURN = frozenset({"NoFreeSlot", "RunPolicy", OUTPUT_RATE_LIMITED, UPSTREAM_BUILDING})
 """Reasons of builds that wait for their turn: their inputs are looked at when it comes."""
@@ -121,7 +120,7 @@ class BuildIndex:
             names |= {name for name in named if isinstance(name, StreamName)}
             followed = followed_tags(found, self.graph.names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
-        streams = await self._read(names)
+        streams = await read_streams(self.cache.store, names)
         waiting = waiting_digests(streams.values(), self.waves_of, self.approvals)
         return BuildContext(
             Graph((config,), edges),
@@ -172,7 +171,7 @@ class BuildIndex:
         """
         await self.cache.ready(*_KINDS)
         names = {one.stream_name for one in self._followed_by(*tags)}
-        streams = await self._read(names - known.keys())
+        streams = await read_streams(self.cache.store, names - known.keys())
         return self.waiting_for_approval([*known.values(), *streams.values()])
 
     async def bar_of_new(self, build: Build, tag: StreamTag, image: str) -> ImageBar | None:
@@ -280,13 +279,6 @@ class BuildIndex:
                 if edge.source not in seen:
                     seen.add(edge.source)
                     walk.append(edge.source)
-
-    async def _read(self, names: Iterable[StreamName]) -> Streams:
-        found = {}
-        for name in names:
-            with suppress(NotFoundError):
-                found[name] = await self.cache.store.get(ImageStream, name.namespace, name.name)
-        return found
 
     def _bar_of(
         self, waiting: Mapping[str, ImageBar], images: Container[str], image: str

@@ -12,8 +12,9 @@ from upwell.policy.builds.objects import Objects, content_of, objects_read, obje
 from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.pod_template import SourceName
+from upwell.reconcilers.images.named_streams import read_streams
 from upwell.reconcilers.sources import read_sources
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import Store
 
 
 class BuildObjects:
@@ -24,10 +25,7 @@ class BuildObjects:
 
     async def missing(self, build: Build) -> MissingInput | None:
         """Say what must be created before `build` can run; None: nothing."""
-        streams = {}
-        for name in streams_named(build):
-            with suppress(NotFoundError):
-                streams[name] = await self._store.get(ImageStream, name.namespace, name.name)
+        streams = await read_streams(self._store, streams_named(build))
         objects = await self._read(build.namespace, objects_required(build))
         return missing_input(build, streams, objects)
 

@@ -35,6 +35,7 @@ from upwell.policy.rollouts.triggers import (
     without_hold,
 )
 from upwell.policy.waves.budget import NO_BUDGET
+from upwell.reconcilers.images.named_streams import read_streams
 from upwell.reconcilers.rollouts.gate import (
     ImageUpdate,
     OpenGate,
@@ -90,7 +91,9 @@ class WorkloadTriggerReconciler:
         if end is not None and end <= self._clock():
             workload = await self._store.update(without_hold(workload))
             end = None
-        streams = await self._streams(workload)
+        followed = {entry.stream for entry in followers_of(workload).entries}
+        # The verdict names one that is not there.
+        streams = await read_streams(self._store, followed)
         verdict = await self._verdict(workload, streams)
         waits = [(end - self._clock()).total_seconds()] if end is not None else []
         if verdict is not None and verdict.images:
@@ -145,15 +148,6 @@ class WorkloadTriggerReconciler:
             return verdict
         pipeline, stage = staged
         return set_aside(workload, f"stage {stage.name} of {pipeline.key}")
-
-    async def _streams(self, workload: Triggered) -> dict[StreamName, ImageStream]:
-        found: dict[StreamName, ImageStream] = {}
-        for name in {entry.stream for entry in followers_of(workload).entries}:
-            try:
-                found[name] = await self._store.get(ImageStream, name.namespace, name.name)
-            except NotFoundError:
-                continue  # the verdict names it
-        return found
 
     async def _report(
         self,
