@@ -87,7 +87,7 @@ from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import wave_controller
 from upwell.registry.attachments.mirrored import AttachmentMirror
 from upwell.server.admission.quota import LimitedStore
-from upwell.server.asgi.app import ServerDependencies
+from upwell.server.asgi.dependencies import ServerDependencies
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits

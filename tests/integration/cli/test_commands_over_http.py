@@ -35,7 +35,8 @@ from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.server.admission.quota import LimitedStore
-from upwell.server.asgi.app import ServerDependencies, create_app
+from upwell.server.asgi.app import create_app
+from upwell.server.asgi.dependencies import ServerDependencies
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.memory import MemoryStore
 

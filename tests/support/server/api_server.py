@@ -28,12 +28,13 @@ from upwell.machine.components import Components
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import Registry
 from upwell.server.admission.quota import LimitedStore
-from upwell.server.asgi.app import ServerDependencies, create_app
+from upwell.server.asgi.app import create_app
 from upwell.server.asgi.connections import (
     DEFAULT_CONNECTION_LIMITS,
     ConnectionLimits,
     ConnectionTable,
 )
+from upwell.server.asgi.dependencies import ServerDependencies
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures

@@ -1,0 +1,1 @@
+"""The API below /api and /apis: who answers which request, by subject."""
