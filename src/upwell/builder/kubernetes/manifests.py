@@ -89,49 +89,7 @@ def pod_manifest(
     plan: BuildPlan, settings: PodSettings, *, name: str, plan_hash: str, cached: bool = False
 ) -> dict[str, Any]:
     """Return the Pod that builds `plan`, with its cache if `cached`. Nothing in it is secret."""
-    container: dict[str, Any] = {
-        "name": CONTAINER,
-        "image": settings.image,
-        "command": ["upwell", "build-pod", "run"],
-        "terminationMessagePath": TERMINATION_LOG,
-        "terminationMessagePolicy": "File",
-        "securityContext": _container_security(settings.privilege),
-        "resources": _resources(plan, settings),
-        "volumeMounts": [
-            {"name": "work", "mountPath": WORK_FOLDER},
-            {"name": "input", "mountPath": INPUT_FOLDER},
-            {"name": "temporary", "mountPath": "/var/tmp"},  # noqa: S108 - a volume of its own
-        ],
-    }
-    if settings.pull_policy:
-        container["imagePullPolicy"] = settings.pull_policy
-    work = {"sizeLimit": settings.storage} if settings.storage else {}
-    spec: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,  # strangers' commands run here
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _END_SECONDS,
-        "securityContext": _pod_security(settings.privilege),
-        "containers": [container],
-        "volumes": [
-            {"name": "work", "emptyDir": work},
-            {"name": "input", "emptyDir": {"medium": "Memory"}},
-            {"name": "temporary", "emptyDir": {}},
-        ],
-        "tolerations": [*_patience(), *settings.tolerations],
-    }
-    if plan.deadline_seconds is not None:
-        # Ends it though no server is there. One that is there comes first: kubelets do not like it
-        # when a Pod is deleted in the moment in which they end it.
-        spec["activeDeadlineSeconds"] = round(plan.deadline_seconds) + _DEADLINE_SLACK
-    if account := plan.placement.service_account or settings.service_account:
-        spec["serviceAccountName"] = account
-    if selector := {**plan.placement.node_selector, **settings.node_selector}:
-        spec["nodeSelector"] = selector
-    if settings.pull_secrets:
-        spec["imagePullSecrets"] = [{"name": secret} for secret in settings.pull_secrets]
-    if plan.host_network:
-        spec["hostNetwork"] = True
+    spec = _pod_spec(plan, settings)
     if cached:
         _add_cache(spec, plan.cache_key, settings)
     return {
@@ -170,6 +128,58 @@ def probe_manifest(
     pod["spec"]["activeDeadlineSeconds"] = deadline_seconds
     pod["spec"]["containers"][0]["command"] = ["upwell", "build-pod", "probe"]
     return pod
+
+
+def _pod_spec(plan: BuildPlan, settings: PodSettings) -> dict[str, Any]:
+    """Return what the Pod of a build is, without a cache."""
+    work = {"sizeLimit": settings.storage} if settings.storage else {}
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,  # strangers' commands run here
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _END_SECONDS,
+        "securityContext": _pod_security(settings.privilege),
+        "containers": [_container(plan, settings)],
+        "volumes": [
+            {"name": "work", "emptyDir": work},
+            {"name": "input", "emptyDir": {"medium": "Memory"}},
+            {"name": "temporary", "emptyDir": {}},
+        ],
+        "tolerations": [*_patience(), *settings.tolerations],
+    }
+    if plan.deadline_seconds is not None:
+        # Ends it though no server is there. One that is there comes first: kubelets do not like it
+        # when a Pod is deleted in the moment in which they end it.
+        spec["activeDeadlineSeconds"] = round(plan.deadline_seconds) + _DEADLINE_SLACK
+    if account := plan.placement.service_account or settings.service_account:
+        spec["serviceAccountName"] = account
+    if selector := {**plan.placement.node_selector, **settings.node_selector}:
+        spec["nodeSelector"] = selector
+    if settings.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": secret} for secret in settings.pull_secrets]
+    if plan.host_network:
+        spec["hostNetwork"] = True
+    return spec
+
+
+def _container(plan: BuildPlan, settings: PodSettings) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": settings.image,
+        "command": ["upwell", "build-pod", "run"],
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "File",
+        "securityContext": _container_security(settings.privilege),
+        "resources": _resources(plan, settings),
+        "volumeMounts": [
+            {"name": "work", "mountPath": WORK_FOLDER},
+            {"name": "input", "mountPath": INPUT_FOLDER},
+            {"name": "temporary", "mountPath": "/var/tmp"},  # noqa: S108 - a volume of its own
+        ],
+    }
+    if settings.pull_policy:
+        container["imagePullPolicy"] = settings.pull_policy
+    return container
 
 
 def _add_cache(spec: dict[str, Any], key: str, settings: PodSettings) -> None:
