@@ -46,6 +46,47 @@ def pipeline_controller(
     """
     turns = PromotionTurns(index.cache, clock, per_stage) if per_stage else None
 
+    return Controller(
+        "pipelines",
+        PipelineReconciler(
+            index.cache.store,
+            builds,
+            clock,
+            authority,
+            stages_of=index.all_stages_of,
+            policies=policies,
+            obstacle=obstacle,
+            turns=turns,
+        ),
+        index.cache,
+        _pipeline_watches(index, turns),
+        workers=2,
+    )
+
+
+def promotion_controller(index: WorkloadIndex, reconciler: PromotionReconciler) -> Controller:
+    """Return the controller that carries promotions out."""
+
+    def under_way(workload: Resource) -> Iterable[ObjectKey]:
+        for pipeline, stage in index.stages_of(workload):
+            yield from index.under_way(pipeline, stage)
+
+    return Controller(
+        "promotions",
+        reconciler,
+        index.cache,
+        (
+            Watch(Promotion),
+            Watch(Release, of_both(index.promotions_of)),
+            Watch(Job, of_both(_promotions_of)),
+            *(Watch(kind, of_both(under_way)) for kind in STAGED),
+        ),
+    )
+
+
+def _pipeline_watches(index: WorkloadIndex, turns: PromotionTurns | None) -> Sequence[Watch[Any]]:
+    """Return the watches of what wakes a Pipeline."""
+
     def with_component(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.pipelines_with(StreamName(stream.namespace, stream.name))
 
@@ -70,56 +111,21 @@ def pipeline_controller(
     def coalescing(_before: Build | None, _after: Build | None) -> Iterable[ObjectKey]:
         return index.coalescing()
 
-    return Controller(
-        "pipelines",
-        PipelineReconciler(
-            index.cache.store,
-            builds,
-            clock,
-            authority,
-            stages_of=index.all_stages_of,
-            policies=policies,
-            obstacle=obstacle,
-            turns=turns,
-        ),
-        index.cache,
-        (
-            Watch(Pipeline),
-            Watch(Release, of_both(_pipelines_of)),
-            Watch(Promotion, of_both(_pipelines_of)),
-            *((Watch(Promotion, turns.woken),) if turns is not None else ()),
-            Watch(ImageStream, of_both(with_component)),
-            Watch(Freeze, every),
-            Watch(Quarantine, every),
-            Watch(ClusterImagePolicy, changed_policy),
-            Watch(ImagePolicy, changed_policy),
-            *_stage_watches(index),
-            Watch(Build, coalescing),
-            Watch(Wave, of_wave),
-            Watch(Cluster, changed_cluster),
-        ),
-        workers=2,
-    )
-
-
-def promotion_controller(index: WorkloadIndex, reconciler: PromotionReconciler) -> Controller:
-    """Return the controller that carries promotions out."""
-
-    def under_way(workload: Resource) -> Iterable[ObjectKey]:
-        for pipeline, stage in index.stages_of(workload):
-            yield from index.under_way(pipeline, stage)
-
-    return Controller(
-        "promotions",
-        reconciler,
-        index.cache,
-        (
-            Watch(Promotion),
-            Watch(Release, of_both(index.promotions_of)),
-            Watch(Job, of_both(_promotions_of)),
-            *(Watch(kind, of_both(under_way)) for kind in STAGED),
-        ),
-    )
+    return [
+        Watch(Pipeline),
+        Watch(Release, of_both(_pipelines_of)),
+        Watch(Promotion, of_both(_pipelines_of)),
+        *((Watch(Promotion, turns.woken),) if turns is not None else ()),
+        Watch(ImageStream, of_both(with_component)),
+        Watch(Freeze, every),
+        Watch(Quarantine, every),
+        Watch(ClusterImagePolicy, changed_policy),
+        Watch(ImagePolicy, changed_policy),
+        *_stage_watches(index),
+        Watch(Build, coalescing),
+        Watch(Wave, of_wave),
+        Watch(Cluster, changed_cluster),
+    ]
 
 
 def _stage_watches(index: WorkloadIndex) -> Sequence[Watch[Any]]:
