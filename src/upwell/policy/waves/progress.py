@@ -141,17 +141,7 @@ def wave_status(
         and not (_is_kept_back(one) and _holds_on(canary, one))
         for one in left
     )
-    if wave.status.cancelled is not None:
-        phase = WavePhase.CANCELLED
-    elif left and stop_in_force(wave, stop):
-        phase = WavePhase.STOPPED
-    elif wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
-        phase = WavePhase.PAUSED
-    elif not left and not needs_approval(wave):  # nor does that end what has to be approved
-        phase = WavePhase.COMPLETE
-    else:
-        goes_on = goes_on and not needs_approval(wave)
-        phase = WavePhase.RUNNING if goes_on else WavePhase.WAITING
+    phase = _phase(wave, stop, is_left=bool(left), goes_on=goes_on)
     now_known = WaveStatus(
         observed_generation=wave.generation,
         phase=phase,
@@ -175,6 +165,21 @@ def wave_status(
     )
     found = {name: getattr(now_known, name) for name in now_known.model_fields_set}
     return wave.status.model_copy(update=found)  # decisions of people stay
+
+
+def _phase(wave: Wave, stop: WaveStop | None, *, is_left: bool, goes_on: bool) -> WavePhase:
+    """Return the phase: is there something left to do, and does it go on by itself?"""
+    if wave.status.cancelled is not None:
+        return WavePhase.CANCELLED
+    if is_left and stop_in_force(wave, stop):
+        return WavePhase.STOPPED
+    if wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
+        return WavePhase.PAUSED
+    if needs_approval(wave):  # nor does that end what has to be approved
+        return WavePhase.WAITING
+    if not is_left:
+        return WavePhase.COMPLETE
+    return WavePhase.RUNNING if goes_on else WavePhase.WAITING
 
 
 def nothing_to_do(wave: Wave, impact: Impact, snapshot: Snapshot) -> str:
