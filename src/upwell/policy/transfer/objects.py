@@ -12,14 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from upwell.api.codec import RESOURCES, decode_as, encode
+from upwell.api.core import Service
 from upwell.api.meta import Resource
 from upwell.api.schemas.custom_names import with_own_name
+from upwell.policy.routing.port_protocols import HEADLESS
 
 ORIGIN = "upwell.dev/imported-from"
 """JSON of what the object had where it comes from: uid, creationTimestamp, generation."""
 UNFINISHED = "upwell.dev/import-unfinished"
 """Present until the status of an imported object has been written."""
 _MARKS = frozenset({ORIGIN, UNFINISHED})
+_ADDRESSES = {"clusterIP", "clusterIPs"}
 _GENERATIONS = {"observedGeneration"}
 _MOST_GENERATION = 2**53
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -89,6 +92,7 @@ def for_cluster[R: Resource](resource: R, uids: Mapping[str, str]) -> R:
     )
     for name in ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields"):
         meta.pop(name, None)
+    _without_address(resource, document)
     marks = {ORIGIN: origin.annotation(), UNFINISHED: "true"}
     meta["annotations"] = {**meta.get("annotations", {}), **marks}
     shifted = _shifted(document, origin.generation_here - origin.generation)
@@ -98,6 +102,8 @@ def for_cluster[R: Resource](resource: R, uids: Mapping[str, str]) -> R:
 def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
     """Yield objects with the identity that they had before they were imported, if they were.
 
+    Services have no addresses: those were of the cluster's own range.
+
     Each identity is one object's: a copy that somebody has made with all annotations has its own.
     """
     listed = list(resources)
@@ -105,6 +111,7 @@ def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
     uids = {uid: origin.uid for uid, origin in origins.items()}
     for one in listed:
         document = encode(one)
+        _without_address(one, document)
         meta = document["metadata"]
         if (origin := origins.get(one.uid)) is not None:
             since = origin.generation - origin.generation_here
@@ -117,6 +124,16 @@ def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
             kept = {key: text for key, text in annotations.items() if key not in _MARKS}
             meta |= {"annotations": kept} if kept else {}
         yield with_own_name(decode_as(type(one), _with_uids(document, uids)))
+
+
+def _without_address(resource: Resource, document: dict[str, Any]) -> None:
+    """Take away the address of a Service, which each place gives out of its own range.
+
+    That of a headless one is the word that says so.
+    """
+    if isinstance(resource, Service) and resource.spec.cluster_ip != HEADLESS:
+        spec = document.get("spec", {})
+        document["spec"] = {key: one for key, one in spec.items() if key not in _ADDRESSES}
 
 
 def _is_possible(uid: Any, created: Any, *generations: Any) -> bool:

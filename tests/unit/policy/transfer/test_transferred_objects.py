@@ -55,6 +55,20 @@ def test_the_way_there_and_back_changes_nothing() -> None:
     assert encode(back.with_metadata(resource_version=None)) == encode(first)
 
 
+@pytest.mark.parametrize(("address", "kept"), [("10.130.163.132", None), ("None", "None")])
+def test_a_service_gets_an_address_where_it_comes_to(address: str, kept: str | None) -> None:
+    spec = {"clusterIP": address, "clusterIPs": [address], "ports": [{"port": 80}]}
+    service = decode_as(Service, {"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})
+
+    there = for_cluster(service, {})
+    (back,) = from_cluster([service])
+
+    for one in (there, back):
+        assert isinstance(one, Service)
+        assert one.spec.cluster_ip == kept
+        assert ("clusterIPs" in encode(one)["spec"]) == bool(kept)
+
+
 def test_a_status_stays_as_current_as_it_was() -> None:
     current = for_cluster(pipeline("web"), {})
     (condition,) = current.status.conditions
