@@ -103,7 +103,8 @@ def test_a_pod_whose_node_is_gone_says_so_and_no_other_that_is_not_ready() -> No
     gated = {**gone, "reason": "ReadinessGatesNotReady"}
     assert said(gated, {"type": "ContainersReady", "status": "True"}) == ""
     failing = {**gone, "reason": "ContainersNotReady"}
-    assert said(failing, {"type": "ContainersReady", "status": "False"}) == ""
+    for kubelet in (failing, gone):
+        assert said(kubelet, {"type": "ContainersReady", "status": "False"}) == ""
 
 
 def test_memory_that_ran_out_is_told() -> None:
