@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from upwell.builder.build_confinement import BuildConfinement
 from upwell.builder.buildah_settings import BuildahSettings
 from upwell.builder.commands import BuildahCommands, ImageStore
-from upwell.builder.confinement.confinement import BuildConfinement
 from upwell.builder.confinement.sandbox import Sandbox, UserIds
 from upwell.builder.disk.cache_mounts import CacheMounts
 from upwell.builder.disk.pruning import Occupancy, prunable

@@ -1,1 +1,1 @@
-"""Confinement of builds on this machine: network, user ids, limits, control groups."""
+"""Means to confine builds on this machine: network, user ids, limits, control groups."""
