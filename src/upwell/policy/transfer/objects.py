@@ -15,7 +15,6 @@ from upwell.api.codec import RESOURCES, decode_as, encode
 from upwell.api.core import Service
 from upwell.api.meta import Resource
 from upwell.api.schemas.custom_names import with_own_name
-from upwell.policy.routing.port_protocols import HEADLESS
 
 ORIGIN = "upwell.dev/imported-from"
 """JSON of what the object had where it comes from: uid, creationTimestamp, generation."""
@@ -23,6 +22,7 @@ UNFINISHED = "upwell.dev/import-unfinished"
 """Present until the status of an imported object has been written."""
 _MARKS = frozenset({ORIGIN, UNFINISHED})
 _ADDRESSES = {"clusterIP", "clusterIPs"}
+_HEADLESS = "None"
 _GENERATIONS = {"observedGeneration"}
 _MOST_GENERATION = 2**53
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -131,7 +131,7 @@ def _without_address(resource: Resource, document: dict[str, Any]) -> None:
 
     That of a headless one is the word that says so.
     """
-    if isinstance(resource, Service) and resource.spec.cluster_ip != HEADLESS:
+    if isinstance(resource, Service) and resource.spec.cluster_ip != _HEADLESS:
         spec = document.get("spec", {})
         document["spec"] = {key: one for key, one in spec.items() if key not in _ADDRESSES}
 
