@@ -1,7 +1,7 @@
 """Pruning against a real registry, real logs, uploads and inventory: what goes, what stays."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory
 from tests.support.pruning.pruned_stores import HOST, MONTH, PrunedStores, once
+from tests.support.pruning.stopped_runs import stopped_after
 from tests.support.registry.hosted_images import push
 from tests.support.s3.strict_server import bucket_at, strict_s3
 
@@ -219,7 +220,7 @@ async def test_stopped_after_any_step_nothing_dangles_and_the_next_run_ends_the_
         await machine.stream("web", now, old)
         await machine.put("Image", "image.openshift.io/v1", str(old))
         machine.grow_old()
-        whole = await stopped_after(steps, machine)
+        whole = await stopped_after(steps, machine.stores, machine.rules)
 
         for repository in await machine.registry.survey():
             present = {manifest.digest for manifest in repository.manifests}
@@ -234,41 +235,6 @@ async def test_stopped_after_any_step_nothing_dangles_and_the_next_run_ends_the_
             assert steps > 5, "the run was stopped at several steps"
             return
     raise AssertionError("the run never came to its end")
-
-
-class _StoppedError(Exception):
-    """The process is killed, as far as the run can tell."""
-
-
-async def stopped_after(steps: int, machine: PrunedStores) -> bool:
-    """Run the pruning, but stop it before step `steps`; say whether it came to its end."""
-    left = steps
-
-    def counted[**P, T](call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        async def step(*args: P.args, **kwargs: P.kwargs) -> T:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise _StoppedError
-            return await call(*args, **kwargs)
-
-        return step
-
-    with pytest.MonkeyPatch.context() as patch:
-        for target, name in (
-            (machine.store, "update_status"),
-            (machine.store, "delete"),
-            (machine.registry, "expire_tag"),
-            (machine.registry, "expire_manifest"),
-            (machine.registry, "collect"),
-            (machine.inputs, "remove_unused"),
-        ):
-            patch.setattr(target, name, counted(getattr(target, name)))
-        try:
-            await machine.pruning.run(machine.rules, confirm=True)
-        except _StoppedError:
-            return False
-    return True
 
 
 @pytest.fixture(params=["folder", "bucket"])
