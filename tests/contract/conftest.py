@@ -1,6 +1,6 @@
 """Every store, and Kubernetes API servers with our kinds, started once for all suites."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,14 @@ from upwell.store.sqlite import SqliteStore
 __all__ = ["cluster", "hollow_cluster", "real_cluster"]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the clusters with the last of the tests in this folder."""
-    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
-        end_clusters(item.config)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """End the clusters with the last of the tests in this folder, whatever a fixture's end did."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+            end_clusters(item.config)
 
 
 @pytest.fixture(
