@@ -18,6 +18,7 @@ from upwell.policy.cluster_rollouts.observation import (
     NativeWorkload,
     RolloutObservation,
     keeps_completion,
+    last_success,
 )
 from upwell.policy.rollouts.image_ownership import (
     PROMOTED_ANNOTATION,
@@ -105,6 +106,7 @@ def put_back(
         note.template,
         promotion=note.promotion,
         earlier=note.earlier_than(failed),
+        last_success=last_success(workload),
     )
     message = f"{told}; {listed_images({slot[0]: one for slot, one in changes.items()})} put back"
     return RolloutStep(
@@ -155,6 +157,7 @@ def set_images(
         template=hash_without_images(workload),
         promotion=note.promotion if staged else "",
         earlier=note.earlier_than(failed_last),
+        last_success=last_success(workload),
     )
     mark = _mark(workload) if staged else ""
     message = f"set {listed_images({slot[0]: image for slot, image in wanted.items()})}"

@@ -52,6 +52,10 @@ class RolloutNote:
 
     earlier: tuple[FailedImage, ...] = ()
     """Those that failed before `failed`, the newest first; a tag that comes back names them."""
+    last_success: str | None = None
+    """`lastSuccessfulTime` that a CronJob had when `images` were set, by its cluster's clock.
+
+    Empty: it had none; None: it was not noted, or is about no CronJob."""
 
     @property
     def failures(self) -> tuple[FailedImage, ...]:
@@ -87,6 +91,7 @@ class RolloutNote:
             document.get("complete") is True,
             str(document.get("promotion") or ""),
             _failures(document.get("earlier")),
+            _text(document.get("lastSuccess")),
         )
 
     def format(self) -> str:
@@ -105,6 +110,8 @@ class RolloutNote:
             document["since"] = format_time(self.since)
         if self.complete:
             document["complete"] = True
+        if self.last_success is not None:
+            document["lastSuccess"] = self.last_success
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
@@ -140,6 +147,10 @@ def _images(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): image for name, image in value.items() if isinstance(image, str)}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _failures(value: object) -> tuple[FailedImage, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.conditions import find
-from upwell.api.meta import Condition
+from upwell.api.meta import Condition, format_time
 from upwell.api.pod_template import PodSpec
 from upwell.cluster.interface import PodContainer, PodRecord
 from upwell.policy.cluster_rollouts.note import RolloutNote
@@ -139,9 +139,26 @@ def keeps_completion(workload: NativeWorkload) -> bool:
 
 def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
     if isinstance(workload, CronJob):
-        last = workload.status.last_successful_time
-        return last is not None and note.since is not None and last > note.since
+        return _has_succeeded_since(workload, note)
     return is_rolled_out(workload)
+
+
+def _has_succeeded_since(workload: CronJob, note: RolloutNote) -> bool:
+    """Return True if a run has succeeded since the images were set."""
+    last = workload.status.last_successful_time
+    if last is None:
+        return False
+    if note.last_success is not None:
+        return format_time(last) != note.last_success
+    return note.since is not None and last > note.since  # noted by an older version
+
+
+def last_success(workload: NativeWorkload) -> str | None:
+    """Return when a CronJob last succeeded, for its note: its cluster's clock is not Upwell's."""
+    if not isinstance(workload, CronJob):
+        return None
+    last = workload.status.last_successful_time
+    return format_time(last) if last is not None else ""
 
 
 def is_rolled_out(workload: Deployment | StatefulSet | DaemonSet) -> bool:

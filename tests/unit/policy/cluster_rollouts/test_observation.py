@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support.cluster.workloads import complete, image, stuck, with_status_of, workload
 
-from upwell.api.apps import Deployment
-from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.api.apps import CronJob, Deployment
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
 from upwell.policy.cluster_rollouts.observation import (
     NO_DEADLINE,
     RolloutObservation,
     WorkloadFailureReason,
     keeps_completion,
+    last_success,
     observe,
 )
 from upwell.policy.rollouts.summary import RolloutState
@@ -75,3 +76,44 @@ def test_a_deployment_without_a_deadline_is_judged_by_its_counts(
 
     assert found.state is state
     assert not keeps_completion(made)
+
+
+AHEAD = "2026-05-01T00:01:00Z"
+"""Time of a run before the images were set, by the clock of a cluster that is a minute ahead."""
+
+
+@pytest.mark.parametrize(
+    ("before", "last", "state"),
+    [
+        pytest.param(AHEAD, AHEAD, RolloutState.PROGRESSING, id="none since, the clock is ahead"),
+        pytest.param(None, None, RolloutState.PROGRESSING, id="none ever"),
+        pytest.param(
+            AHEAD, "2026-05-01T00:05:00Z", RolloutState.COMPLETE, id="one since, the clock is ahead"
+        ),
+        pytest.param(
+            "2026-04-30T23:50:00Z",
+            "2026-04-30T23:55:00Z",
+            RolloutState.COMPLETE,
+            id="one since, the clock is behind",
+        ),
+        pytest.param(None, "2026-04-30T23:55:00Z", RolloutState.COMPLETE, id="the first"),
+    ],
+)
+def test_a_cron_job_is_complete_once_it_succeeds_anew_whatever_its_clusters_clock_says(
+    before: str | None, last: str | None, state: RolloutState
+) -> None:
+    made = workload(CronJob)
+    at_set = with_status_of(made, **({"lastSuccessfulTime": before} if before else {}))
+    set_then = replace(NOTE, last_success=last_success(at_set))
+    kept = RolloutNote.of(made.with_metadata(annotations={NOTE_ANNOTATION: set_then.format()}))
+    now = with_status_of(made, **({"lastSuccessfulTime": last} if last else {}))
+
+    assert observe(now, (), kept, SET).state is state
+
+
+def test_a_cron_job_whose_note_is_of_an_older_version_is_judged_by_times() -> None:
+    after = with_status_of(workload(CronJob), lastSuccessfulTime=AHEAD)
+    before = with_status_of(workload(CronJob), lastSuccessfulTime="2026-04-30T23:55:00Z")
+
+    assert observe(after, (), NOTE, SET).state is RolloutState.COMPLETE
+    assert observe(before, (), NOTE, SET).state is RolloutState.PROGRESSING

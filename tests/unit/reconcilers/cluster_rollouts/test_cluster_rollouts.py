@@ -209,6 +209,20 @@ async def test_pods_that_a_person_deletes_when_it_suits_them_are_no_failure(
     assert "RolledBack" not in setup.reasons
 
 
+async def test_a_run_before_the_image_was_set_does_not_make_it_one_to_put_back(
+    setup: ClusterSetup,
+) -> None:
+    """Its time is of the cluster's clock, which may be ahead."""
+    stored = await at_good(setup, CronJob)
+    assert stored.status.last_successful_time is not None
+    assert stored.status.last_successful_time > setup.clock.now
+    for version in ("better", "best"):
+        await move_tag(setup.store, version)
+        stored = await setup.roll(stored)
+
+    assert RolloutNote.of(stored).good == {"app": image("good")}
+
+
 async def test_a_stuck_rollout_is_put_back_once_and_not_tried_again(setup: ClusterSetup) -> None:
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")
