@@ -11,11 +11,12 @@ from tests.support.clocks import SecondsClock
 from tests.support.pruning.pruned_stores import PrunedStores
 
 from upwell.actions.pruning import PruningActions
-from upwell.api.requests.prune import PruneSpec
+from upwell.api.requests.prune import PruneSpec, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.oci import Digest
 from upwell.policy.pruning.rules import InvalidRulesError, Rules
 from upwell.reconcilers.pruning import Pruning, RetentionRoots
+from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import FoundRoots
 from upwell.uploads.files import FileInputs
 from upwell.uploads.interface import SharedContentError
@@ -111,6 +112,28 @@ async def test_what_could_not_be_pruned_is_told_with_the_rest(
     assert "uploads: cannot list uploads: HTTP 503" in status.left_out
     assert "images of the builder: the store is locked" in status.left_out
     assert "pulled images, not all of them: podman does not answer" in status.left_out
+
+
+async def test_two_replicas_that_prune_at_once_count_a_tag_revision_once(
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = [await machine.push("shop/web:latest", mark) for mark in ("old", "new")]
+    await machine.stream("web", new, old)
+    machine.grow_old()
+    replicas = [Pruning(machine.stores), Pruning(machine.stores)]
+    planned, statuses = PruningPlanner.plan, list[PruneStatus]()
+
+    async def plan(planner: PruningPlanner, rules: Rules) -> PruningPlan:
+        found = await planned(planner, rules)
+        if replicas:  # another one does it all before this one begins
+            statuses.append(await replicas.pop().run(rules, confirm=True))
+        return found
+
+    monkeypatch.setattr(PruningPlanner, "plan", plan)
+    statuses.append(await replicas.pop().run(machine.rules, confirm=True))
+    removed = [item.name for status in statuses for item in status.items]
+    assert sorted(removed) == [f"shop/web:latest@{old}", f"shop/web@{old}"]
+    assert await machine.history("web") == [str(new)]
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,12 @@ class Pruning:
         for name, revisions in by_stream.items():
             try:
                 stream = await self._stores.objects.get(ImageStream, name.namespace, name.name)
-                await self._stores.objects.update_status(_without(stream, revisions))
+                there = _in_history(stream, revisions)
+                if there:
+                    await self._stores.objects.update_status(_without(stream, there))
             except (NotFoundError, ConflictError):
                 continue
-            cut += revisions
+            cut += there
         return cut
 
     async def _remove_manifests(
@@ -261,16 +263,22 @@ def _why(error: Exception) -> str:
     return str(error) or f"it takes over {_STORAGE_SECONDS:g} s"
 
 
+def _in_history(stream: ImageStream, stale: Sequence[StaleRevision]) -> list[StaleRevision]:
+    """Return which of these revisions may go: the newest of a tag stays, and some may be gone."""
+    earlier = {tag: history.items[1:] for tag, history in stream.status.by_tag().items()}
+    return [one for one in stale if one.event in earlier.get(one.tag, ())]
+
+
 def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream:
-    """Return the stream without these revisions; the newest of a tag always stays."""
+    """Return the stream without these revisions, which it has; the newest of a tag stays."""
     gone: dict[str, list[TagEvent]] = {}
     for revision in stale:
         gone.setdefault(revision.tag, []).append(revision.event)
     histories, changed = stream.status.by_tag(), {}
     for tag, events in gone.items():
-        if (history := histories.get(tag)) is not None:
-            items = [e for at, e in enumerate(history.items) if at == 0 or e not in events]
-            changed[tag] = with_items(history, items)
+        newest, *earlier = histories[tag].items
+        items = [newest, *(one for one in earlier if one not in events)]
+        changed[tag] = with_items(histories[tag], items)
     return stream.with_status(replace_tags(stream.status, changed))
 
 
