@@ -17,6 +17,9 @@ DEFAULT_LIMIT_BYTES = 1024**3
 class InputError(Exception):
     """Base of every error of this package."""
 
+    freed_bytes = 0
+    """Bytes that a removal had freed when it failed."""
+
 
 class InputTooLargeError(InputError):
     """The upload has more bytes than the administrator allows."""
@@ -137,7 +140,8 @@ class BinaryInputs(Protocol):
     ) -> int:
         """Remove what `keep` does not name and was not saved within `unused_for`.
 
-        Returns how many bytes that were, or would be. Raises SharedContentError.
+        Returns how many bytes that were, or would be. Raises SharedContentError, which has those
+        that were removed all the same.
         """
         ...
 

@@ -108,41 +108,72 @@ class SharedInputs(FileInputs):
     ) -> int:
         """Remove old files here and, at the replica that cleans up, old content everywhere."""
         removed = await self._remove_files(keep, unused_for, dry_run=dry_run)
-        removed |= await self._remove_shared(frozenset(keep), unused_for, dry_run=dry_run)
+        failed: list[SharedContentError] = []
+        removed |= await self._remove_shared(frozenset(keep), unused_for, failed, dry_run=dry_run)
         async with self._usage.lock:
             self._usage.forget()
-        return sum(removed.values())
+        freed = sum(removed.values())
+        if failed:
+            failed[0].freed_bytes = freed
+            raise failed[0]
+        return freed
 
     async def _remove_shared(
-        self, keep: Collection[Digest], unused_for: timedelta, *, dry_run: bool
+        self,
+        keep: Collection[Digest],
+        unused_for: timedelta,
+        failed: list[SharedContentError],
+        *,
+        dry_run: bool,
     ) -> dict[str, int]:
         """Remove what was shared long ago and is not needed; return what is nowhere any more.
 
-        Raises the first SharedContentError, after all other namespaces.
+        What keeps a namespace from being cleaned is added to `failed`.
         """
         before = self._clock() - unused_for.total_seconds()
         gone: dict[str, int] = {}
         left: set[str] = set()
-        failed: list[SharedContentError] = []
-        for namespace in await self._shared.cleaned_namespaces():
+        try:
+            namespaces = await self._shared.cleaned_namespaces()
+        except SharedContentError as error:
+            failed.append(error)
+            return gone
+        for namespace in namespaces:
             try:
                 contents = await self._shared.contents(namespace)
-                newest = {
-                    one.digest: one.saved for one in sorted(contents, key=lambda one: one.saved)
-                }
-                old: list[SharedContent] = []
-                for one in contents:
-                    is_needed = one.digest in keep and one.saved == newest[one.digest]
-                    if is_needed or one.saved >= before:
-                        left.add(file_name(one.digest))
-                        continue
-                    old.append(one)
-                if not dry_run:
-                    works = (self._shared.remove(namespace, one) for one in old)
-                    await a_few_at_once(works, _REMOVALS)
-                gone |= {file_name(one.digest): one.size for one in old}
             except SharedContentError as error:
                 failed.append(error)
-        if failed:
-            raise failed[0]
+                continue
+            old = _unneeded(contents, keep, before)
+            removed = old if dry_run else await self._remove_from(namespace, old, failed)
+            gone |= {file_name(one.digest): one.size for one in removed}
+            left |= {file_name(one.digest) for one in set(contents) - set(removed)}
         return {name: size for name, size in gone.items() if name not in left}
+
+    async def _remove_from(
+        self, namespace: str, old: Collection[SharedContent], failed: list[SharedContentError]
+    ) -> Collection[SharedContent]:
+        """Remove content of a namespace until that fails; return what was removed."""
+        removed: list[SharedContent] = []
+
+        async def remove(content: SharedContent) -> None:
+            await self._shared.remove(namespace, content)
+            removed.append(content)
+
+        try:
+            await a_few_at_once(map(remove, old), _REMOVALS)
+        except SharedContentError as error:
+            failed.append(error)
+        return removed
+
+
+def _unneeded(
+    contents: Collection[SharedContent], keep: Collection[Digest], before: float
+) -> Collection[SharedContent]:
+    """Return what was saved before then (epoch), less the newest of each that is needed."""
+    newest = {one.digest: one.saved for one in sorted(contents, key=lambda one: one.saved)}
+    return [
+        one
+        for one in contents
+        if one.saved < before and not (one.digest in keep and one.saved == newest[one.digest])
+    ]

@@ -28,10 +28,11 @@ from upwell.oci.replica_contents import ReplicaContent
 from upwell.registry.attachments.targets import HostedArtifacts
 from upwell.registry.bucket.registry import BucketRegistry
 from upwell.registry.client.push import once
-from upwell.registry.errors import RegistryRejectedError
+from upwell.registry.errors import RegistryRejectedError, RegistryUnavailableError
 from upwell.registry.interface import DEFAULT_ACCESS
-from upwell.registry.replica_contents import ReplicaArtifacts
+from upwell.registry.replica_contents import ReplicaArtifact, ReplicaArtifacts
 from upwell.server.http.limits import ServerLimits
+from upwell.uploads import shared as shared_uploads
 from upwell.uploads.interface import InputMissingError, SharedContentError
 from upwell.uploads.shared import SharedInputs
 
@@ -272,3 +273,33 @@ async def test_a_namespace_that_cannot_be_listed_keeps_no_other_from_being_clean
             with pytest.raises(SharedContentError, match=r"upwell\.uploads/a"):
                 await inputs.remove_unused((), unused_for=timedelta(hours=1))
         assert await shared.contents("b") == []
+
+
+async def test_bytes_that_went_before_a_removal_failed_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, contents = SecondsClock(), (b"sources", b"more sources", b"of another namespace")
+    async with shared_contents(tmp_path, "bucket") as shared:
+        inputs = SharedInputs(tmp_path / "one", shared, clock=clock)
+        replica = SharedInputs(tmp_path / "two", shared, clock=clock)
+        for namespace, content in zip("aab", contents, strict=True):
+            await inputs.save(pieces(content), namespace)
+        clock.now += 7200
+        remove, asked = ReplicaArtifacts.remove, list[str]()
+
+        async def refused(
+            artifacts: ReplicaArtifacts, namespace: str, artifact: ReplicaArtifact
+        ) -> None:
+            asked.append(namespace)
+            if asked == ["a", "a"]:
+                raise RegistryUnavailableError(artifacts.place(namespace), "503")
+            await remove(artifacts, namespace, artifact)
+
+        monkeypatch.setattr(ReplicaArtifacts, "remove", refused)
+        monkeypatch.setattr(shared_uploads, "_REMOVALS", 1)
+        with pytest.raises(SharedContentError, match="503") as caught:
+            await replica.remove_unused((), unused_for=timedelta(hours=1))
+        left = {one.digest for namespace in "ab" for one in await shared.contents(namespace)}
+        gone = [one for one in contents if Digest.of(one) not in left]
+        assert (len(left), asked) == (1, ["a", "a", "b"])
+        assert caught.value.freed_bytes == sum(map(len, gone))

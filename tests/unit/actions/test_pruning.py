@@ -66,13 +66,15 @@ async def test_a_confirmed_one_removes_by_the_rules_of_the_request(machine: Prun
 
 
 class RefusingInputs(FileInputs):
-    """Uploads that replicas share, where the registry does not remove."""
+    """Uploads that replicas share, where the registry has failed after the first removals."""
 
     @override
     async def remove_unused(
         self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> int:
-        raise SharedContentError("cannot list uploads: HTTP 503", retryable=True)
+        error = SharedContentError("cannot list uploads: HTTP 503", retryable=True)
+        error.freed_bytes = 7
+        raise error
 
 
 class CountedRoots:
@@ -106,10 +108,12 @@ async def test_what_could_not_be_pruned_is_told_with_the_rest(
     stores = replace(machine.stores, inputs=RefusingInputs(tmp_path / "refusing"))
     actions = PruningActions(Pruning(stores), None, DEFAULTS, "registry.example/ours")
     status = await actions.prune(PruneSpec(confirm=True))
-    assert [item.name for item in status.items] == [f"shop/lost@{old}"]
+    found = [(item.name, item.bytes) for item in status.items if item.what == "uploads"]
+    assert found == [("all", 7)]
+    assert [item.name for item in status.items if item.what == "image"] == [f"shop/lost@{old}"]
     assert status.left_out is not None
     assert "that registry's own retention" in status.left_out
-    assert "uploads: cannot list uploads: HTTP 503" in status.left_out
+    assert "uploads, not all of them: cannot list uploads: HTTP 503" in status.left_out
     assert "images of the builder: the store is locked" in status.left_out
     assert "pulled images, not all of them: podman does not answer" in status.left_out
 

@@ -222,8 +222,8 @@ class Pruning:
                 freed = await kept_in.remove_unused(needed, unused_for=grace, dry_run=not confirm)
             except InputError as error:
                 log.warning("uploads were not pruned", extra={"what": what, "error": str(error)})
-                left_out.append(f"{what}: {error}")
-                continue
+                left_out.append(f"{what}, not all of them: {error}")
+                freed = error.freed_bytes
             if freed:
                 items.append(PrunedItem(what=what, name="all", reason=reason, bytes=freed))
         return items
