@@ -293,6 +293,11 @@ class ClusterPhase(StrEnum):
         """True if others do not wait for it."""
         return self in {self.FAILED, self.AWAY}
 
+    @property
+    def had_release(self) -> bool:
+        """True if it has had the Release: that stays true while it is away."""
+        return self in {self.COMPLETE, self.DRIFTED}
+
 
 class ClusterProgress(Model):
     """Progress of a Release in one cluster."""

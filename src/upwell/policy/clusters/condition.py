@@ -95,6 +95,14 @@ def away_text(cluster: Cluster) -> str:
     return "it was not asked yet" if found is None else found.message
 
 
+def unusable_since(cluster: Cluster) -> datetime | None:
+    """Return since when a cluster is away, or denies what is asked of it; None: it is not known."""
+    kinds = (REACHABLE, AUTHORIZED, CHECKS_AUTHORIZED)
+    asked = (find(cluster.status.conditions, one) for one in kinds)
+    failed = (one for one in asked if one is not None and one.status == "False")
+    return next((one.last_transition_time for one in failed), None)
+
+
 def _reachable(cluster: Cluster, seen: ClusterObservation) -> Condition:
     if seen.reason:
         return _condition(cluster, REACHABLE, seen.reason, seen.message, holds=False)

@@ -46,8 +46,13 @@ def standings(lineage: PromotionLineage, place: StagePlacement) -> Iterator[Clus
     """Yield how each cluster of a stage stands, by the Promotions into it."""
     told = [one for one in lineage.promotions_into(place) if one.status.clusters]
     records = [one.status.clusters for one in sorted(told, key=_age, reverse=True)]
+    behind = {one.name: one for one in place.status.behind}
     for newest in records[0] if records else ():
         of_cluster = [one for record in records for one in record if one.name == newest.name]
+        now = behind.get(newest.name)
+        is_away = now is not None and now.phase is ClusterPhase.AWAY
+        if now is not None and is_away and now.release == newest.release:
+            of_cluster[0] = now  # what it had is on record, and nobody knows what it has
         yield _standing(place, of_cluster)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import chain
 
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
 from upwell.api.promotion import BY_HAND_ANNOTATION, Promotion, Rejection, Release
@@ -42,6 +43,8 @@ class Situation:
     """By the stage's name, which other Pipeline has its workloads."""
     obstacles: Mapping[str, StageObstacle] = field(default_factory=dict)
     """By the stage's name, why its workloads cannot be set or followed where they run."""
+    clusters: Sequence[Cluster] = ()
+    """Of stages that are on clusters, those that there are."""
     turns: Mapping[str, str] = field(default_factory=dict)
     """By the stage's name, what a rollout waits for while others come first.
 

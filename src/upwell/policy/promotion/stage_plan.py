@@ -16,6 +16,7 @@ from upwell.api.promotion import (
     Purpose,
 )
 from upwell.policy.jobs.cron import CronError, around
+from upwell.policy.promotion.clusters.targets import away_now, targets_of
 from upwell.policy.promotion.gate import Allowed, Blocked, Gate, Refused, gate
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.situation import StageSituation
@@ -269,16 +270,20 @@ def _status(here: StageSituation) -> StageStatus:
 
 
 def _clusters_behind(here: StageSituation) -> tuple[ClusterProgress, ...]:
-    """Return the clusters that do not run what the others do, as the last promotion has left it."""
+    """Return the clusters that do not run what the others do, as the last promotion has left it.
+
+    Once that has ended, its record keeps what was proven, and what is away now is told besides.
+    """
     newest = next((one for one in here.promotions if one.name == here.serves.promotion), None)
     if newest is None:
         return ()
-    over = newest.status.phase.is_final
-    return tuple(
-        one
-        for one in newest.status.clusters
-        if one.phase.is_behind or (over and one.phase is not ClusterPhase.COMPLETE)
-    )
+    records = newest.status.clusters
+    if not newest.status.phase.is_final:
+        return tuple(one for one in records if one.phase.is_behind)
+    targets = targets_of(here.all.pipeline, here.stage, here.all.clusters)
+    away = away_now(targets, records)
+    present = (away.get(one.name, one) for one in records)
+    return tuple(one for one in present if one.phase is not ClusterPhase.COMPLETE)
 
 
 def _tested(here: StageSituation, release: str) -> bool | None:

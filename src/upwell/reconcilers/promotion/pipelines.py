@@ -211,6 +211,7 @@ class PipelineReconciler:
             maker=self._builds.maker,
             claims=claims,
             obstacles=obstacles,
+            clusters=clusters,
         )
         return replace(situation, untrusted=await untrusted(situation, self._policies))
 

@@ -1,5 +1,6 @@
 """Standing of the clusters of stages, as `status` and `explain` tell it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,11 +24,12 @@ def of(kind: str, name: str, **parts: Any) -> Resource:
     )
 
 
-def pipeline(release: str = "") -> Resource:
+def pipeline(release: str = "", behind: Sequence[dict[str, str]] = ()) -> Resource:
     clusters = {"selector": {"matchLabels": {"env": "production"}}}
     stages = [{"name": "dev"}, {"name": "production", "namespace": "web", "clusters": clusters}]
-    serves = [{"name": "production", "release": release, "since": at(1)}] if release else []
-    return of("Pipeline", "shop", spec={"stages": stages}, status={"stages": serves})
+    serves = {"name": "production", "release": release, "since": at(1), "behind": list(behind)}
+    status = {"stages": [serves] if release else []}
+    return of("Pipeline", "shop", spec={"stages": stages}, status=status)
 
 
 def promotion(number: int, phase: str, minute: int, **clusters: tuple[str, str]) -> Resource:
@@ -82,6 +84,21 @@ def test_of_a_cluster_that_is_away_or_drifted_nobody_knows_what_it_runs() -> Non
     ]
     assert shown(pipeline(), drifted)[1:] == [
         "└─ ! cluster east: shop-1 is Drifted: Deployment web/web has app:2, 29m ago"
+    ]
+
+
+def test_a_cluster_that_went_away_after_it_had_its_release_is_told_as_away_now() -> None:
+    gone = {
+        "name": "west",
+        "release": "shop-1",
+        "phase": "Away",
+        "message": "no route to host",
+        "since": at(20),
+    }
+
+    assert shown(pipeline("shop-1", behind=[gone]), FIRST)[1:] == [
+        "├─ cluster east runs shop-1, 29m ago",
+        "└─ ! cluster west: shop-1 is Away: no route to host, 10m ago",
     ]
 
 

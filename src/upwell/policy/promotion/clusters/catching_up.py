@@ -5,7 +5,7 @@ from datetime import datetime
 
 from upwell.api.pipeline import ClusterPhase, ClusterProgress
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose
-from upwell.policy.promotion.clusters.spread import MAX_MESSAGE
+from upwell.policy.promotion.clusters.targets import MAX_MESSAGE
 
 
 def release_to_catch_up(promotion: Promotion, others: Iterable[Promotion]) -> str:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upwell.api.pipeline import ClusterPhase, ClusterProgress, Stage
-from upwell.policy.promotion.clusters.targets import ClusterTarget, most_unavailable
+from upwell.policy.promotion.clusters.targets import (
+    MAX_MESSAGE,
+    ClusterTarget,
+    most_unavailable,
+)
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 
-MAX_MESSAGE = 500
-"""Characters that are kept of a cluster."""
 _NAMED = 5
 """Clusters that a message names."""
 
@@ -30,6 +32,8 @@ class ClusterSpread:
     """By cluster, as it was recorded last."""
     puts_back: bool = False
     """True if it is the last good Release, which goes everywhere at once."""
+    has_ended: bool = False
+    """True if the promotion has ended: what a cluster had then stays on record while it is away."""
 
     @classmethod
     def of(
@@ -40,16 +44,18 @@ class ClusterSpread:
         recorded: Iterable[ClusterProgress],
         *,
         puts_back: bool = False,
+        has_ended: bool = False,
     ) -> "ClusterSpread":
         """Return the spread; records of another Release say nothing about this one."""
         before = {one.name: one for one in recorded if one.release == release}
-        return cls(stage, release, targets, before, puts_back)
+        return cls(stage, release, targets, before, puts_back, has_ended)
 
     def phase(self, target: ClusterTarget) -> ClusterPhase:
         """Return how a cluster stands before the next look."""
         known = self.before.get(target.name)
         phase = ClusterPhase.WAITING if known is None else known.phase
-        if target.away and phase is not ClusterPhase.FAILED:
+        is_proven = self.has_ended and phase.had_release
+        if target.away and phase is not ClusterPhase.FAILED and not is_proven:
             return ClusterPhase.AWAY
         if phase is ClusterPhase.AWAY:
             return ClusterPhase.WAITING  # it is back
@@ -70,11 +76,13 @@ class ClusterSpread:
 
     def left_behind(self) -> tuple[ClusterTarget, ...]:
         """Return the clusters that are reached and lack it, once the others have it."""
-        return tuple(one for one in self.due() if self.phase(one) is not ClusterPhase.COMPLETE)
+        due = (one for one in self.due() if not one.away)
+        return tuple(one for one in due if self.phase(one) is not ClusterPhase.COMPLETE)
 
     def complete(self) -> tuple[ClusterTarget, ...]:
         """Return the clusters that are reached and have had the Release."""
-        return tuple(one for one in self.targets if self.phase(one) is ClusterPhase.COMPLETE)
+        reached = (one for one in self.targets if not one.away)
+        return tuple(one for one in reached if self.phase(one) is ClusterPhase.COMPLETE)
 
     def _next(
         self,

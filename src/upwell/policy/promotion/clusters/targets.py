@@ -7,10 +7,18 @@ from upwell.api.apps import DeploymentConfig, LabelSelector
 from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, LOCAL, Cluster
 from upwell.api.conditions import find
 from upwell.api.pipeline import Check, ClusterPhase, ClusterProgress, Pipeline, Stage
-from upwell.policy.clusters.condition import MISSING_RIGHTS, away_text, is_reachable
+from upwell.policy.clusters.condition import (
+    MISSING_RIGHTS,
+    away_text,
+    is_reachable,
+    unusable_since,
+)
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.junit import PRINTED
+
+MAX_MESSAGE = 500
+"""Characters that are kept of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,24 @@ def checked_clusters(
     done = {one.name for one in progress if one.phase is ClusterPhase.COMPLETE}
     targets = targets_of(pipeline, stage, clusters)
     return tuple(one.cluster for one in targets if one.name in done and not one.away)
+
+
+def away_now(
+    targets: Iterable[ClusterTarget], progress: Iterable[ClusterProgress]
+) -> dict[str, ClusterProgress]:
+    """Return the clusters of a record that are away now, as such, though they had the Release."""
+    known = {one.name: one for one in targets if one.away}
+    return {
+        one.name: one.model_copy(
+            update={
+                "phase": ClusterPhase.AWAY,
+                "message": target.away[:MAX_MESSAGE],
+                "since": unusable_since(target.cluster),
+            }
+        )
+        for one in progress
+        if (target := known.get(one.name)) is not None and one.phase.had_release
+    }
 
 
 def runs_checks_in(stage: Stage, cluster: Cluster) -> bool:

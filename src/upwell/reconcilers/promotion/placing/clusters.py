@@ -115,7 +115,12 @@ class ClusterPlacement:
         clusters = (await self._store.list(Cluster)).items
         targets = targets_of(move.pipeline, move.stage, clusters)
         spread = ClusterSpread.of(
-            move.stage, move.release.name, targets, move.status.clusters, puts_back=True
+            move.stage,
+            move.release.name,
+            targets,
+            move.status.clusters,
+            puts_back=True,
+            has_ended=True,
         )
         due = spread.left_behind()
         results = await together(self._place(one, move, spread) for one in due)

@@ -402,6 +402,52 @@ async def test_an_image_that_is_set_by_hand_is_told_and_stays_until_it_is_set_ri
     assert await degradation(pipelines) == ("AsExpected", "")
 
 
+async def test_what_a_cluster_had_when_a_promotion_ended_is_kept_and_absence_is_told_now() -> None:
+    pipelines = await many(maxUnavailable=1)
+    ended = (await pipelines.promotion(PRODUCTION)).status.clusters
+    pipelines.clock.advance(720)
+
+    await pipelines.goes_away("b")
+    await pipelines.catch_up()
+    await pipelines.settle()
+    away = (await pipelines.behind("production"))["b"]
+    assert (away.phase, away.release) == ("Away", "shop-1")
+    assert "No route to host" in away.message
+    assert away.since == pipelines.clock()
+    reason, why = await degradation(pipelines)
+    assert reason == "ClusterBehind"
+    assert "cluster b is behind: " in why
+    assert (await pipelines.promotion(PRODUCTION)).status.clusters == ended
+
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.progress(NEXT))["b"] == "Away"
+    await pipelines.comes_back("b")
+    await pipelines.catch_up()
+    await pipelines.settle()
+    assert (await pipelines.promotion(PRODUCTION)).status.clusters == ended
+    assert (await pipelines.progress(NEXT))["b"] == "Complete"
+
+
+async def test_an_absence_does_not_change_since_when_a_cluster_has_its_release() -> None:
+    pipelines = await many(maxUnavailable=1)
+    before = (await pipelines.promotion(PRODUCTION)).status.clusters
+    pipelines.clock.advance(720)
+
+    for _ in range(2):
+        await pipelines.goes_away("b")
+        await pipelines.catch_up()
+        await pipelines.settle()
+        pipelines.clock.advance(61)
+        await pipelines.comes_back("b")
+        await pipelines.catch_up()
+        await pipelines.settle()
+
+    assert (await pipelines.promotion(PRODUCTION)).status.clusters == before
+    assert await pipelines.behind("production") == {}
+    assert await degradation(pipelines) == ("AsExpected", "")
+
+
 async def test_a_held_stage_brings_nothing_to_clusters_that_come() -> None:
     pipelines = await many()
     pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
