@@ -9,6 +9,7 @@ from datetime import timedelta
 from upwell.api.builds.build import Build
 from upwell.app.registries.replica_logs import RegistryLogs
 from upwell.builder.logs.interface import KeptLogError
+from upwell.machine.backoff import Backoff
 from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
@@ -33,6 +34,8 @@ _DAMAGE_SECONDS = 5.0
 _SHOWN = 5
 _SCRUB_SECONDS = 24 * 3600.0
 """From the beginning of one look at all content to the beginning of the next."""
+_LOOKS_AGAIN = Backoff(60.0, 3600.0)
+"""Of content of a bucket that is damaged: all of it is read."""
 _REMOVALS = 8
 """Logs that are removed at once."""
 _GRACE = timedelta(hours=24)
@@ -55,8 +58,20 @@ async def clean_registry(registry: ServedRegistry, clock: SteadyClock) -> None:
         await asyncio.sleep(_SECONDS)
 
 
-async def watch_registry(registry: ServedRegistry, components: Components) -> None:
-    """Report as component `registry` what the disk has damaged, until it is whole or gone."""
+ON_DISK = (
+    "damaged on the disk, and not served: push or build it again, or delete it. Until then nothing"
+    " is removed from where a manifest or tag is damaged"
+)
+IN_BUCKET = (
+    "damaged in the bucket, and not served: push or build it again, or delete it. It is read again"
+    " at least once an hour, and served if it is whole"
+)
+
+
+async def watch_registry(
+    registry: ServedRegistry, components: Components, advice: str = ON_DISK
+) -> None:
+    """Report as component `registry` what its storage has damaged, until it is whole or gone."""
     component = components.add("registry", required=False)
     while True:
         damage = await asyncio.to_thread(registry.damage)
@@ -65,9 +80,7 @@ async def watch_registry(registry: ServedRegistry, components: Components) -> No
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             component.fail(
                 "ContentDamaged",
-                f"{', '.join(found[:_SHOWN])}{more}: damaged on the disk, and not served: push or"
-                " build it again, or delete it. Until then nothing is removed from where a manifest"
-                " or tag is damaged",
+                f"{', '.join(found[:_SHOWN])}{more}: {advice}",
             )
         else:
             component.recover()
@@ -99,6 +112,18 @@ async def scrub_registry(registry: ServedRegistry) -> None:
         except RegistryError as error:
             log.warning("registry not verified", extra={"why": str(error)})
         await asyncio.sleep(max(_SECONDS, _SCRUB_SECONDS - (elapsed() - began)))
+
+
+async def scrub_bucket(bucket: BucketRegistry) -> None:
+    """Look again at content of a bucket that reads have met as damaged, while there is some."""
+    looks = 0
+    while True:
+        await asyncio.sleep(_LOOKS_AGAIN.delay(looks + 1))
+        looks = looks + 1 if bucket.damage() else 0
+        try:
+            await bucket.scrub()
+        except RegistryError as error:
+            log.warning("damaged content not read again", extra={"why": str(error)})
 
 
 async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> None:

@@ -21,7 +21,7 @@ _KEPT_SECONDS = 60.0
 _USED = "Part of each file system that is in use, 0 to 1; from 0.8 on component storage-room warns."
 _FREE = "Room that is free on each file system that the server writes to."
 _STORED = "Bytes of the embedded registry: room on disk, or content in its bucket."
-_DAMAGED = "Blobs, manifests and tags of the embedded registry that the disk has changed."
+_DAMAGED = "Blobs, manifests and tags of the embedded registry that storage has changed."
 _WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
 

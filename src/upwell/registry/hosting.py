@@ -310,7 +310,10 @@ class ServedRegistry(HostedRegistry, PrunableRegistry, Protocol):
         ...
 
     async def scrub(self) -> int:
-        """Look for damage that nobody has met yet, where storage does not; return the bytes."""
+        """Look for damage that nobody has met yet, where storage does not; return the bytes.
+
+        What was damaged, and is whole, is served again.
+        """
         ...
 
     async def collect_garbage(self) -> CollectedGarbage:

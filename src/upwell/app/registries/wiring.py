@@ -7,7 +7,14 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from upwell.app.adapters import Adapters
-from upwell.app.cleanup import clean_registry, follow_bucket, scrub_registry, watch_registry
+from upwell.app.cleanup import (
+    IN_BUCKET,
+    clean_registry,
+    follow_bucket,
+    scrub_bucket,
+    scrub_registry,
+    watch_registry,
+)
 from upwell.app.registries.replica_rights import watch_replica_rights
 from upwell.machine.clock import PROCESS_CLOCK, now
 from upwell.machine.platform import machine_platform
@@ -46,15 +53,19 @@ def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, A
     """Return what cleans and watches the embedded registry, or one that replicas share."""
     if adapters.embedded is None:
         return _rights(adapters)
+    components = adapters.components
+    clean = partial(clean_registry, adapters.embedded, PROCESS_CLOCK)
+    if adapters.bucket is None:
+        return (
+            clean,
+            partial(watch_registry, adapters.embedded, components),
+            partial(scrub_registry, adapters.embedded),
+        )
     return (
-        partial(clean_registry, adapters.embedded, PROCESS_CLOCK),
-        partial(watch_registry, adapters.embedded, adapters.components),
-        partial(scrub_registry, adapters.embedded),
-        *(
-            []
-            if adapters.bucket is None
-            else [partial(follow_bucket, adapters.bucket, adapters.components)]
-        ),
+        clean,
+        partial(watch_registry, adapters.embedded, components, IN_BUCKET),
+        partial(scrub_bucket, adapters.bucket),
+        partial(follow_bucket, adapters.bucket, components),
     )
 
 

@@ -129,8 +129,8 @@ ALERTS = (
         "critical",
         "upwell_registry_damaged > 0",
         "1m",
-        "The disk has changed {{ $value }} files of the registry of {{ $labels.instance }}: they"
-        " are not served (docs/data-folder.md).",
+        "{{ $value }} blobs, manifests or tags of the registry of {{ $labels.instance }} are not"
+        " what they were, and not served (docs/data-folder.md, docs/registry-storage.md).",
     ),
     Alert(
         "UpwellTokenEnds",

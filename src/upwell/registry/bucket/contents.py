@@ -19,6 +19,8 @@ ROOT, CONDEMNED = "contents/", "condemned/"
 _CACHED_BYTES = 64 * 1024 * 1024
 _MOST_CACHED = 4 * 1024 * 1024
 """Of one content: the largest manifest."""
+_MOST_READ_WHOLE = _MOST_CACHED // 16
+"""Bytes of content that is read at once; what is larger is streamed."""
 
 
 def key_of(content: str) -> str:
@@ -52,7 +54,7 @@ class BucketContents:
         return dict(self._damaged)
 
     def forget_damage(self, content: str) -> None:
-        """Take note that content is not linked any more."""
+        """Take note that content is whole again, or not linked any more."""
         self._damaged.pop(content, None)
 
     async def read(self, repository: str, digest: Digest, link: ContentLink) -> bytes:
@@ -67,6 +69,15 @@ class BucketContents:
             raise BlobUnknownError(repository, digest)
         self._keep(link.content, raw)
         return raw
+
+    async def is_whole(self, digest: Digest, link: ContentLink) -> bool:
+        """Look at content once more; return True if it is what it should be."""
+        if link.size <= _MOST_READ_WHOLE:
+            return await self._whole(digest, link) is not None
+        try:
+            return await self.digest(link.content, link.size, digest.algorithm) == digest
+        except BucketAnswerError:  # gone, or not as long as it was
+            return False
 
     async def _whole(self, digest: Digest, link: ContentLink) -> bytes | None:
         try:
@@ -95,7 +106,7 @@ class BucketContents:
         if not span:
             yield _pieces(b"")
             return
-        if link.size <= _MOST_CACHED // 16 or link.content in self._cached:
+        if link.size <= _MOST_READ_WHOLE or link.content in self._cached:
             raw = await self.read(repository, digest, link)
             yield _pieces(raw[span.start : span.stop])
             return

@@ -1,5 +1,6 @@
 """Lookups of content in an index, as long as the content is known to be what it was."""
 
+import logging
 from dataclasses import dataclass
 
 from upwell.oci import Digest
@@ -7,6 +8,8 @@ from upwell.registry.bucket.contents import BucketContents
 from upwell.registry.bucket.index import ContentLink, IndexedManifest, RepositoryIndex
 from upwell.registry.bucket.indexes import FRESH, RepositoryIndexes
 from upwell.registry.errors import BlobUnknownError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,21 @@ class ContentLookups:
         """Return True if a repository with this index has content, undamaged."""
         link = index.link(digest)
         return link is not None and not self.contents.is_damaged(link)
+
+    async def look_again(self) -> int:
+        """Look at what was met as damaged; return the bytes of that.
+
+        What is whole is served again, as the storage or the way from there may have been at fault,
+        and what nothing links any more is forgotten.
+        """
+        size = 0
+        for content, (repository, digest) in self.contents.damage().items():
+            link = (await self.indexes.read(repository)).link(digest)
+            if link is not None and link.content == content:
+                size += link.size
+                if not await self.contents.is_whole(digest, link):
+                    continue
+                extra = {"repository": repository, "digest": str(digest)}
+                log.info("whole in the bucket after all; it is served again", extra=extra)
+            self.contents.forget_damage(content)
+        return size

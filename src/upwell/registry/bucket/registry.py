@@ -126,8 +126,8 @@ class BucketRegistry(HostedReads):
         return found
 
     async def scrub(self) -> int:
-        """Look at nothing: the storage checks what it keeps, and reads are verified."""
-        return 0
+        """Look again at what reads have met as damaged; the storage checks the rest itself."""
+        return await self._lookups.look_again()
 
     def stored_bytes(self) -> int:
         """Return the bytes of all content that is linked, as `follow` has seen it."""

@@ -1,0 +1,118 @@
+"""Content of a bucket that was met as damaged: looked at again, and served once it is whole."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.support.component_reports import running, state
+from tests.support.registry.hosted_images import push_blob
+from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
+
+from upwell.app import cleanup
+from upwell.app.cleanup import IN_BUCKET, scrub_bucket, watch_registry
+from upwell.machine.backoff import Backoff
+from upwell.machine.components import Components
+from upwell.oci import Digest
+from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.errors import BlobUnknownError, RegistryError
+from upwell.registry.s3.client import S3Bucket
+
+APP = "team/app"
+SIZES = pytest.mark.parametrize("size", [1_000, 600_000], ids=["read whole", "streamed"])
+
+
+@dataclass
+class SpoilingBucket:
+    s3: StrictS3
+    bucket: S3Bucket
+
+    @property
+    def registry(self) -> BucketRegistry:
+        return BucketRegistry(self.bucket, "registry.test:5000")
+
+    def spoil(self) -> None:
+        """Have other bytes answered for all content."""
+
+        async def spoilt(request: web.BaseRequest) -> web.StreamResponse | None:
+            if request.method != "GET" or "contents/" not in request.path:
+                return None
+            _, _, last = request.headers.get("Range", "").rpartition("-")
+            if last:
+                return web.Response(status=206, body=b"y" * (int(last) + 1))
+            return web.Response(body=b"y")
+
+        self.s3.fault = spoilt
+
+
+@pytest.fixture
+async def spoiling(tmp_path: Path) -> AsyncIterator[SpoilingBucket]:
+    async with strict_s3() as s3, bucket_at(s3.url, tmp_path) as bucket:
+        yield SpoilingBucket(s3, bucket)
+
+
+async def read(registry: BucketRegistry, digest: Digest, size: int) -> bytes:
+    async with registry.read_blob(APP, digest, range(size)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+@SIZES
+async def test_what_two_answers_spoil_is_served_again_once_a_look_finds_it_whole(
+    spoiling: SpoilingBucket, size: int
+) -> None:
+    digest = await push_blob(spoiling.registry, APP, b"x" * size)
+    reader = spoiling.registry
+    spoiling.spoil()
+    with pytest.raises(RegistryError):
+        await read(reader, digest, size)
+    assert await reader.scrub() == size
+    assert reader.damage() == {APP: [f"content {digest}"]}
+
+    spoiling.s3.fault = None
+    with pytest.raises(BlobUnknownError):
+        await reader.blob_size(APP, digest)
+    assert await reader.scrub() == size
+    assert reader.damage() == {}
+    assert await read(reader, digest, size) == b"x" * size
+    assert await reader.scrub() == 0
+
+
+@SIZES
+async def test_what_is_gone_stays_damaged_until_nothing_links_it(
+    spoiling: SpoilingBucket, size: int
+) -> None:
+    digest = await push_blob(spoiling.registry, APP, b"x" * size)
+    for key in [one for one in spoiling.s3.objects if "contents/" in one]:
+        del spoiling.s3.objects[key]
+    reader = spoiling.registry
+    with pytest.raises(BlobUnknownError):
+        await read(reader, digest, size)
+    await reader.scrub()
+    assert reader.damage() == {APP: [f"content {digest}"]}
+
+    await spoiling.registry.delete_blob(APP, digest)
+    await reader.scrub()
+    assert reader.damage() == {}
+
+
+async def test_a_server_tells_of_what_its_bucket_has_spoilt_until_it_is_whole(
+    spoiling: SpoilingBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "_DAMAGE_SECONDS", 0.01)
+    monkeypatch.setattr(cleanup, "_LOOKS_AGAIN", Backoff(0.01, 0.05))
+    digest = await push_blob(spoiling.registry, APP, b"x" * 1_000)
+    reader, components = spoiling.registry, Components()
+    spoiling.spoil()
+    with pytest.raises(RegistryError):
+        await read(reader, digest, 1_000)
+    async with (
+        running(watch_registry(reader, components, IN_BUCKET)),
+        running(scrub_bucket(reader)),
+    ):
+        found = await state(components, lambda one: one.faulty)
+        assert found.message.startswith(f"content {digest} of {APP}: damaged in the bucket")
+        assert "disk" not in found.message
+        spoiling.s3.fault = None
+        await state(components, lambda one: not one.faulty)
+    assert await read(reader, digest, 1_000) == b"x" * 1_000
