@@ -286,16 +286,16 @@ class ClusterPhase(StrEnum):
     AWAY = "Away"
     """It cannot be reached: it gets the Release when it is back."""
     DRIFTED = "Drifted"
-    """It had the Release, and somebody has set something else there since."""
+    """It has what somebody else has set, or keeps there: that stays so."""
 
     @property
     def is_behind(self) -> bool:
         """True if others do not wait for it."""
-        return self in {self.FAILED, self.AWAY}
+        return self in {self.FAILED, self.AWAY, self.DRIFTED}
 
     @property
-    def had_release(self) -> bool:
-        """True if it has had the Release: that stays true while it is away."""
+    def had_turn(self) -> bool:
+        """True if its turn is over: what is set by hand from then on stays."""
         return self in {self.COMPLETE, self.DRIFTED}
 
 

@@ -9,6 +9,7 @@ from tests.support.promotion.clustered_pipeline import ClusteredPipeline
 from tests.support.promotion.reconciled_pipeline import image
 
 from upwell.gitops.git import GitRepositories
+from upwell.policy.promotion.requests import RefusedError
 
 MANIFEST = """\
 kind: Deployment
@@ -156,3 +157,8 @@ async def test_a_cluster_that_drifts_from_the_branch_is_told(
     assert await pipelines.progress(FIRST) == {"east": "Drifted"}
     assert await pipelines.image_in("east") == image("other")
     assert len(host.log()) == 2
+
+    with pytest.raises(RefusedError) as refused:
+        await pipelines.asks("shop-1")
+    assert "shop-1 serves in stage production, but cluster east has drifted: " in str(refused.value)
+    assert "what applies the repository there puts it back" in str(refused.value)

@@ -7,14 +7,17 @@ from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemot
 from tests.support.cluster.workloads import APPLIED, complete, stuck, with_status_of
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
 
+from upwell.actions.promotion import PromotionActions, RequestedPromotion
 from upwell.api.apps import Deployment
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.codec import decode_as
+from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import ClusterProgress, Pipeline
 from upwell.api.promotion import Promotion
 from upwell.gitops.interface import GitOpsRepositories
 from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
+from upwell.policy.promotion.requests import Asked
 from upwell.policy.rollouts.triggers import with_images
 from upwell.reconcilers.cluster_rollouts.image_policies import RolloutPolicies
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler
@@ -31,6 +34,8 @@ from upwell.reconcilers.promotion.promotions import PromotionReconciler
 SLOT = ("web", False)
 WORKLOAD = "web"
 LABELS = {"env": "production"}
+CANARY = {**LABELS, "canary": "yes"}
+PRODUCTION = "shop-1.production"
 MANY = {"selector": {"matchLabels": LABELS}, "canary": {"matchLabels": {"canary": "yes"}}}
 
 
@@ -108,11 +113,22 @@ class ClusteredPipeline(ReconciledPipeline):
                 await self.catching_up.reconcile(one.key)
             await self._roll_out()
 
-    async def sets_by_hand(self, name: str, image: str) -> None:
-        """Set an image in a cluster, as a person does."""
+    async def sets_by_hand(self, name: str, image: str, manager: str = "") -> None:
+        """Set an image in a cluster, as a person does; `manager` owns it from then on."""
         store = self.remotes.known[name].store
         found = await store.get(Deployment, NAMESPACE, WORKLOAD)
-        await store.update(with_images(found, {SLOT: image}))
+        changed = with_images(found, {SLOT: image})
+        if manager:
+            declared = owned_by(APPLIED, container_path(found, SLOT))
+            entries = (declared, owned_by(manager, image_path(found, SLOT)))
+            changed = changed.with_metadata(managed_fields=entries)
+        await store.update(changed)
+
+    async def asks(self, release: str, stage: str = "production") -> RequestedPromotion:
+        """Have a person promote a Release."""
+        self.clock.advance(1)
+        actions = PromotionActions(self.store, self.clock)
+        return await actions.promote(NAMESPACE, "shop", Asked(stage, "ann", release))
 
     async def image_in(self, name: str) -> str:
         """Return the image that the Deployment of a cluster has."""
@@ -149,3 +165,32 @@ class ClusteredPipeline(ReconciledPipeline):
             for one in self.remotes.known.values()
         ]
         return " ".join([await super()._version(), *remotes])
+
+
+async def begun(**stage: Any) -> ClusteredPipeline:
+    """Return a Pipeline from here to clusters, whose workloads are called `web`."""
+    pipelines = ClusteredPipeline()
+    there = {"name": "production", "workloads": [{"name": "web"}], **stage}
+    await pipelines.pipeline({"name": "dev"}, there)
+    return pipelines
+
+
+async def degradation(pipelines: ClusteredPipeline) -> tuple[str, str]:
+    """Return reason and message of the Pipeline's condition."""
+    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
+    found = find(pipeline.status.conditions, "Degraded")
+    assert found is not None
+    return found.reason, found.message
+
+
+async def many(**clusters: Any) -> ClusteredPipeline:
+    """Return a Pipeline to four clusters, of which `a` is the canary, all of which run `one`."""
+    pipelines = await begun(clusters=MANY | clusters)
+    await pipelines.cluster("a", CANARY)
+    for name in ("b", "c", "d"):
+        await pipelines.cluster(name)
+    await pipelines.cluster("other", {"env": "test"})
+    await pipelines.push("one")
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    return pipelines

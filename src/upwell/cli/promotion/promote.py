@@ -63,7 +63,8 @@ def promote(session: Session, /, what: str, **options: Any) -> None:
     For a Pipeline, that is the newest Release that may enter the stage; with --bypass, the newest
     of all. The promotion still waits for the approval, the windows and the freezes of the stage. A
     Release older than the next one of the stage holds the stage until `upwell resume`. Repeated
-    requests lead to one promotion.
+    requests lead to one promotion. Where somebody has set another image in a cluster of the stage,
+    the Release that serves is promoted again, which puts it back.
     """
     waiting = WaitOptions.take_from(options)
     wait_serving = options.pop("wait_serving")

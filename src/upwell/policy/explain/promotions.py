@@ -7,7 +7,7 @@ from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.explain.lineage import asked_by, evidence_of, origin_of
 from upwell.policy.explain.origins import OriginExplainer
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.health.promotion import behind_text
+from upwell.policy.health.promotion import behind_text, cluster_drift_of
 
 _VERBS = {
     Purpose.PROMOTE: "brings {release} into",
@@ -64,8 +64,8 @@ def _outlook(asked: Promotion) -> Iterator[Statement]:
         return
     if status.message:
         yield Statement(Topic.HELD, status.message, at=status.until)
-    for text in behind_text(spec.stage, status.clusters):
-        yield Statement(Topic.HELD, text)
+    for tell in (behind_text, cluster_drift_of):
+        yield from (Statement(Topic.HELD, text) for text in tell(spec.stage, status.clusters))
     see = f"see `upwell pipeline status {spec.pipeline}`"
     if status.phase.is_final:
         see = f"it has ended; {see}, and `upwell promote {spec.release} --stage {spec.stage}`"

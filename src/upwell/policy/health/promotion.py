@@ -105,7 +105,8 @@ def drift_of(stage: str, workloads: Iterable[Resource]) -> Iterator[str]:
 
 def behind_text(stage: str, behind: Sequence[ClusterProgress]) -> Iterator[str]:
     """Yield which clusters of a stage are away, or have failed, and why; some by their names."""
-    told = [one for one in behind if one.phase.is_behind]
+    drifted = ClusterPhase.DRIFTED
+    told = [one for one in behind if one.phase.is_behind and one.phase is not drifted]
     for one in told[:_NAMED]:
         yield f"stage {stage}: cluster {one.name} is behind: {one.message}"
     if len(told) > _NAMED:

@@ -11,6 +11,7 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release, Vote
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import Agreement, approval_of, as_approver, counts, with_vote
+from upwell.policy.promotion.clusters.catching_up import drift_text
 from upwell.policy.promotion.four_eyes import Involved, eyes_of
 from upwell.policy.promotion.releases import new_promotion, rejection_of
 from upwell.policy.promotion.stages import has_hold, hold_of, may_enter, serving, upstream
@@ -100,8 +101,11 @@ def promote(known: Known, asked: Asked) -> RequestOutcome:
     for one in going:
         if _is(one, Purpose.PROMOTE, release.name) and not _is_overtaken(one, asked):
             return RequestOutcome(one, exists=True)
-    if not going and (live := _live(into, release.name)) is not None:
+    live = None if going else _live(into, release.name)
+    if live is not None and not (drift := drift_text(into)):
         return RequestOutcome(live, exists=True)
+    if live is not None and stage.git is not None:
+        raise RefusedError(f"{release.name} serves in stage {stage.name}, but {drift}")
     _require_free(known, stage)
     if not asked.bypass:
         _require_verified(known.pipeline, stage, release)

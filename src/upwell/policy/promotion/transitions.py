@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.pipeline import ClusterProgress, Stage
 from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
+from upwell.policy.promotion.clusters.catching_up import left_text
 from upwell.policy.promotion.verification.checks import cut_short
 from upwell.policy.promotion.verification.soak import Soak
 
@@ -66,10 +67,13 @@ def noted(status: PromotionStatus, message: str, until: datetime | None = None) 
 
 
 def serves(status: PromotionStatus, purpose: Purpose, now: datetime) -> PromotionStatus:
-    """Every rollout is complete: what was promoted is verified, what was put back is not."""
+    """Every rollout is complete: what was promoted is verified, what was put back is not.
+
+    Of a stage on clusters, all but those that others do not wait for.
+    """
     status = status.model_copy(update={"serving_since": now, "message": ""})
     if purpose is Purpose.ROLL_BACK:
-        return _final(status, PromotionPhase.SUCCEEDED, "", now)
+        return _final(status, PromotionPhase.SUCCEEDED, left_text(status.clusters), now)
     status = status.model_copy(update={"phase": PromotionPhase.VERIFYING})
     return in_step(status, VERIFY, now)
 
@@ -92,7 +96,8 @@ def passed(status: PromotionStatus, now: datetime, tested: Iterable[str] = ()) -
     """Every check has passed and the soak is over, while instances ran the digests `tested`."""
     status = status.model_copy(update={"tested": tuple(sorted(tested))})
     flaky = [check.name for check in status.checks if check.flaky]
-    message = f"passed, but not at the first attempt: {', '.join(flaky)}" if flaky else ""
+    doubt = f"passed, but not at the first attempt: {', '.join(flaky)}" if flaky else ""
+    message = "; ".join(filter(None, (left_text(status.clusters), doubt)))
     return _final(status, PromotionPhase.SUCCEEDED, message, now)
 
 

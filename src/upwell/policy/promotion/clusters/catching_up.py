@@ -1,11 +1,15 @@
 """Clusters that were away, or came later, and get what serves in their stage; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from upwell.api.pipeline import ClusterPhase, ClusterProgress
+from upwell.api.pipeline import ClusterPhase, ClusterProgress, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose
 from upwell.policy.promotion.clusters.targets import MAX_MESSAGE
+from upwell.policy.promotion.stages import serving
+
+_NAMED = 5
+"""Clusters that a message names."""
 
 
 def release_to_catch_up(promotion: Promotion, others: Iterable[Promotion]) -> str:
@@ -32,27 +36,50 @@ def release_to_catch_up(promotion: Promotion, others: Iterable[Promotion]) -> st
 
 def with_drift(
     records: Iterable[ClusterProgress],
-    before: Mapping[str, ClusterProgress],
     seen: Mapping[str, str],
+    how: str,
     now: datetime,
 ) -> tuple[ClusterProgress, ...]:
     """Return how clusters stand after a look at what they have in place of the Release.
 
-    `seen` is that by cluster, empty where it is the Release; of others, what was known `before`.
+    `seen` is that by cluster, empty where it is the Release; of others, what was known stays.
+    `how` says how it is put back.
     """
-    return tuple(_with_drift(one, before.get(one.name), seen.get(one.name), now) for one in records)
+    return tuple(_with_drift(one, seen.get(one.name), how, now) for one in records)
 
 
 def _with_drift(
-    record: ClusterProgress, before: ClusterProgress | None, seen: str | None, now: datetime
+    record: ClusterProgress, seen: str | None, how: str, now: datetime
 ) -> ClusterProgress:
-    had_drifted = before is not None and before.phase is ClusterPhase.DRIFTED
-    if record.phase is not ClusterPhase.COMPLETE:
+    if seen is None or not record.phase.had_turn:
         return record
-    if seen is None:
-        return before if before is not None and had_drifted else record
-    if not seen:
-        return record.model_copy(update={"message": ""})
-    since = before.since if before is not None and had_drifted else now
-    drifted = {"phase": ClusterPhase.DRIFTED, "message": seen[:MAX_MESSAGE], "since": since}
-    return record.model_copy(update=drifted)
+    phase = ClusterPhase.DRIFTED if seen else ClusterPhase.COMPLETE
+    message = f"{seen[: MAX_MESSAGE - len(how) - 2]}; {how}" if seen else ""
+    since = record.since if record.phase is phase else now
+    return record.model_copy(update={"phase": phase, "message": message, "since": since})
+
+
+def put_back_hint(stage: Stage, release: str) -> str:
+    """Say how what was set by hand in a cluster of a stage is put back."""
+    if stage.git is not None:
+        return "what applies the repository there puts it back"
+    return f"`upwell promote {release} --stage {stage.name}` puts it back"
+
+
+def left_text(records: Iterable[ClusterProgress]) -> str:
+    """Say without which clusters a promotion ends, some by their names; empty: with all."""
+    left = [one for one in records if one.phase is not ClusterPhase.COMPLETE]
+    named = [f"cluster {one.name}, {one.phase}: {one.message}" for one in left[:_NAMED]]
+    more = [f"{len(left) - _NAMED} more"] if len(left) > _NAMED else []
+    return f"without {'; '.join([*named, *more])}" if left else ""
+
+
+def drift_text(into: Sequence[Promotion]) -> str:
+    """Say which clusters of a stage have something else than what serves; empty: none is known to.
+
+    `into` are the Promotions into the stage.
+    """
+    name = serving(into).promotion
+    records = next((one.status.clusters for one in into if one.name == name), ())
+    drifted = [one for one in records if one.phase is ClusterPhase.DRIFTED]
+    return "; ".join(f"cluster {one.name} has drifted: {one.message}" for one in drifted[:_NAMED])

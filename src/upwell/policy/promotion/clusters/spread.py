@@ -1,8 +1,8 @@
 """Spread of a Release over the clusters of a stage: which is next, and how all stand; pure.
 
-Canary clusters go first, all together; then the others in steps. Clusters that are away, or on
-which it failed, are behind: others do not wait for them, up to a number. Beyond it no further
-cluster begins.
+Canary clusters go first, all together; then the others in steps. Clusters that are away, on which
+it failed, or where somebody has set something else, are behind: others do not wait for them, up to
+a number. Beyond it no further cluster begins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,19 +54,17 @@ class ClusterSpread:
         """Return how a cluster stands before the next look."""
         known = self.before.get(target.name)
         phase = ClusterPhase.WAITING if known is None else known.phase
-        is_proven = self.has_ended and phase.had_release
+        is_proven = self.has_ended and phase.had_turn
         if target.away and phase is not ClusterPhase.FAILED and not is_proven:
             return ClusterPhase.AWAY
         if phase is ClusterPhase.AWAY:
             return ClusterPhase.WAITING  # it is back
-        if phase is ClusterPhase.DRIFTED:
-            return ClusterPhase.COMPLETE  # it had the Release: what is set by hand stays
         return phase
 
     def due(self) -> tuple[ClusterTarget, ...]:
         """Return the clusters that are to be worked on now: those that have begun, and the next."""
         phases = {one.name: self.phase(one) for one in self.targets}
-        begun = {ClusterPhase.ROLLING_OUT, ClusterPhase.COMPLETE}
+        begun = {ClusterPhase.ROLLING_OUT, ClusterPhase.COMPLETE, ClusterPhase.DRIFTED}
         going = [one for one in self.targets if phases[one.name] in begun]
         waiting = [one for one in self.targets if phases[one.name] is ClusterPhase.WAITING]
         if self.puts_back or self.stage.clusters is None:
@@ -75,14 +73,18 @@ class ClusterSpread:
         return (*going, *self._next(waiting, phases, at_once))
 
     def left_behind(self) -> tuple[ClusterTarget, ...]:
-        """Return the clusters that are reached and lack it, once the others have it."""
-        due = (one for one in self.due() if not one.away)
-        return tuple(one for one in due if self.phase(one) is not ClusterPhase.COMPLETE)
+        """Return the clusters that are reached and lack it, once the others have it.
 
-    def complete(self) -> tuple[ClusterTarget, ...]:
-        """Return the clusters that are reached and have had the Release."""
-        reached = (one for one in self.targets if not one.away)
-        return tuple(one for one in reached if self.phase(one) is ClusterPhase.COMPLETE)
+        What is set by hand stays.
+        """
+        return tuple(one for one in self.due() if not one.away and not self._is_settled(one))
+
+    def settled(self) -> tuple[ClusterTarget, ...]:
+        """Return the clusters that are reached and had their turn: some may have drifted."""
+        return tuple(one for one in self.targets if not one.away and self._is_settled(one))
+
+    def _is_settled(self, target: ClusterTarget) -> bool:
+        return self.phase(target).had_turn
 
     def _next(
         self,
@@ -193,15 +195,17 @@ _PHASES: Mapping[RolledOut, ClusterPhase] = {
     RolledOut.COMPLETE: ClusterPhase.COMPLETE,
     RolledOut.GOING_ON: ClusterPhase.ROLLING_OUT,
     RolledOut.FAILED: ClusterPhase.FAILED,
-    RolledOut.TAKEN_OVER: ClusterPhase.FAILED,
+    RolledOut.TAKEN_OVER: ClusterPhase.DRIFTED,
 }
 
 
 def _of_one(found: StageRollout, record: ClusterProgress) -> StageRollout:
     """Return how a stage on one cluster stands."""
     is_late = record.phase is ClusterPhase.FAILED and found.state is RolledOut.GOING_ON
+    # Who has taken an image is waited for: as where Upwell runs, that says nothing of the Release.
+    state = RolledOut.GOING_ON if found.state is RolledOut.TAKEN_OVER else found.state
     return StageRollout(
-        RolledOut.FAILED if is_late else found.state,
+        RolledOut.FAILED if is_late else state,
         f"cluster {record.name}: {record.message}" if record.message else "",
         well_since=found.well_since,
         digests=found.digests,

@@ -79,7 +79,7 @@ def away_now(
             }
         )
         for one in progress
-        if (target := known.get(one.name)) is not None and one.phase.had_release
+        if (target := known.get(one.name)) is not None and one.phase.had_turn
     }
 
 

@@ -14,7 +14,7 @@ from upwell.cluster.errors import AccessDeniedError, ClusterError, ClusterUnavai
 from upwell.cluster.interface import PodRecord, RemoteCluster, RemoteClusters
 from upwell.machine.tasks import together
 from upwell.oci import InvalidReferenceError
-from upwell.policy.promotion.clusters.catching_up import with_drift
+from upwell.policy.promotion.clusters.catching_up import put_back_hint, with_drift
 from upwell.policy.promotion.clusters.spread import ClusterSpread
 from upwell.policy.promotion.clusters.targets import (
     ClusterTarget,
@@ -125,14 +125,15 @@ class ClusterPlacement:
         due = spread.left_behind()
         results = await together(self._place(one, move, spread) for one in due)
         found = {one.name: result for one, result in zip(due, results, strict=True)}
-        had = spread.complete() if looks else ()
+        had = spread.settled() if looks else ()
         drifts = await together(self._drift(one, move) for one in had)
         seen = {one.name: why for one, why in zip(had, drifts, strict=True) if why is not None}
         now = self._clock()
-        return with_drift(spread.records(found, now), spread.before, seen, now)
+        how = put_back_hint(move.stage, move.release.name)
+        return with_drift(spread.records(found, now), seen, how, now)
 
     async def _drift(self, target: ClusterTarget, move: Move) -> str | None:
-        """Return what a cluster has in place of the Release; None: it does not answer."""
+        """Return what a cluster has in place of the Release; None: nobody knows, or it is held."""
         there = replace(move, stage=stage_in(move.stage, target.cluster))
         try:
             remote = await self._clusters.connect(target.cluster)

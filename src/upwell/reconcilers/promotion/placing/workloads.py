@@ -18,6 +18,7 @@ from upwell.policy.promotion.stages import (
     names_workload,
     namespace_of,
 )
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.promotion.pipelines import (
     StagesOf,
     WorkloadReader,
@@ -83,15 +84,18 @@ class Workloads:
         seen = [Placed(one.workload, as_declared(one.workload, one.images)) for one in placed]
         return combined(self._rollouts.observe(one, move) for one in seen)
 
-    async def drift(self, move: Move) -> str:
+    async def drift(self, move: Move) -> str | None:
         """Return what the workloads have in place of the Release; empty: they have it.
 
-        Raises StoreError, or a WorkloadError.
+        None: some are not looked at, since a person holds them. Raises StoreError, or a
+        WorkloadError.
         """
         placed = await self._placed(move)
         if isinstance(placed, StageRollout):
             return placed.message
-        return "; ".join(why for why in map(drift_text, placed) if why)
+        told = [why for one in placed if (why := drift_text(one))]
+        is_held = any(HOLD_ANNOTATION in one.workload.annotations for one in placed)
+        return "; ".join(told) if told or not is_held else None
 
     async def _placed(self, move: Move) -> list[Placed] | StageRollout:
         pipeline, stage = move.pipeline, move.stage

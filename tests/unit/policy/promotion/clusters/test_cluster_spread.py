@@ -20,6 +20,7 @@ OUTCOMES = st.sampled_from(
         StageRollout(RolledOut.GOING_ON, "waits for replicas"),
         StageRollout(RolledOut.GOING_ON, "no answer", away=True),
         StageRollout(RolledOut.FAILED, "no progress"),
+        StageRollout(RolledOut.TAKEN_OVER, "somebody else owns it"),
     ]
 )
 

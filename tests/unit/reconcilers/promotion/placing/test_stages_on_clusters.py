@@ -3,30 +3,17 @@
 from typing import Any
 
 import pytest
-from tests.support.promotion.clustered_pipeline import LABELS, MANY, ClusteredPipeline
+from tests.support.promotion.clustered_pipeline import (
+    PRODUCTION,
+    ClusteredPipeline,
+    begun,
+    degradation,
+    many,
+)
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, image
 
-from upwell.api.conditions import find
 from upwell.api.pipeline import Pipeline
 from upwell.policy.promotion.stages import with_hold
-
-CANARY = {**LABELS, "canary": "yes"}
-PRODUCTION = "shop-1.production"
-
-
-async def begun(**stage: Any) -> ClusteredPipeline:
-    """Return a Pipeline from here to clusters, whose workloads are called `web`."""
-    pipelines = ClusteredPipeline()
-    there = {"name": "production", "workloads": [{"name": "web"}], **stage}
-    await pipelines.pipeline({"name": "dev"}, there)
-    return pipelines
-
-
-async def degradation(pipelines: ClusteredPipeline) -> tuple[str, str]:
-    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
-    found = find(pipeline.status.conditions, "Degraded")
-    assert found is not None
-    return found.reason, found.message
 
 
 async def test_a_stage_names_one_cluster() -> None:
@@ -204,19 +191,6 @@ async def test_what_cannot_be_copied_yet_is_set_nowhere_until_it_is() -> None:
     await pipelines.settle()
     goal = await pipelines.image_in("east")
     assert (image("one"), goal) in pipelines.registry.copied
-
-
-async def many(**clusters: Any) -> ClusteredPipeline:
-    """Return a Pipeline to four clusters, of which `a` is the canary, all of which run `one`."""
-    pipelines = await begun(clusters=MANY | clusters)
-    await pipelines.cluster("a", CANARY)
-    for name in ("b", "c", "d"):
-        await pipelines.cluster(name)
-    await pipelines.cluster("other", {"env": "test"})
-    await pipelines.push("one")
-    await pipelines.settle()
-    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
-    return pipelines
 
 
 NEXT = "shop-2.production"
