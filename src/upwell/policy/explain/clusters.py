@@ -45,14 +45,17 @@ class ClusterStanding:
 def standings(lineage: PromotionLineage, place: StagePlacement) -> Iterator[ClusterStanding]:
     """Yield how each cluster of a stage stands, by the Promotions into it."""
     told = [one for one in lineage.promotions_into(place) if one.status.clusters]
-    records = [one.status.clusters for one in sorted(told, key=_age, reverse=True)]
+    told.sort(key=_age, reverse=True)
     behind = {one.name: one for one in place.status.behind}
-    for newest in records[0] if records else ():
-        of_cluster = [one for record in records for one in record if one.name == newest.name]
+    for newest in told[0].status.clusters if told else ():
+        of_cluster = [
+            _Record(one, by) for by in told for one in by.status.clusters if one.name == newest.name
+        ]
         now = behind.get(newest.name)
         is_away = now is not None and now.phase is ClusterPhase.AWAY
         if now is not None and is_away and now.release == newest.release:
-            of_cluster[0] = now  # what it had is on record, and nobody knows what it has
+            # What it had is on record, and nobody knows what it has.
+            of_cluster[0] = _Record(now, told[0])
         yield _standing(place, of_cluster)
 
 
@@ -69,12 +72,40 @@ def stages_of(lineage: PromotionLineage, pipeline: Pipeline) -> Iterator[Stateme
                 yield Statement(Topic.RUNNING, str(one), depth=1, at=one.since)
 
 
-def _standing(place: StagePlacement, newest_first: Sequence[ClusterProgress]) -> ClusterStanding:
-    newest, cluster = newest_first[0], newest_first[0].name
-    told = next((one for one in newest_first if one.phase in _TELLING), None)
-    if told is None or told.phase is not ClusterPhase.COMPLETE:
-        return ClusterStanding(place, cluster, "", newest.since, newest)
-    return ClusterStanding(place, cluster, told.release, told.since, newest)
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """Record of a cluster, and the Promotion that has it."""
+
+    progress: ClusterProgress
+    promotion: Promotion
+
+    @property
+    def is_complete(self) -> bool:
+        return self.progress.phase is ClusterPhase.COMPLETE
+
+    @property
+    def was_put_back(self) -> bool:
+        return self.progress.release != self.promotion.spec.release
+
+
+def _standing(place: StagePlacement, newest_first: Sequence[_Record]) -> ClusterStanding:
+    newest = newest_first[0].progress
+    told = [one for one in newest_first if one.progress.phase in _TELLING]
+    if not told or not told[0].is_complete:
+        return ClusterStanding(place, newest.name, "", newest.since, newest)
+    release = told[0].progress.release
+    return ClusterStanding(place, newest.name, release, _complete_since(told), newest)
+
+
+def _complete_since(newest_first: Sequence[_Record]) -> datetime | None:
+    """Return since when a cluster has its Release, which may be promoted, or verified, again."""
+    first = newest_first[0]
+    for one in newest_first[1:]:
+        is_same = one.progress.release == first.progress.release
+        if first.was_put_back or not is_same or not one.is_complete:
+            break
+        first = one
+    return first.progress.since
 
 
 def _age(promotion: Promotion) -> tuple[datetime, str]:

@@ -32,8 +32,19 @@ def pipeline(release: str = "", behind: Sequence[dict[str, str]] = ()) -> Resour
     return of("Pipeline", "shop", spec={"stages": stages}, status=status)
 
 
-def promotion(number: int, phase: str, minute: int, **clusters: tuple[str, str]) -> Resource:
-    """Return a Promotion into production; `clusters` are phases and messages."""
+def promotion(
+    number: int,
+    phase: str,
+    minute: int,
+    *,
+    named: str = "",
+    of_release: str = "",
+    **clusters: tuple[str, str],
+) -> Resource:
+    """Return a Promotion into production; `clusters` are phases and messages.
+
+    The Release that they have is not its own where it names another one `of_release`.
+    """
     progress = [
         {
             "name": name,
@@ -44,9 +55,10 @@ def promotion(number: int, phase: str, minute: int, **clusters: tuple[str, str])
         }
         for name, (of, why) in clusters.items()
     ]
-    spec = {"pipeline": "shop", "release": f"shop-{number}", "stage": "production"}
+    release = of_release or f"shop-{number}"
+    spec = {"pipeline": "shop", "release": release, "stage": "production"}
     status = {"phase": phase, "started": at(minute), "clusters": progress}
-    return of("Promotion", f"shop-{number}.production", spec=spec, status=status)
+    return of("Promotion", named or f"shop-{number}.production", spec=spec, status=status)
 
 
 DONE = ("Complete", "")
@@ -100,6 +112,18 @@ def test_a_cluster_that_went_away_after_it_had_its_release_is_told_as_away_now()
         "├─ cluster east runs shop-1, 29m ago",
         "└─ ! cluster west: shop-1 is Away: no route to host, 10m ago",
     ]
+
+
+def test_since_when_a_cluster_runs_a_release_outlasts_further_promotions_of_it() -> None:
+    before = promotion(1, "Succeeded", 1, east=DONE, west=("Drifted", "app:2"))
+    again = promotion(1, "Succeeded", 20, named="shop-1.production.2", east=DONE, west=DONE)
+
+    assert shown(pipeline(), before, again)[1:] == [
+        "├─ cluster east runs shop-1, 29m ago",
+        "└─ cluster west runs shop-1, 10m ago",
+    ]
+    put_back = promotion(1, "Failed", 25, named="shop-2.production", of_release="shop-2", east=DONE)
+    assert shown(pipeline(), before, again, put_back)[1:] == ["└─ cluster east runs shop-1, 5m ago"]
 
 
 def test_the_tree_as_data_has_the_clusters() -> None:
