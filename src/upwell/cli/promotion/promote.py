@@ -4,12 +4,14 @@ from typing import Any
 
 import click
 
+from upwell.api.meta import format_time
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Release
+from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import (
     WaitOptions,
     ask,
@@ -82,11 +84,23 @@ def promote(session: Session, /, what: str, **options: Any) -> None:
             pipeline = await client.get(Pipeline, session.namespace, name)
             name = _newest(pipeline, options["stage"], emergency=bool(options["bypass"]))
         promotion = await ask(client, Release, (session.namespace, name), "promote", options)
+        if promotion.status.phase is PromotionPhase.SUCCEEDED:
+            echo(_nothing_done(promotion), err=True)
         if wait_serving:
             promotion = await serving(client, promotion, waiting.limit)
         await finish(client, promotion, waiting)
 
     session.run(work)
+
+
+def _nothing_done(promotion: Promotion) -> str:
+    """Say that the answer is a promotion of before."""
+    ended = promotion.status.ended
+    when = f" at {format_time(ended)}" if ended is not None else ""
+    text = f"nothing was done: promotion/{promotion.name} has succeeded{when}"
+    if not promotion.status.clusters:
+        return text
+    return f"{text}; an image that is set by hand in a cluster is found within five minutes"
 
 
 def _newest(pipeline: Pipeline, stage: str, *, emergency: bool) -> str:

@@ -53,6 +53,25 @@ def test_promote_sends_what_was_said_and_no_more(upwell: Upwell, client: "FakeCl
     }
 
 
+def test_promote_says_that_nothing_is_done_where_the_release_serves_already(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    before = answer("shop-2.production", "Succeeded")
+    before["status"]["ended"] = "2026-03-01T12:00:00Z"
+    client.answers["releases/shop-2/promote"] = before
+
+    said = upwell("promote", "shop-2", "--stage", "production")
+    assert said.stdout == "promotion.upwell.dev/shop-2.production Succeeded\n"
+    nothing = "nothing was done: promotion/shop-2.production has succeeded at 2026-03-01T12:00:00Z"
+    assert said.stderr == f"{nothing}\n"
+
+    before["status"]["clusters"] = [{"name": "east", "phase": "Complete"}]
+    said = upwell("promote", "shop-2", "--stage", "production")
+    assert said.stderr == (
+        f"{nothing}; an image that is set by hand in a cluster is found within five minutes\n"
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
