@@ -36,6 +36,13 @@ _NATIVE = (
     ),
 )
 _OF_EVERY_NAMESPACE = ("serviceaccounts/default", "configmaps/kube-root-ca.crt")
+_OF_THE_CLUSTER = (
+    "kube-system/",
+    "kube-public/",
+    "kube-node-lease/",
+    "default/services/kubernetes",
+)
+"""What the cluster itself makes, whenever its parts and nodes have come so far."""
 
 
 def objects_there(cluster: KitCluster) -> frozenset[str]:
@@ -74,7 +81,7 @@ def _lasting(items: Callable[[str], list[dict[str, Any]]]) -> frozenset[str]:
             namespace = metadata.get("namespace", "")
             if namespace not in gone and "deletionTimestamp" not in metadata:
                 found.add(f"{namespace}/{resource}/{metadata['name']}")
-    return frozenset(one for one in found if not _is_of_every_namespace(one))
+    return frozenset(one for one in found if not _is_made_by_the_cluster(one))
 
 
 def _own_paths() -> list[str]:
@@ -87,5 +94,7 @@ def _own_paths() -> list[str]:
     ]
 
 
-def _is_of_every_namespace(place: str) -> bool:
+def _is_made_by_the_cluster(place: str) -> bool:
+    if place.startswith(_OF_THE_CLUSTER):
+        return True
     return place.endswith(_OF_EVERY_NAMESPACE) or "/secrets/default-token-" in place
