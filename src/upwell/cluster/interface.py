@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from upwell.api.clusters.cluster import Cluster
@@ -34,6 +35,8 @@ class WorkloadEvent:
     reason: str
     message: str
     is_warning: bool = False
+    at: datetime | None = None
+    """Time of what happened once; None: it is so now, and may be seen again."""
 
 
 class ClusterWorkloads(Protocol):
@@ -55,7 +58,7 @@ class ClusterWorkloads(Protocol):
         ...
 
     async def tell(self, event: WorkloadEvent) -> None:
-        """Show an Event at a workload. The same twice is one Event."""
+        """Show an Event at a workload. The same twice is one Event, by its time if it has one."""
         ...
 
 

@@ -76,7 +76,7 @@ class KubernetesWorkloads:
             return
 
     async def tell(self, event: WorkloadEvent) -> None:
-        """Create the Event, or note on it that it was seen again."""
+        """Create the Event, or note on it that it was seen again, where that can be."""
         document = self._event(event)
         name, namespace = document["metadata"]["name"], document["metadata"]["namespace"]
         key = ObjectKey(Event.KIND.kind, namespace, name)
@@ -84,14 +84,19 @@ class KubernetesWorkloads:
         try:
             await self._send(request)
         except AlreadyExistsError:
+            if event.at is not None:
+                return
             seen = {"lastTimestamp": document["lastTimestamp"]}
             again = ApiRequest("PATCH", Event.KIND, key, body=seen, content_type=MERGE_PATCH)
             await self._send(again)
 
     def _event(self, event: WorkloadEvent) -> dict[str, Any]:
-        workload, time = event.workload, format_time(self._clock().replace(microsecond=0))
+        workload, at = event.workload, event.at or self._clock()
+        time = format_time(at.replace(microsecond=0))
         kind = workload.KIND
         about = f"{workload.uid}\n{event.reason}\n{event.message}"
+        if event.at is not None:
+            about += f"\n{format_time(event.at)}"
         digest = hashlib.sha256(about.encode()).hexdigest()
         return {
             "apiVersion": "v1",

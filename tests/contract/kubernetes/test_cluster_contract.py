@@ -325,6 +325,15 @@ async def test_the_same_event_twice_is_one(site: ClusterUnderTest) -> None:
     assert await site.events() == ["said once"]
 
 
+async def test_what_happened_at_a_time_is_one_event_for_each_time(site: ClusterUnderTest) -> None:
+    read = await site.apply(Deployment)
+    first = datetime(2026, 5, 1, microsecond=1, tzinfo=UTC)
+    for at in (first, first, first.replace(microsecond=2)):
+        await site.workloads.tell(WorkloadEvent(read, "Test", "said once", at=at))
+
+    assert await site.events() == ["said once", "said once"]
+
+
 async def test_a_pod_is_deleted_while_it_has_the_image(site: ClusterUnderTest) -> None:
     stored = await site.apply(Deployment)  # its namespace is complete then
     await site.put_pod("old", "bad", node="")

@@ -51,6 +51,8 @@ class MemoryWorkloads:
     store: Store
     told: list[WorkloadEvent] = field(default_factory=list)
     writes: int = 0
+    events_asked: int = 0
+    """Calls of `tell`."""
     fault: ClusterError | None = None
     """Raised by the next writes."""
     mute: ClusterError | None = None
@@ -107,11 +109,15 @@ class MemoryWorkloads:
                 await self.pods.put(one, gone=True)
 
     async def tell(self, event: WorkloadEvent) -> None:
+        self.events_asked += 1
         if self.mute is not None:
             raise self.mute
-        same = (event.workload.key, event.reason, event.message)
-        if same not in {(one.workload.key, one.reason, one.message) for one in self.told}:
+        if _identity(event) not in {_identity(one) for one in self.told}:
             self.told.append(event)
+
+
+def _identity(event: WorkloadEvent) -> tuple[object, ...]:
+    return event.workload.uid, event.reason, event.message, event.at
 
 
 def _without(workload: Resource, entries: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from upwell.api.meta import Resource
 from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
+from upwell.policy.cluster_rollouts.last_write import last_write
 from upwell.policy.cluster_rollouts.note import (
     NOTE_ANNOTATION,
     FailedImage,
@@ -34,7 +35,6 @@ from upwell.policy.rollouts.triggers import (
     hold_text,
 )
 
-SET, PUT_BACK, COMPLETED = "ImageUpdated", "RolledBack", "RolloutComplete"
 HELD_BACK, FAILED_BEFORE, TAKEN, CHANGED = (
     "Held",
     "FailedBefore",
@@ -107,11 +107,9 @@ def put_back(
         promotion=note.promotion,
         earlier=note.earlier_than(failed),
         last_success=last_success(workload),
+        changed=tuple(slot[0] for slot in changes),
     )
-    message = f"{told}; {listed_images({slot[0]: one for slot, one in changes.items()})} put back"
-    return RolloutStep(
-        PUT_BACK, message, is_warning=True, images=images, note=undone, promoted=_mark(workload)
-    )
+    return RolloutStep(*_event(undone), images=images, note=undone, promoted=_mark(workload))
 
 
 def set_images(
@@ -158,11 +156,11 @@ def set_images(
         promotion=note.promotion if staged else "",
         earlier=note.earlier_than(failed_last),
         last_success=last_success(workload),
+        changed=tuple(slot[0] for slot in wanted),
     )
     mark = _mark(workload) if staged else ""
-    message = f"set {listed_images({slot[0]: image for slot, image in wanted.items()})}"
     return RolloutStep(
-        SET, message, images=images, note=after, take_over=owned.takes_over, promoted=mark
+        *_event(after), images=images, note=after, take_over=owned.takes_over, promoted=mark
     )
 
 
@@ -187,6 +185,12 @@ def completed(
     if not _is_ours(workload, present):
         return None
     return RolloutStep(images=present, note=replace(note, complete=True), promoted=_mark(workload))
+
+
+def _event(note: RolloutNote) -> tuple[str, str, bool]:
+    """Return reason and message of the Event about the write that makes a note."""
+    found = last_write(note)
+    return (found.reason, found.message, found.is_warning) if found else ("", "", False)
 
 
 def _mark(workload: Resource) -> str:

@@ -56,6 +56,8 @@ class RolloutNote:
     """`lastSuccessfulTime` that a CronJob had when `images` were set, by its cluster's clock.
 
     Empty: it had none; None: it was not noted, or is about no CronJob."""
+    changed: tuple[str, ...] = ()
+    """Containers whose images were set last, the others' being what they were before."""
 
     @property
     def failures(self) -> tuple[FailedImage, ...]:
@@ -92,6 +94,7 @@ class RolloutNote:
             str(document.get("promotion") or ""),
             _failures(document.get("earlier")),
             _text(document.get("lastSuccess")),
+            _names(document.get("changed")),
         )
 
     def format(self) -> str:
@@ -104,6 +107,7 @@ class RolloutNote:
             "template": self.template,
             "promotion": self.promotion,
             "earlier": [[one.container, one.image, one.why] for one in self.earlier],
+            "changed": list(self.changed),
         }
         document |= {name: value for name, value in optional.items() if value}
         if self.since is not None:
@@ -147,6 +151,10 @@ def _images(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): image for name, image in value.items() if isinstance(image, str)}
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 
 def _text(value: object) -> str | None:

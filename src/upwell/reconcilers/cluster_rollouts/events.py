@@ -5,6 +5,7 @@ import logging
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
+from upwell.policy.cluster_rollouts.last_write import LastWrite
 from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 log = logging.getLogger(__name__)
@@ -13,29 +14,47 @@ log = logging.getLogger(__name__)
 class WorkloadEvents:
     """Shows Events, each unless it is the one that was shown last; one that is refused is lost.
 
-    What was shown is lost with the process: the cluster has it under its name.
+    What was shown is lost with the process: the cluster has it under its name. Events about writes
+    are shown after them, by whoever sees the note that one has left.
     """
 
     def __init__(self, cluster: ClusterWorkloads) -> None:
         self._cluster = cluster
         self._shown: dict[ObjectKey, tuple[str, str]] = {}
+        self._writes: dict[ObjectKey, LastWrite] = {}
+        """The last write of each that was told, or is not to be told."""
 
     async def show(
         self, workload: Resource, reason: str, message: str, *, warns: bool = False
     ) -> None:
         """Show an Event at a workload; without a reason, there is nothing to say of it any more."""
         if not reason:
-            self.forget(workload.key)
+            self._shown.pop(workload.key, None)
             return
         if self._shown.get(workload.key) == (reason, message):
             return
+        error = await self._tell(WorkloadEvent(workload, reason, message, warns))
+        if error is None or not (error.retryable or isinstance(error, AccessDeniedError)):
+            self._shown[workload.key] = (reason, message)  # else it is told once that is possible
+
+    async def show_write(self, workload: Resource, write: LastWrite | None) -> None:
+        """Show the Event of a write, unless this process has; nothing else is shown any more."""
+        if write is None or self._writes.get(workload.key) == write:
+            return
+        self._shown.pop(workload.key, None)
+        event = WorkloadEvent(workload, write.reason, write.message, write.is_warning, write.at)
+        error = await self._tell(event)
+        if error is None or not error.retryable:
+            self._writes[workload.key] = write
+
+    async def _tell(self, event: WorkloadEvent) -> ClusterError | None:
         try:
-            await self._cluster.tell(WorkloadEvent(workload, reason, message, warns))
+            await self._cluster.tell(event)
         except ClusterError as error:
-            log.warning("Event not written", extra={"key": str(workload.key), "why": str(error)})
-            if error.retryable or isinstance(error, AccessDeniedError):
-                return  # it is told once that is possible
-        self._shown[workload.key] = (reason, message)
+            about = {"key": str(event.workload.key), "why": str(error)}
+            log.warning("Event not written", extra=about)
+            return error
+        return None
 
     async def show_refusal(
         self, workload: Resource, error: ClusterError | ImagePolicyError, pending: str
@@ -48,5 +67,6 @@ class WorkloadEvents:
         await self.show(workload, error.reason, f"{error}; {pending}", warns=True)
 
     def forget(self, workload: ObjectKey) -> None:
-        """Let the next Event of a workload be shown, whichever it is."""
+        """Forget a workload that is gone."""
         self._shown.pop(workload, None)
+        self._writes.pop(workload, None)

@@ -24,6 +24,7 @@ from upwell.policy.cluster_rollouts.decision import (
     restored,
     set_images,
 )
+from upwell.policy.cluster_rollouts.last_write import last_write, owed_write
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import (
     NATIVE_WORKLOADS,
@@ -115,6 +116,7 @@ class ClusterRolloutReconciler:
             self._waits_no_more(key)
             return Result()
         now = self._clock()
+        await self._events.show_write(workload, owed_write(note, now))
         end = hold_end(workload)
         considered = without_hold(workload) if end is not None and end <= now else workload
         observed = observe(considered, pods.of(key), note, now)
@@ -228,7 +230,7 @@ class ClusterRolloutReconciler:
                 write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
                 self._refusals.forget(workload.key)
-                await self._show(workload, step)
+                await self._events.show_write(workload, last_write(step.note))
                 await self._cache.wait_for(written)
                 return None
             await self._show(workload, step)
