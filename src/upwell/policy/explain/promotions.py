@@ -8,6 +8,7 @@ from upwell.policy.explain.lineage import asked_by, evidence_of, origin_of
 from upwell.policy.explain.origins import OriginExplainer
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.promotion import behind_text, cluster_drift_of
+from upwell.policy.promotion.clusters.catching_up import left_text
 
 _VERBS = {
     Purpose.PROMOTE: "brings {release} into",
@@ -59,8 +60,11 @@ def _outlook(asked: Promotion) -> Iterator[Statement]:
     """Say what holds it up, or why it ended as it did, and what comes next."""
     spec, status = asked.spec, asked.status
     if status.phase is PromotionPhase.SUCCEEDED:
-        text = f"nothing is due: it has succeeded; see `upwell pipeline status {spec.pipeline}`"
-        yield Statement(Topic.NEXT, text)
+        left = left_text(status.clusters)
+        if left:
+            yield Statement(Topic.HELD, left)
+        due = "it has succeeded" if left else "nothing is due: it has succeeded"
+        yield Statement(Topic.NEXT, f"{due}; see `upwell pipeline status {spec.pipeline}`")
         return
     if status.message:
         yield Statement(Topic.HELD, status.message, at=status.until)

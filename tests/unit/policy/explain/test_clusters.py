@@ -155,6 +155,15 @@ def test_explain_tells_of_a_pipeline_what_serves_where() -> None:
     ]
 
 
+def test_explain_tells_of_a_promotion_without_which_clusters_it_ended() -> None:
+    told = [one.text for one in explain(Snapshot([pipeline(), AWAY]), AWAY)]
+
+    assert told[-2:] == [
+        "without cluster west, Away: no route to host",
+        "it has succeeded; see `upwell pipeline status shop`",
+    ]
+
+
 def test_explain_tells_of_a_cluster_what_checks_lack_there() -> None:
     lacking = {"type": "ChecksAuthorized", "status": "False", "message": "the access lacks: x"}
     asked = of("Cluster", "east", status={"conditions": [lacking]})
