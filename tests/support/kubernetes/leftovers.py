@@ -42,7 +42,7 @@ _OF_THE_CLUSTER = (
     "kube-node-lease/",
     "default/services/kubernetes",
 )
-"""What the cluster itself makes, whenever its parts and nodes have come so far."""
+"""Objects that the cluster itself makes, whenever its parts and nodes have come so far."""
 
 
 def objects_there(cluster: KitCluster) -> frozenset[str]:
