@@ -201,6 +201,17 @@ def first_failed_build(observed: Observed) -> str:
     return _failed_build(build for config in CONFIGS for build in observed.builds(config))
 
 
+def standing(observed: Observed) -> str:
+    """Return how the newest build of each BuildConfig stands, and each promotion seen last."""
+    builds = (observed.builds(config)[-1:] for config in CONFIGS)
+    told = [f"build {one.name} {one.status.phase}" for newest in builds for one in newest]
+    moves = [one for one in observed.objects.values() if isinstance(one, Promotion)]
+    for one in {one.spec.pipeline: one for one in moves}.values():
+        why = f": {one.status.message}" if one.status.message else ""
+        told.append(f"promotion {one.name} {one.status.phase}{why}")
+    return "; ".join(told)
+
+
 def is_rolled_out(workload: Workload | None) -> bool:
     """Return whether the newest revision serves alone, without old or draining instances."""
     if workload is None or rollout_of(workload).state is not RolloutState.COMPLETE:

@@ -14,7 +14,13 @@ from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, PRODUCTION, STAGES, 
 from upwell.cli.demo.outcomes import ExpectedOutcome, FixInProduction, FixRejected
 from upwell.cli.demo.ports import Ports
 from upwell.cli.demo.preflight import ContainerSetup
-from upwell.cli.demo.progress import FixProgress, Publication, first_failed_build, is_ready
+from upwell.cli.demo.progress import (
+    FixProgress,
+    Publication,
+    first_failed_build,
+    is_ready,
+    standing,
+)
 from upwell.cli.demo.report import changed_packages, test_log
 from upwell.cli.demo.rootfs import Pair, RootFileSystems
 from upwell.cli.demo.server import DemoServer, adapt_manifests
@@ -167,7 +173,7 @@ class Replay:
                 for stats in self._load_stats.values():
                     group.create_task(self._first_answer(stats))
         except TimeoutError as error:
-            why = first_failed_build(self._observed) or "run with --keep to inspect"
+            why = first_failed_build(self._observed) or standing(self._observed)
             message = f"the applications do not answer after {_FIRST_SECONDS:g} s: {why}"
             raise CommandError(message) from error
         await self._observed.until(

@@ -21,7 +21,7 @@ from tests.support.cli.demo_progress import (
 
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.cli.demo.outcomes import ExpectedOutcome, FixInProduction, FixRejected
-from upwell.cli.demo.progress import FixProgress, is_ready, reasons
+from upwell.cli.demo.progress import FixProgress, is_ready, reasons, standing
 
 FIXED, REFUSED = FixInProduction(), FixRejected()
 
@@ -207,3 +207,9 @@ def test_the_fix_is_published_once_every_stage_is_tested(progress: FixProgress) 
     assert is_ready(progress.observed)
     progress.observed.add(pipeline("gate", verified=False))
     assert not is_ready(progress.observed)
+
+
+def test_what_does_not_answer_is_told_by_its_builds_and_promotions(refused: FixProgress) -> None:
+    told = standing(refused.observed)
+    assert "build gate-2 Complete" in told
+    assert "promotion gate-2.dev Failed: check in-situ: exit code 1" in told
