@@ -50,9 +50,9 @@ class PodmanHome:
         return done.stdout.decode()
 
     def clear(self, instance_id: str, network: str) -> None:
-        """Remove the containers and the network of a runtime."""
+        """Remove the containers of a runtime, with their anonymous volumes, and its network."""
         label = f"label=upwell.dev/instance={instance_id}"
-        self.run("rm", "--force", "--time=0", "--depend", "--filter", label)
+        self.run("rm", "--force", "--time=0", "--volumes", "--depend", "--filter", label)
         self.run("network", "rm", "--force", network)
 
 
