@@ -85,3 +85,16 @@ async def test_an_anonymous_volume_without_its_container_is_a_leftover(
         assert volume.kind is LeftoverKind.VOLUME
         await runtime.remove_leftover(volume)
         assert await runtime.leftovers() == []
+
+
+async def test_what_a_failed_test_leaves_running_goes_with_its_volumes(
+    settings: PodmanSettings, podman_home: PodmanHome
+) -> None:
+    before = volumes(podman_home)
+    label = f"--label=upwell.dev/instance={settings.instance_id}"
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.network()
+        podman_home.run("run", "--detach", label, "--volume=/data", "localhost/web", "sleep", "60")
+        assert volumes(podman_home) != before
+    podman_home.clear(settings.instance_id, settings.network_name)
+    assert volumes(podman_home) == before
