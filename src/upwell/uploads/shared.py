@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -108,52 +109,46 @@ class SharedInputs(FileInputs):
     ) -> int:
         """Remove old files here and, at the replica that cleans up, old content everywhere."""
         removed = await self._remove_files(keep, unused_for, dry_run=dry_run)
-        failed: list[SharedContentError] = []
-        removed |= await self._remove_shared(frozenset(keep), unused_for, failed, dry_run=dry_run)
+        shared = await self._remove_shared(frozenset(keep), unused_for, dry_run=dry_run)
         async with self._usage.lock:
             self._usage.forget()
-        freed = sum(removed.values())
-        if failed:
-            failed[0].freed_bytes = freed
-            raise failed[0]
+        freed = sum({**removed, **shared.sizes}.values())
+        if shared.fault is not None:
+            shared.fault.freed_bytes = freed
+            raise shared.fault
         return freed
 
     async def _remove_shared(
-        self,
-        keep: Collection[Digest],
-        unused_for: timedelta,
-        failed: list[SharedContentError],
-        *,
-        dry_run: bool,
-    ) -> dict[str, int]:
-        """Remove what was shared long ago and is not needed; return what is nowhere any more.
-
-        What keeps a namespace from being cleaned is added to `failed`.
-        """
+        self, keep: Collection[Digest], unused_for: timedelta, *, dry_run: bool
+    ) -> "_RemovedShared":
+        """Remove what was shared long ago and is not needed, in each namespace by itself."""
         before = self._clock() - unused_for.total_seconds()
-        gone: dict[str, int] = {}
-        left: set[str] = set()
         try:
             namespaces = await self._shared.cleaned_namespaces()
         except SharedContentError as error:
-            failed.append(error)
-            return gone
+            return _RemovedShared({}, error)
+        gone: dict[str, int] = {}
+        left: set[str] = set()
+        faults: list[SharedContentError] = []
         for namespace in namespaces:
             try:
                 contents = await self._shared.contents(namespace)
             except SharedContentError as error:
-                failed.append(error)
+                faults.append(error)
                 continue
-            old = _unneeded(contents, keep, before)
-            removed = old if dry_run else await self._remove_from(namespace, old, failed)
+            removed: Collection[SharedContent] = _unneeded(contents, keep, before)
+            if not dry_run:
+                removed, fault = await self._remove_from(namespace, removed)
+                faults += [fault] if fault else []
             gone |= {file_name(one.digest): one.size for one in removed}
             left |= {file_name(one.digest) for one in set(contents) - set(removed)}
-        return {name: size for name, size in gone.items() if name not in left}
+        nowhere = {name: size for name, size in gone.items() if name not in left}
+        return _RemovedShared(nowhere, next(iter(faults), None))
 
     async def _remove_from(
-        self, namespace: str, old: Collection[SharedContent], failed: list[SharedContentError]
-    ) -> Collection[SharedContent]:
-        """Remove content of a namespace until that fails; return what was removed."""
+        self, namespace: str, old: Collection[SharedContent]
+    ) -> tuple[Collection[SharedContent], SharedContentError | None]:
+        """Remove content of a namespace until that fails; return what is gone, and the fault."""
         removed: list[SharedContent] = []
 
         async def remove(content: SharedContent) -> None:
@@ -163,8 +158,18 @@ class SharedInputs(FileInputs):
         try:
             await a_few_at_once(map(remove, old), _REMOVALS)
         except SharedContentError as error:
-            failed.append(error)
-        return removed
+            return removed, error
+        return removed, None
+
+
+@dataclass(frozen=True, slots=True)
+class _RemovedShared:
+    """Content that is nowhere any more."""
+
+    sizes: Mapping[str, int]
+    """Bytes by the name of its file."""
+    fault: SharedContentError | None
+    """The first that kept a namespace from being cleaned."""
 
 
 def _unneeded(

@@ -2,7 +2,8 @@
 
 `ports` names what it works on, `machine_roots` and `cluster_roots` find what may need an image,
 `plan` reads everything and decides, `removal` acts in an order in which a crash leaves nothing that
-dangles, `schedule` says when; `sweep` takes away what interrupted work left.
+dangles, `storage` prunes what lies beside the registry, `schedule` says when; `sweep` takes away
+what interrupted work left.
 """
 
 from upwell.reconcilers.pruning.cluster_roots import ClusterRoots

@@ -10,17 +10,14 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
-from upwell.builder.interface import BuildError
 from upwell.machine.clock import elapsed
 from upwell.oci import Digest
 from upwell.policy.images.imported import with_items
 from upwell.policy.images.streams import StreamName, replace_tags
-from upwell.policy.pruning.pulled_images import unneeded_images
 from upwell.policy.pruning.retention import (
     RetentionDecision,
     StaleManifest,
@@ -28,21 +25,15 @@ from upwell.policy.pruning.retention import (
     StaleTag,
 )
 from upwell.policy.pruning.rules import Rules
-from upwell.reconcilers.builds.objects import referenced_inputs
-from upwell.reconcilers.pruning.evidence import referenced_evidence
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
+from upwell.reconcilers.pruning.storage import StoragePruning
 from upwell.store.interface import ConflictError, NotFoundError
-from upwell.uploads.interface import InputError
-from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import InstanceImage
 
 log = logging.getLogger(__name__)
 
 MAX_REMOVALS = 500
 """Of each sort in one run, so that whoever asked for it gets an answer; the next goes on."""
-_STORAGE_SECONDS = 15.0
-"""For the images of one storage, which go one by one; the next run goes on."""
 _HOLDS_SECONDS = 10.0
 """For which manifests are removed by one decision, or for as long as it took to read what it was
 made of: what has begun to run since is not seen."""
@@ -84,6 +75,7 @@ class Pruning:
         self._elapsed = elapsed
         self._stores = stores
         self._planner = PruningPlanner(stores)
+        self._storage = StoragePruning(stores, self._planner)
         self._max_removals = max_removals
         self._running = asyncio.Lock()
 
@@ -106,14 +98,13 @@ class Pruning:
                     *(_manifest_item(manifest) for manifest in batch.manifests),
                     *_leftovers(plan),
                 ]
-            left_out = list[str]()
-            items += await self._other_storage(plan, rules, left_out, confirm=confirm)
-            items += await self._pulled_images(plan, rules, left_out, confirm=confirm)
+            beside = await self._storage.prune(plan, rules, confirm=confirm)
+            items += beside.items
         status = PruneStatus(
             items=tuple(sorted(items, key=lambda item: (-item.bytes, item.what, item.name))),
             kept=tuple(islice(_kept(plan), _SHOWN_KEPT)),
             bytes=sum(item.bytes for item in items),
-            left_out="; ".join(left_out) or None,
+            left_out="; ".join(beside.left_out) or None,
             more=batch.is_part_of(plan.decision),
         )
         if confirm:
@@ -178,90 +169,6 @@ class Pruning:
                     done.append(_manifest_item(entry))
         return done
 
-    async def _other_storage(
-        self, plan: PruningPlan, rules: Rules, left_out: list[str], *, confirm: bool
-    ) -> list[PrunedItem]:
-        """Prune uploads, evidence and the builder's images: their stores decide what is in use.
-
-        What fails is added to `left_out`.
-        """
-        grace = rules.keep_younger_than
-        items = await self._uploads(grace, left_out, confirm=confirm)
-        try:
-            async with asyncio.timeout(_STORAGE_SECONDS):
-                images = await self._stores.builder.prune(
-                    frozenset(plan.decision.kept), unused_for=grace, dry_run=not confirm
-                )
-        except (BuildError, TimeoutError) as error:
-            # The builder's store is a cache: what it cannot remove today, it can tomorrow.
-            why = _why(error)
-            log.warning("the builder's storage was not pruned", extra={"error": why})
-            left_out.append(f"images of the builder: {why}")
-            return items
-        items += [
-            PrunedItem(what="builder image", name=name, reason="no build has used it for a while")
-            for name in images
-        ]
-        return items
-
-    async def _uploads(
-        self, grace: timedelta, left_out: list[str], *, confirm: bool
-    ) -> list[PrunedItem]:
-        """Prune what clients have uploaded, for builds and of checks, and no object names."""
-        stores = self._stores
-        inputs, evidence = (
-            await referenced_inputs(stores.objects),
-            await referenced_evidence(stores.objects),
-        )
-        items = []
-        for what, kept_in, needed, reason in (
-            ("uploads", stores.inputs, inputs, "no build and no BuildConfig names them"),
-            ("evidence", stores.evidence, evidence, "no Promotion names it"),
-        ):
-            try:
-                freed = await kept_in.remove_unused(needed, unused_for=grace, dry_run=not confirm)
-            except InputError as error:
-                log.warning("uploads were not pruned", extra={"what": what, "error": str(error)})
-                left_out.append(f"{what}, not all of them: {error}")
-                freed = error.freed_bytes
-            if freed:
-                items.append(PrunedItem(what=what, name="all", reason=reason, bytes=freed))
-        return items
-
-    async def _pulled_images(
-        self, plan: PruningPlan, rules: Rules, left_out: list[str], *, confirm: bool
-    ) -> list[PrunedItem]:
-        """Prune what was pulled for workloads, by the references that there are now."""
-        items: list[PrunedItem] = []
-        runtime = self._stores.runtime
-        if runtime is None or rules.keep_pulled_images is None:
-            return items
-        oldest = plan.now - rules.keep_pulled_images
-        try:
-            images = unneeded_images(await runtime.pulled_images(), plan.decision.kept, oldest)
-            if images and confirm:
-                kept = (await self._planner.again(plan, rules)).kept
-                images = unneeded_images(images, kept, oldest)
-            async with asyncio.timeout(_STORAGE_SECONDS):
-                for image in images:
-                    if confirm and not await runtime.remove_pulled_image(image):
-                        continue  # it is in use again
-                    item = _pulled_item(image)
-                    items.append(item)
-                    if confirm:
-                        extra = {"image": item.name, "why": item.reason}
-                        log.info("pulled image removed", extra=extra)
-        except (WorkloadError, TimeoutError) as error:
-            # The storage is a cache: what cannot go today, can tomorrow.
-            why = _why(error)
-            log.warning("not all pulled images were pruned", extra={"error": why})
-            left_out.append(f"pulled images, not all of them: {why}")
-        return items
-
-
-def _why(error: Exception) -> str:
-    return str(error) or f"it takes over {_STORAGE_SECONDS:g} s"
-
 
 def _in_history(stream: ImageStream, stale: Sequence[StaleRevision]) -> list[StaleRevision]:
     """Return which of these revisions may go: the newest of a tag stays, and some may be gone."""
@@ -313,14 +220,6 @@ def _manifest_item(manifest: StaleManifest) -> PrunedItem:
         name=f"{manifest.repository}@{manifest.digest}",
         reason=f"nothing names it; pushed {manifest.created:%Y-%m-%d}",
         bytes=manifest.freed,
-    )
-
-
-def _pulled_item(image: InstanceImage) -> PrunedItem:
-    return PrunedItem(
-        what="pulled image",
-        name=str(image.reference),
-        reason=f"nothing names it; used until {image.used_at:%Y-%m-%d}",
     )
 
 
