@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.conditions import find
+from upwell.api.meta import Resource
 from upwell.api.route import Route
 from upwell.cli.core.documents import LoadedManifest
 from upwell.cli.core.errors import CommandError, Exit
@@ -37,37 +38,39 @@ async def wait_until_running(
     """
     found = [one.resource for one in manifests]
     running = [one for one in found if isinstance(one, Deployment | DeploymentConfig)]
-    first = [one for one in running if one.namespace == running[0].namespace]
-    for one in first:
-        name = full_name(one)
-        hint = f"`upwell explain {one.KIND.singular}/{one.name}` says why"
-        with ProgressLine() as line:
-            texts = [""]
+    for one in running:
+        if one.namespace == running[0].namespace:
+            await _wait_for_one(client, one, found, seconds)
 
-            def changed(
-                state: _Running,
-                name: str = name,
-                line: ProgressLine = line,
-                texts: list[str] = texts,
-            ) -> None:
-                texts[:] = [rollout_of(state).text]
-                line.show(f"{name}: {texts[0]}")
 
-            def tell(fault: str, line: ProgressLine = line) -> None:
-                line.clear()
-                echo(f"waits: {fault}", err=True)
+async def _wait_for_one(
+    client: ApiClient, one: _Running, found: Sequence[Resource], seconds: float
+) -> None:
+    """Return once it is available; `found` are all objects whose faults are told."""
+    name, last_seen = full_name(one), ""
+    hint = f"`upwell explain {one.KIND.singular}/{one.name}` says why"
+    with ProgressLine() as line:
 
-            try:
-                async with asyncio.timeout(seconds or None), side_by_side() as group:
-                    telling = group.create_task(tell_obstacles(client, found, tell))
-                    last = await until(client, one, _has_ended, changed=changed)
-                    telling.cancel()
-            except TimeoutError:
-                state = f"{name} does not run yet, after {seconds:g} s: {texts[0]}; {hint}"
-                raise CommandError(state, Exit.TIMEOUT) from None
-        if not _is_available(last):
-            raise CommandError(f"{name} does not run: {rollout_of(last).text}; {hint}")
-        echo(f"{name} runs", err=True)
+        def changed(state: _Running) -> None:
+            nonlocal last_seen
+            last_seen = rollout_of(state).text
+            line.show(f"{name}: {last_seen}")
+
+        def tell(fault: str) -> None:
+            line.clear()
+            echo(f"waits: {fault}", err=True)
+
+        try:
+            async with asyncio.timeout(seconds or None), side_by_side() as group:
+                telling = group.create_task(tell_obstacles(client, found, tell))
+                last = await until(client, one, _has_ended, changed=changed)
+                telling.cancel()
+        except TimeoutError:
+            state = f"{name} does not run yet, after {seconds:g} s: {last_seen}; {hint}"
+            raise CommandError(state, Exit.TIMEOUT) from None
+    if not _is_available(last):
+        raise CommandError(f"{name} does not run: {rollout_of(last).text}; {hint}")
+    echo(f"{name} runs", err=True)
 
 
 def _has_ended(state: _Running) -> bool:

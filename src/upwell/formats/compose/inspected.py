@@ -6,7 +6,7 @@ Engine API (v1.41, ContainerInspect); Podman writes the same names.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from upwell.api.values.devices import is_cdi_device, is_device
@@ -81,49 +81,18 @@ def read_container(
     config, base = _part(inspected, "Config"), _part(image, "Config")
     host = _part(inspected, "HostConfig")
     labels = _texts_by_name(config.get("Labels"))
-    name = str(inspected.get("Name") or "").lstrip("/")
-    obstacles = list(_obstacles(host))
-    ports = _ports(host, obstacles)
-    devices = _devices(config, host, obstacles)
-    mounts, volumes = _mounts(inspected)
+    name = _container_name(inspected)
     unit = unit or labels.get(SYSTEMD_UNIT, "")
-    obstacles += _lost_when_stopped(host, unit, mounts)
-    user = str(config.get("User") or "")
-    if user and user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) is None:
-        obstacles.append(f"its user {user!r} is a name: only a number can be given")
-    of_image = _texts_by_name(base.get("Labels"))
-    own = {key: value for key, value in labels.items() if of_image.get(key) != value}
-    entrypoint = _command(config.get("Entrypoint"))
-    changed = entrypoint != _command(base.get("Entrypoint"))
-    command = _command(config.get("Cmd"))
-    parts = [one.split(":") for one in labels.get(_DEPENDS_ON, "").split(",") if one]
-    needed = [(one[0], one[1] if len(one) > 1 else "") for one in parts]
-    service = ComposeService(
-        name=_first(labels, COMPOSE_SERVICE) or _service_name(name, unit),
-        image=_image(inspected, config),
-        entrypoint=entrypoint if changed else (),
-        command=command if changed or command != _command(base.get("Cmd")) else (),
-        environment=_environment(config, base),
-        ports=ports,
-        mounts=mounts,
-        health=_health(config, base),
-        depends_on=tuple(name for name, _ in needed),
-        healthy=tuple(name for name, condition in needed if condition == "service_healthy"),
-        aliases=_aliases(inspected, name, labels),
-        labels={key: value for key, value in own.items() if not _is_bookkeeping(key)},
-        user=user if user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) else "",
-        working_dir=_changed(config, base, "WorkingDir"),
-        read_only=bool(host.get("ReadonlyRootfs")),
-        privileged=bool(host.get("Privileged")),
-        sysctls=_sysctls(config, host),
-        cap_add=_capabilities(host, "CapAdd"),
-        cap_drop=_capabilities(host, "CapDrop"),
-        devices=devices,
-        limits=_limits(host),
+    ports, against_ports = _ports(host)
+    devices, against_devices = _devices(config, host)
+    mounts, volumes = _mounts(inspected)
+    user, against_user = _user(config, base)
+    service = _service(
+        _first(labels, COMPOSE_SERVICE) or _service_name(name, unit), inspected, image
     )
     return InspectedContainer(
         name=name,
-        service=service,
+        service=replace(service, ports=ports, mounts=mounts, user=user, devices=devices),
         digests=_digests(inspected, image),
         digest=_digest(inspected, image),
         created=str(image.get("Created") or ""),
@@ -131,9 +100,62 @@ def read_container(
         unit=unit,
         volumes=volumes,
         restart=str(_part(host, "RestartPolicy").get("Name") or ""),
-        obstacles=tuple(obstacles),
+        obstacles=(
+            *_obstacles(host),
+            *against_ports,
+            *against_devices,
+            *_lost_when_stopped(host, unit, mounts),
+            *against_user,
+        ),
         notes=tuple(_lost_options(host)),
     )
+
+
+def _service(name: str, inspected: Mapping[str, Any], image: Mapping[str, Any]) -> ComposeService:
+    """Return what no obstacle can come of: all but its ports, mounts, user and devices."""
+    config, base = _part(inspected, "Config"), _part(image, "Config")
+    host = _part(inspected, "HostConfig")
+    labels = _texts_by_name(config.get("Labels"))
+    of_image = _texts_by_name(base.get("Labels"))
+    own = {key: value for key, value in labels.items() if of_image.get(key) != value}
+    entrypoint = _command(config.get("Entrypoint"))
+    changed = entrypoint != _command(base.get("Entrypoint"))
+    command = _command(config.get("Cmd"))
+    parts = [one.split(":") for one in labels.get(_DEPENDS_ON, "").split(",") if one]
+    needed = [(one[0], one[1] if len(one) > 1 else "") for one in parts]
+    return ComposeService(
+        name=name,
+        image=_image(inspected, config),
+        entrypoint=entrypoint if changed else (),
+        command=command if changed or command != _command(base.get("Cmd")) else (),
+        environment=_environment(config, base),
+        health=_health(config, base),
+        depends_on=tuple(name for name, _ in needed),
+        healthy=tuple(name for name, condition in needed if condition == "service_healthy"),
+        aliases=_aliases(inspected, _container_name(inspected), labels),
+        labels={key: value for key, value in own.items() if not _is_bookkeeping(key)},
+        working_dir=_changed(config, base, "WorkingDir"),
+        read_only=bool(host.get("ReadonlyRootfs")),
+        privileged=bool(host.get("Privileged")),
+        sysctls=_sysctls(config, host),
+        cap_add=_capabilities(host, "CapAdd"),
+        cap_drop=_capabilities(host, "CapDrop"),
+        limits=_limits(host),
+    )
+
+
+def _container_name(inspected: Mapping[str, Any]) -> str:
+    return str(inspected.get("Name") or "").lstrip("/")
+
+
+def _user(config: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    """Return the user that it has instead of the image's, and the obstacles that this is."""
+    user = str(config.get("User") or "")
+    if not user or user == str(base.get("User") or ""):
+        return "", ()
+    if _NUMERIC_USER.fullmatch(user) is None:
+        return "", (f"its user {user!r} is a name: only a number can be given",)
+    return user, ()
 
 
 def _service_name(name: str, unit: str) -> str:
@@ -207,8 +229,10 @@ def _environment(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str
     }
 
 
-def _ports(host: Mapping[str, Any], obstacles: list[str]) -> tuple[PublishedPort, ...]:
+def _ports(host: Mapping[str, Any]) -> tuple[tuple[PublishedPort, ...], Sequence[str]]:
+    """Return the published ports, and the obstacles that others are."""
     found: list[PublishedPort] = []
+    obstacles: list[str] = []
     for key, bindings in _part(host, "PortBindings").items():
         number, _, protocol = str(key).partition("/")
         for binding in bindings or ():
@@ -225,18 +249,22 @@ def _ports(host: Mapping[str, Any], obstacles: list[str]) -> tuple[PublishedPort
                     int(number), int(published), "" if every else address, protocol or "tcp"
                 )
             )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found)), obstacles
 
 
 def _devices(
-    config: Mapping[str, Any], host: Mapping[str, Any], obstacles: list[str]
-) -> tuple[str, ...]:
-    """Return the devices; Podman shows what CDI devices come to, and the command names them."""
+    config: Mapping[str, Any], host: Mapping[str, Any]
+) -> tuple[tuple[str, ...], Sequence[str]]:
+    """Return the devices, and the obstacles that others are.
+
+    Podman shows what CDI devices come to, and the command names them.
+    """
     named = option_values(_texts(config.get("CreateCommand")), {"--device", "--gpus"})
     asked = [f"nvidia.com/gpu={value}" if option == "--gpus" else value for option, value in named]
     if any(map(is_cdi_device, asked)):
-        return tuple(dict.fromkeys(asked))
+        return tuple(dict.fromkeys(asked)), ()
     found: list[str] = []
+    obstacles: list[str] = []
     for one in host.get("Devices") or ():
         parts = (one.get("PathOnHost"), one.get("PathInContainer"), one.get("CgroupPermissions"))
         text = ":".join(str(part) for part in parts if part)
@@ -251,7 +279,7 @@ def _devices(
         if not known:
             obstacles.append(f"has devices of the driver {one.get('Driver') or 'of its engine'}")
         found += known
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found)), obstacles
 
 
 def _sysctls(config: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, str]:

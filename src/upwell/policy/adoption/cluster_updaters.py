@@ -6,7 +6,7 @@ and update strategies), and Flux' image policies (fluxcd.io/flux/components/imag
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ def keel_rule(
     elif policy.startswith("regexp:"):
         selection = f"pattern:{policy.removeprefix('regexp:')}"
     else:
-        selection = _of_version(policy, tag, notes)
+        selection, notes_of_version = _of_version(policy, tag)
+        notes += notes_of_version
     return _checked(UpdaterRule(KEEL, selection, tuple(notes), f"keel.sh/policy={policy}"))
 
 
@@ -69,14 +70,12 @@ _KEEL_INSTEAD = {
 }
 
 
-def _of_version(policy: str, tag: str, notes: list[str]) -> str:
-    """Return the range of a policy from the present tag on."""
+def _of_version(policy: str, tag: str) -> tuple[str, Sequence[str]]:
+    """Return the range of a policy from the present tag on, or none, and why there is none."""
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag)
     if found is None or Version.parse(tag) is None:
-        notes.append(
-            f"policy {policy} needs a tag that is a version, and {tag or 'latest'} is none"
-        )
-        return ""
+        why = f"policy {policy} needs a tag that is a version, and {tag or 'latest'} is none"
+        return "", (why,)
     major, minor, patch = map(int, found.groups())
     ends = {
         "patch": f" <{major}.{minor + 1}.0",
@@ -85,9 +84,8 @@ def _of_version(policy: str, tag: str, notes: list[str]) -> str:
         "all": "",
     }
     if policy not in ends:
-        notes.append(f"policy {policy[:100]!r} is none of Keel's")
-        return ""
-    return f"semver:>={major}.{minor}.{patch}{ends[policy]}"
+        return "", (f"policy {policy[:100]!r} is none of Keel's",)
+    return f"semver:>={major}.{minor}.{patch}{ends[policy]}", ()
 
 
 def argo_rules(annotations: Mapping[str, str]) -> Iterator[tuple[str, UpdaterRule]]:

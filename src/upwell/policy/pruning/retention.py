@@ -91,6 +91,10 @@ def decide(facts: RetentionFacts, rules: Rules) -> RetentionDecision:
     return _Retention(replace(facts, repositories=images), rules).decide()
 
 
+type _HeldSource = tuple[Reference, str]
+"""Image elsewhere that a stored one is a copy of, and who names it, for people."""
+
+
 class _Retention:
     def __init__(self, facts: RetentionFacts, rules: Rules) -> None:
         self._facts = facts
@@ -119,8 +123,9 @@ class _Retention:
                 self._keep(use.image, f"named by {use.holder}")
             elif use.image.tag is not None:
                 self._named_tags.add((use.image.repository, use.image.tag))
+        revisions, of_histories = self._stale_revisions()
         sources = [(use.source, use.holder) for use in uses if use.source is not None]
-        revisions = tuple(self._stale_revisions(sources))
+        sources += of_histories
         self._keep_young()
         tags = tuple(self._stale_tags())
         self._keep_all_that_is_part()
@@ -137,8 +142,10 @@ class _Retention:
     def _is_young(self, created: datetime | None) -> bool:
         return created is None or created > self._oldest
 
-    def _stale_revisions(self, sources: list[tuple[Reference, str]]) -> Iterator[StaleRevision]:
-        """Yield digests beyond the limit; keep the others and add their `sources`."""
+    def _stale_revisions(self) -> tuple[tuple[StaleRevision, ...], Sequence[_HeldSource]]:
+        """Return digests beyond the limit; keep the others, and return their sources too."""
+        stale: list[StaleRevision] = []
+        sources: list[_HeldSource] = []
         named = frozenset(self._kept)  # a history does not keep what another one lets go
         for stream in self._streams:
             for history in stream.status.tags:
@@ -147,7 +154,7 @@ class _Retention:
                     beyond = at >= max(self._rules.keep_tag_revisions, 1)
                     if beyond and not self._is_young(event.created) and digest not in named:
                         name = StreamName(stream.namespace, stream.name)
-                        yield StaleRevision(name, history.tag, event)
+                        stale.append(StaleRevision(name, history.tag, event))
                         continue
                     holder = f"{stream.key}:{history.tag}, revision {len(history.items) - at}"
                     if digest is not None:
@@ -155,6 +162,7 @@ class _Retention:
                     source = reference_of(event.docker_image_reference)
                     if source is not None and source.digest is not None:
                         sources.append((source, holder))
+        return tuple(stale), sources
 
     def _keep_young(self) -> None:
         for repository in self._facts.repositories:
@@ -287,7 +295,7 @@ class _Retention:
                     self._kept[part] = f"part of {digest.short}, which is {self._kept[digest]}"
                     waiting.append(part)
 
-    def _find_unclear(self, sources: Iterable[tuple[Reference, str]]) -> None:
+    def _find_unclear(self, sources: Iterable[_HeldSource]) -> None:
         """Note the mirrors of named indexes whose manifests nobody has recorded.
 
         A mirror holds one platform's manifest under its own digest; without the index it cannot be
