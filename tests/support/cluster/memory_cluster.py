@@ -142,6 +142,8 @@ class MemoryClusterPods:
         self._forgotten = 0
         self._moved = asyncio.Condition()
         self.lists = 0
+        self.refusal: ClusterError | None = None
+        """Raised by lists and the beginning of watches."""
 
     async def put(self, pod: PodRecord, *, gone: bool = False) -> None:
         async with self._moved:
@@ -162,9 +164,13 @@ class MemoryClusterPods:
 
     async def list(self) -> tuple[Sequence[PodRecord], str]:
         self.lists += 1
+        if self.refusal is not None:
+            raise self.refusal
         return list(self._pods.values()), str(len(self._history))
 
     async def watch(self, since: str) -> AsyncGenerator[tuple[PodChange | None, str]]:
+        if self.refusal is not None:
+            raise self.refusal
         at = int(since)
         while True:
             async with self._moved:

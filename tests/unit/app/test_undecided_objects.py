@@ -6,12 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.support.builds.memory_builds import until
+from tests.support.cluster.memory_cluster import MemoryClusterPods
+from tests.support.component_reports import running, state
 
 from upwell.api.core import ConfigMap, Event
 from upwell.api.meta import ObjectKey, ObjectMeta
-from upwell.app.kubernetes.watching import tell_undecided
+from upwell.app.kubernetes.watching import tell_undecided, watch_objects
+from upwell.cluster.errors import AccessDeniedError
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
+from upwell.machine.components import Components
+from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.memory import MemoryStore
 from upwell.store.unreadable import UnreadableObjects
 
@@ -74,3 +79,16 @@ async def test_one_that_fails_is_told_by_an_event_and_keeps_no_other_from_anythi
             with suppress(asyncio.CancelledError):
                 await task
     assert len((await store.list(Event)).items) == 1
+
+
+async def test_pods_that_the_cluster_does_not_tell_of_are_a_kind_that_it_refuses() -> None:
+    pods, components = MemoryClusterPods(), Components()
+    pods.refusal = AccessDeniedError('cannot watch resource "pods"')
+    index = PodIndex(pods)
+    watching = watch_objects(
+        ObjectCache(MemoryStore(lambda: NOW)), [index], UnreadableObjects(), components
+    )
+    async with running(index.run()), running(watching):
+        found = await state(components, lambda one: one.faulty)
+    assert (found.name, found.reason) == ("cluster-kinds", "KindRefused")
+    assert found.message == 'cannot watch resource "pods"'

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from upwell.api.core import Event
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.controller import ObjectCache
 from upwell.machine.components import Components
+from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import AlreadyExistsError, Store, StoreError
 from upwell.store.unreadable import UnreadableObject, UnreadableObjects
 
@@ -23,7 +24,10 @@ _MOST_TEXT = 1000
 
 
 async def watch_objects(
-    cache: ObjectCache, unreadable: UnreadableObjects, components: Components
+    cache: ObjectCache,
+    pods: Collection[PodIndex],
+    unreadable: UnreadableObjects,
+    components: Components,
 ) -> None:
     """Report as components which kinds the cluster refuses to tell of, and what cannot be read.
 
@@ -33,7 +37,8 @@ async def watch_objects(
     kinds = components.add("cluster-kinds")
     objects = components.add("cluster-objects", required=False)
     while True:
-        refused = list(dict.fromkeys(cache.faults().values()))
+        of_pods = filter(None, (one.fault() for one in pods))
+        refused = list(dict.fromkeys([*cache.faults().values(), *of_pods]))
         if refused:
             kinds.fail("KindRefused", _some(refused))
         else:

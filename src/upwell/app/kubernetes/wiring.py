@@ -82,10 +82,11 @@ def cluster_loops(
         return ()
     adopt = _nothing if signing is None else signing.settle
     component = components.add("shared-keys", required=False)
+    pods = records.cluster.pods.values()
     return (
         partial(keep_shared, cluster.keys, adopt, component),
-        partial(watch_objects, cache, cluster.unreadable, components),
-        *(pods.run for pods in records.cluster.pods.values()),
+        partial(watch_objects, cache, pods, cluster.unreadable, components),
+        *(one.run for one in pods),
     )
 
 

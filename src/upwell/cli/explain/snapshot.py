@@ -52,8 +52,10 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     except ExceptionGroup as group:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
+    # First: what is refused there too may be so to the server, by the cluster that it asks.
+    found = await _read(client, Selector(namespace))
     echo(f"showing namespace {namespace} only: your token cannot read other namespaces", err=True)
-    return Snapshot(_named(await _read(client, Selector(namespace))), namespace)
+    return Snapshot(_named(found), namespace)
 
 
 def _named(objects: list[Resource]) -> list[Resource]:

@@ -12,11 +12,14 @@ from upwell.api.meta import ObjectKey
 from upwell.cluster.errors import ClusterError, ListExpiredError
 from upwell.cluster.interface import ClusterPods, PodRecord
 from upwell.machine.backoff import Backoff, asked_delay
+from upwell.machine.clock import elapsed
 from upwell.reconcilers.rollouts.traffic import KeyFeed
 
 log = logging.getLogger(__name__)
 
 _PAUSES = Backoff(first=1.0, longest=30.0)
+_FAULT_SECONDS = 45.0
+"""For which a refusal counts: what is refused is asked for again before, and refused again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class PodIndex:
     Every replica does, to say what runs; the one that leads decides by it too.
     """
 
-    def __init__(self, pods: ClusterPods) -> None:
+    def __init__(self, pods: ClusterPods, elapsed: Callable[[], float] = elapsed) -> None:
         self.changed = KeyFeed()
         """Workloads whose Pods changed, for whoever decides about them."""
         self.changed_configs = KeyFeed()
         """DeploymentConfigs of them, about which another decides."""
         self._pods = pods
+        self._elapsed = elapsed
+        self._fault, self._failed_at = "", 0.0
         self._is_listed = False
         self._position = ""
         self._by_owner: dict[ObjectKey, dict[str, PodRecord]] = defaultdict(dict)
@@ -55,6 +60,13 @@ class PodIndex:
     def is_listed(self) -> bool:
         """True once all Pods were listed."""
         return self._is_listed
+
+    def fault(self) -> str:
+        """Return why the Pods cannot be followed now: the cluster refuses to tell of them.
+
+        A cluster that does not answer refuses nothing.
+        """
+        return self._fault if self._elapsed() - self._failed_at < _FAULT_SECONDS else ""
 
     def workloads(self) -> Collection[ObjectKey]:
         """Return the workloads that have Pods."""
@@ -86,6 +98,8 @@ class PodIndex:
                     failures = 0
             except ClusterError as error:
                 failures += 1
+                self._fault = "" if error.retryable else str(error)
+                self._failed_at = self._elapsed()
                 pause = max(_PAUSES.delay(failures), asked_delay(error))
                 log.warning("Pods not followed", extra={"retry_in": pause, "why": str(error)})
                 await sleep(pause)
@@ -123,6 +137,7 @@ class PodIndex:
             if (concerned := self._take(pod, gone=False)) is not None:
                 changed.add(concerned)
         self._position, self._is_listed = position, True
+        self._fault = ""
         for key in changed:
             yield key
 

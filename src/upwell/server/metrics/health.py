@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.core import Namespace
 from upwell.machine.components import Components
 from upwell.server.http.streaming import OpenStreams
-from upwell.store.interface import Selector, Store, StoreError
+from upwell.store.interface import Selector, Store, StoreError, UnavailableError
 
 _SECONDS = 5.0
 
@@ -40,8 +40,10 @@ def create_routes(
         try:
             async with asyncio.timeout(_SECONDS):
                 await store.list(Namespace, Selector(name="default"))
-        except (StoreError, TimeoutError) as error:
+        except (UnavailableError, TimeoutError) as error:
             return f"the store does not answer: {error}"
+        except StoreError as error:  # such as a right that the server's account lacks
+            return f"the store cannot be read: {error}"
         return ""
 
     own = {"ping": ping, "shutdown": running, "store": answering}

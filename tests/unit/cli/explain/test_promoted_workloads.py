@@ -10,6 +10,7 @@ from tests.support.promotion.pipeline_objects import put_promoted
 from tests.unit.cli.conftest import SHOP_NEW, deployment
 
 from upwell.api.builds.build import Build
+from upwell.api.networking.ingress import Ingress
 from upwell.api.promotion import Release
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.store.kubernetes_errors import StoreForbiddenError
@@ -145,6 +146,25 @@ async def test_who_sees_one_namespace_is_told_about_that(
     why = "stage production of pipeline ci/fleet sets its images, and your token cannot read it"
     assert fleet.endswith(f"unknown: {why}")
     assert (everything.exit_code, "may not list builds" in everything.stderr) == (1, True)
+
+
+async def test_what_the_server_may_not_read_is_not_said_to_be_the_tokens(
+    upwell: Upwell, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = client.list
+    why = 'User "system:serviceaccount:upwell:upwell" cannot list resource "ingresses"'
+
+    async def list_others(kind: Any, *where: Any) -> Any:
+        if kind is Ingress:
+            raise StoreForbiddenError(why)
+        return await listing(kind, *where)
+
+    monkeypatch.setattr(client, "list", list_others)
+
+    refused = await asyncio.to_thread(upwell, "status")
+
+    assert why in refused.stderr
+    assert "your token" not in refused.stderr
 
 
 def test_describe_shows_where_a_promotion_stands(upwell: Upwell) -> None:

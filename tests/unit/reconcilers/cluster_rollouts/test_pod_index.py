@@ -9,7 +9,12 @@ from tests.support.cluster.workloads import pod, workload
 
 from upwell.api.apps import DaemonSet, Deployment
 from upwell.api.meta import ObjectKey
-from upwell.cluster.errors import ListExpiredError
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    ClusterError,
+    ClusterUnavailableError,
+    ListExpiredError,
+)
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex, RunningImage
 
 WEB = ObjectKey("Deployment", "shop", "web")
@@ -137,3 +142,45 @@ async def test_pods_are_followed_though_nobody_decides_and_after_a_gap(
     running.cancel()
     await asyncio.wait({running})
     assert pods.lists == 2
+
+
+@pytest.mark.parametrize("is_listed", [False, True], ids=["list", "watch"])
+@pytest.mark.parametrize(
+    ("refusal", "fault"),
+    [
+        (AccessDeniedError('cannot list resource "pods"'), 'cannot list resource "pods"'),
+        (ClusterUnavailableError("connection refused"), ""),
+    ],
+    ids=["refused", "away"],
+)
+async def test_a_cluster_that_refuses_to_tell_of_pods_is_told_until_it_does_not(
+    pods: MemoryClusterPods, refusal: ClusterError, fault: str, *, is_listed: bool
+) -> None:
+    time, pauses, go_on = 100.0, asyncio.Queue[float](), asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        await pauses.put(seconds)
+        await go_on.wait()
+
+    index = PodIndex(pods, lambda: time)
+    await pods.put(RUNS)
+    if is_listed:
+        assert await anext(index.changes()) == WEB
+    pods.refusal = refusal
+    running = asyncio.create_task(index.run(pause))
+    try:
+        await pauses.get()
+        assert index.fault() == fault
+        assert index.is_listed == is_listed, "what was seen last stays"
+        assert len(index) == is_listed
+
+        pods.refusal = None
+        if is_listed:  # a watch that says nothing is not refused for long
+            time += 60
+        else:
+            go_on.set()
+            assert await anext(index.changed.keys()) == WEB
+        assert not index.fault()
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -138,13 +138,13 @@ async def test_a_failed_check_says_what_is_wrong(api: Api, monkeypatch: pytest.M
         raise StoreError("disk gone")
 
     monkeypatch.setattr(MemoryStore, "list", broken)
-    assert (await api.get("/readyz")).text == "the store does not answer: disk gone"
+    assert (await api.get("/readyz")).text == "the store cannot be read: disk gone"
     answer = await api.get("/readyz?verbose")
     assert answer.status == 503
     assert answer.text.splitlines() == [
         "[+]ping ok",
         "[+]shutdown ok",
-        "[-]store failed: the store does not answer: disk gone",
+        "[-]store failed: the store cannot be read: disk gone",
         "readyz check failed",
     ]
     assert (await api.get("/livez")).status == 200
