@@ -50,6 +50,7 @@ async def test_a_change_is_one_trace_from_its_import_to_its_rollout(
             workload = await client.get(DeploymentConfig, "default", "gate")
 
     assert collector.services == {"corner"}
+    assert len({one.trace_id for one in collector.spans}) == 2, "one for each change"
     assert first.trace_id != second.trace_id
     spans = collector.trace(second.trace_id)
     assert set(spans) == {

@@ -125,6 +125,13 @@ def ended(
     return build.with_status(status)
 
 
+async def running(traced: TracedStore, name: str, *bases: tuple[str, str]) -> Build:
+    """Begin a build of `name`."""
+    made = await traced.put(build(name, *bases))
+    begun = {"phase": BuildPhase.RUNNING, "start_timestamp": traced.clock()}
+    return await traced.put(made.with_status(made.status.model_copy(update=begun)))
+
+
 async def complete(traced: TracedStore, name: str, digest: str, *bases: tuple[str, str]) -> Build:
     """Run a build of `name`, and put its result into the stream of that name."""
     made = await traced.put(build(name, *bases))

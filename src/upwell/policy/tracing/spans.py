@@ -24,8 +24,17 @@ TRACEPARENT_ANNOTATION = "upwell.dev/traceparent"
 """On a Build or a workload: the span of the build, or of the newest rollout."""
 
 
+type Tag = tuple[StreamName, str]
+"""A tag of a stream."""
 type Made = tuple[StreamName, str, str]
 """A tag of a stream, and the digest that it got."""
+
+
+class OriginPendingError(Exception):
+    """No answer yet to where an image comes from: a build runs that may have pushed it.
+
+    A build's tag has the image before its status says so; the end of the build decides.
+    """
 
 
 def results_of(build: Build) -> Iterator[Made]:
@@ -37,6 +46,14 @@ def results_of(build: Build) -> Iterator[Made]:
     yield named.stream_name, named.tag, output.to.image_digest
 
 
+def tags_being_made(build: Build) -> Iterator[Tag]:
+    """Yield the tag of a stream that a build may push to at any time, while it runs."""
+    to = build.spec.output.to
+    if to is not None and to.kind == IMAGE_STREAM_TAG and build.status.phase in _RUNNING:
+        named = StreamTag.of(to, build.namespace)
+        yield named.stream_name, named.tag
+
+
 def context_of(resource: Resource) -> TraceContext | None:
     """Return the context that an object carries."""
     return TraceContext.parse(resource.annotations.get(TRACEPARENT_ANNOTATION, ""))
@@ -44,11 +61,16 @@ def context_of(resource: Resource) -> TraceContext | None:
 
 @dataclass(frozen=True, slots=True)
 class ImageLineage:
-    """Origin of every image, as far as the objects still tell."""
+    """Origin of every image, as far as the objects still tell.
+
+    Whatever asks for it raises OriginPendingError as long as a running build may be it.
+    """
 
     stream: Callable[[StreamName], ImageStream | None]
     makers: Callable[[Made], Iterable[Build]]
     """Returns the builds with a result, as `results_of` names it."""
+    running: Callable[[Tag], Iterable[Build]]
+    """Returns the builds that may push to a tag at any time, as `tags_being_made` names it."""
 
     def of_image(self, stream: StreamName, tag: str, digest: str) -> TraceContext | None:
         """Return the span that made `digest` an image of the tag: of an import or of a build."""
@@ -62,7 +84,7 @@ class ImageLineage:
             event = next((one for one in history.items if one.image == digest), None)
             if event is None:
                 return None
-            build = self.maker(stream, tag, digest)
+            build = self.maker(stream, tag, event)
             if build is not None:
                 return self.of_build(build)
             source = _followed(found, tag)
@@ -71,13 +93,14 @@ class ImageLineage:
             stream, tag = source
         return None
 
-    def maker(self, stream: StreamName, tag: str, digest: str) -> Build | None:
-        """Return the first build that pushed `digest` to the tag."""
-        return min(
-            self.makers((stream, tag, digest)),
-            key=lambda one: one.status.completion_timestamp or _END,
-            default=None,
-        )
+    def maker(self, stream: StreamName, tag: str, event: TagEvent) -> Build | None:
+        """Return the first build that pushed the image of an event of the tag."""
+        made = self.makers((stream, tag, event.image))
+        first = min(made, key=lambda one: one.status.completion_timestamp or _END, default=None)
+        begun = (one.status.start_timestamp for one in self.running((stream, tag)))
+        if first is None and any(start is not None and start <= event.created for start in begun):
+            raise OriginPendingError
+        return first
 
     def causes(self, build: Build) -> list[TraceContext]:
         """Return the spans of the image changes that started a build."""
@@ -112,7 +135,7 @@ class ImageLineage:
 
     def of_rollout(self, workload: Workload, record: RevisionRecord) -> TraceContext:
         """Return the span of a revision's rollout."""
-        seed = f"{workload.uid}/{record.hash}/{record.created.isoformat()}"
+        seed = "/".join(rollout_identity(workload, record))
         carried = context_of(workload)
         own = TraceContext.root(seed)
         if carried is not None and carried.child(seed) == carried:
@@ -121,40 +144,42 @@ class ImageLineage:
         return first.child(seed) if first is not None else own.child(seed)
 
 
+def rollout_identity(workload: Workload, record: RevisionRecord) -> tuple[str, str, str]:
+    """Return what tells a rollout from all others: a revision may come back, and is a new one."""
+    return workload.uid, record.hash, record.created.isoformat()
+
+
 def import_context(stream: ImageStream, tag: str, event: TagEvent) -> TraceContext:
     """Return the first span of the change that an image from outside is."""
     return TraceContext.root(f"{stream.uid}/{tag}/{event.image}/{event.created.isoformat()}")
 
 
 def import_spans(
-    stream: ImageStream, since: datetime, now: datetime, lineage: ImageLineage
+    lineage: ImageLineage, stream: ImageStream, tag: str, event: TagEvent, now: datetime
 ) -> Iterator[Span]:
-    """Yield the spans of the images that came from outside, by import or by push, after `since`.
+    """Yield the span of an event's image if it came from outside, by import or by push.
 
     An import begins with the question to upstream, and ends `now`, when its answer is seen.
     """
     name = StreamName(stream.namespace, stream.name)
-    for history in stream.status.tags:
-        for event in history.items:
-            own = event.created >= since and _followed(stream, history.tag) is None
-            if own and lineage.maker(name, history.tag, event.image) is None:
-                yield Span(
-                    "push" if _was_pushed(history, event) else "import",
-                    import_context(stream, history.tag, event),
-                    event.created,
-                    now,
-                    attributes=_about(stream)
-                    | {"upwell.tag": history.tag, "upwell.image": event.docker_image_reference},
-                )
-
-
-def build_spans(build: Build, lineage: ImageLineage) -> Iterator[Span]:
-    """Yield the spans of a build that has ended and of its stages."""
-    status = build.status
-    begun = status.start_timestamp or status.completion_timestamp
-    end = status.completion_timestamp
-    if begun is None or end is None:
+    if _followed(stream, tag) is not None or lineage.maker(name, tag, event) is not None:
         return
+    history = stream.status.tag(tag)
+    yield Span(
+        "push" if history is None or _was_pushed(history, event) else "import",
+        import_context(stream, tag, event),
+        event.created,
+        now,
+        attributes=_about(stream)
+        | {"upwell.tag": tag, "upwell.image": event.docker_image_reference},
+    )
+
+
+def build_spans(lineage: ImageLineage, build: Build, now: datetime) -> Iterator[Span]:
+    """Yield the spans of a build that has ended, `now` if it does not say when, and its stages."""
+    status = build.status
+    end = status.completion_timestamp or now
+    begun = status.start_timestamp or end
     context, causes = lineage.of_build(build), lineage.causes(build)
     parent, links = _relations(context, causes)
     attributes = _about(build) | {"upwell.build.phase": status.phase.value}
@@ -184,7 +209,7 @@ def build_spans(build: Build, lineage: ImageLineage) -> Iterator[Span]:
 
 
 def rollout_spans(
-    workload: Workload, record: RevisionRecord, now: datetime, lineage: ImageLineage
+    lineage: ImageLineage, workload: Workload, record: RevisionRecord, now: datetime
 ) -> Iterator[Span]:
     """Yield the spans of a rollout that has ended `now`, and of its steps.
 
@@ -215,6 +240,7 @@ def rollout_spans(
         begun = hook.ended
 
 
+_RUNNING = frozenset({BuildPhase.PENDING, BuildPhase.RUNNING})
 _END = datetime.max.replace(tzinfo=UTC)
 """After every time."""
 

@@ -10,11 +10,12 @@ from tests.support.tracing.traced_store import (
     deployment,
     ended,
     revision,
+    running,
     stream,
     with_revisions,
 )
 
-from upwell.api.builds.build import BuildPhase
+from upwell.api.builds.build import Build, BuildPhase
 from upwell.api.image import (
     ImageStream,
 )
@@ -99,6 +100,65 @@ async def test_a_rollout_that_another_one_overtakes_has_failed(traced: TracedSto
     workload = await traced.put(with_revisions(workload, new, over))
     assert traced.recorder.named("rollout").failure == "superseded by revision 2"
     assert context_of(workload) != traced.recorder.named("rollout").context
+
+
+async def test_a_tag_that_has_a_builds_image_before_the_build_ends_waits_for_that(
+    traced: TracedStore,
+) -> None:
+    """A build tags its image, which is rolled out, and only then writes its result."""
+    await traced.put(stream(traced, "base", BASE))
+    made = await running(traced, "app", ("base", BASE))
+    tagged = await traced.put(stream(traced, "app", APP, imported=False))
+    workload = await traced.put(deployment(revision(traced, APP)))
+    assert [span.name for span in traced.recorder.spans] == ["import"]
+    assert context_of(workload) is None
+
+    done = ended(traced, made, BuildPhase.COMPLETE, APP)
+    assert set(traced.reconciler.woken(made, done)) == {made.key, tagged.key, workload.key}
+    await traced.put(done)
+    build_span, rollout = traced.recorder.named("build"), traced.recorder.named("rollout")
+    assert rollout.parent == build_span.context
+    assert [span.name for span in traced.recorder.spans] == ["import", "build", "rollout"]
+
+
+async def test_a_push_beside_a_build_that_fails_is_told_at_its_end(traced: TracedStore) -> None:
+    made = await running(traced, "app")
+    pushed = await traced.put(stream(traced, "app", APP, imported=False))
+    seen = traced.clock()
+    traced.clock.advance(600)
+    await traced.put(ended(traced, made, BuildPhase.FAILED, reason="PostCommitHookFailed"))
+    push = traced.recorder.named("push")
+    assert push.start == pushed.status.tags[0].items[0].created
+    assert push.end <= seen, "as soon as it was seen"
+
+
+async def test_a_push_from_before_a_build_waits_for_none(traced: TracedStore) -> None:
+    pushed = stream(traced, "app", APP, imported=False)
+    traced.clock.advance(1)
+    await running(traced, "app")
+    await traced.put(pushed)
+    assert traced.recorder.named("push").attributes["upwell.name"] == "app"
+
+
+async def test_a_pruned_build_makes_no_push_of_its_image(traced: TracedStore) -> None:
+    made = await complete(traced, "app", APP)
+    await traced.store.delete(Build, NAMESPACE, made.name)
+    await traced.look()
+    assert [span.name for span in traced.recorder.spans] == ["build", "build Build"]
+
+
+async def test_a_rollout_is_told_once_whatever_is_known_of_its_image_later(
+    traced: TracedStore,
+) -> None:
+    workload = await traced.put(deployment(revision(traced, APP)))
+    (first,) = workload.status.revisions
+    told = traced.recorder.named("rollout")
+    await complete(traced, "app", APP)
+    await traced.put(
+        with_revisions(workload, revision(traced, BASE, number=2, phase="Progressing"), first)
+    )
+    await traced.look()  # the workload carries the context of the second now
+    assert [span for span in traced.recorder.spans if span.name == "rollout"] == [told]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "00-" + "g" * 32 + "-" + "0" * 16 + "-01"])
