@@ -14,11 +14,11 @@ from upwell.app.access import Protection
 from upwell.app.actions import actions, running_workloads
 from upwell.app.adapters import Adapters
 from upwell.app.builds.commits import following_commits
+from upwell.app.builds.wiring import build_index, build_logins, build_rooms, carried_out_builds
 from upwell.app.cleanup import (
     clean_logs,
     clean_uploads,
 )
-from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
@@ -40,31 +40,20 @@ from upwell.app.machine_watch import (
     watch_disk,
 )
 from upwell.app.promotion import promotion
-from upwell.app.pruning.wiring import open_pruning
-from upwell.app.quotas.storage import build_limit
-from upwell.app.rebasing.builds import build_rebases
+from upwell.app.pruning.wiring import OpenedPruning, open_pruning
 from upwell.app.registries.wiring import image_mirror, registry_loops, registry_routes
 from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
-from upwell.builder.interface import BuildLimits
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, elapsed, now
 from upwell.machine.platform import machine_platform
-from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.build_configs import build_config_controller
-from upwell.reconcilers.builds.builds import Builds, build_controller
+from upwell.reconcilers.builds.builds import build_controller
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.builds.logins import BuildLogins
-from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.objects import referenced_inputs
-from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, without_login
-from upwell.reconcilers.builds.planner import BuildPlanner
-from upwell.reconcilers.builds.room import BuildRooms
-from upwell.reconcilers.builds.run import BuildRun
-from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, goes_at_once_on_cluster
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler, cluster_controller
 from upwell.reconcilers.components.reconciler import component_controller
@@ -78,7 +67,6 @@ from upwell.reconcilers.notifications.events import (
 )
 from upwell.reconcilers.pruning.evidence import referenced_evidence
 from upwell.reconcilers.rollouts.index import WorkloadIndex
-from upwell.reconcilers.routing.ingresses import CreateRoute
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
@@ -111,54 +99,94 @@ class Wired:
     """Answers the webhook of a cluster; None: there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Parts that several reconcilers share, or they and the API."""
+
+    adapters: Adapters
+    secrets: PullSecrets
+    beside: AttachmentMirror | None
+    """Copies the evidence of images; None: images of builds lie elsewhere."""
+    findings: DeferredPasses
+    policies: ImagePolicies
+    streams: ImageStreams
+    builds: BuildIndex
+    workloads: WorkloadIndex
+    records: RolloutRecords | None
+    """Rollouts of the cluster that runs everything; None: this machine does."""
+    waves: WaveIndex
+    limits: ServerLimits
+    clients: Store
+    """The store as clients see it."""
+    pruning: OpenedPruning
+    events: EventReconciler
+
+
 def wire(adapters: Adapters) -> Wired:
     """Return what reconciles and what the API needs, on `adapters`."""
-    store = adapters.store
-    secrets = PullSecrets(store, adapters.logins)
+    parts = _shared_parts(adapters)
+    deps = _dependencies(parts)
+    loops = _loops(parts, _reconciling(parts, _controllers(parts)))
+    admission = admission_app(adapters.cluster, adapters.settings.image_prefix, adapters.store)
+    return Wired(deps, loops, admission)
+
+
+def _shared_parts(adapters: Adapters) -> _Parts:
+    secrets = PullSecrets(adapters.store, adapters.logins)
     beside = None
     if adapters.embedded is not None:
         beside = AttachmentMirror(adapters.registries, adapters.embedded)
-    findings = DeferredPasses(FindingRecorder(store, now))
+    findings = DeferredPasses(FindingRecorder(adapters.store, now))
     policies = image_policies(adapters, secrets, beside, findings)
-    streams = _streams(adapters, secrets, policies)
-    builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
-    records = None
+    builds, records = build_index(adapters), None
     if adapters.cluster is not None:
         records = cluster_records(adapters.cluster, adapters.authority, policies)
-    waves = WaveIndex(builds, None if records is None else records.of)
     limits = _limits(adapters.settings.quota)
-    clients = _clients(adapters, limits)
-    pruning = open_pruning(adapters)
-    machine = adapters.machine
-    contents = ImageContents(
-        store, adapters.registries, adapters.inventory, secrets, machine_platform()
+    return _Parts(
+        adapters=adapters,
+        secrets=secrets,
+        beside=beside,
+        findings=findings,
+        policies=policies,
+        streams=_streams(adapters, secrets, policies),
+        builds=builds,
+        workloads=WorkloadIndex(adapters.cache),
+        records=records,
+        waves=WaveIndex(builds, None if records is None else records.of),
+        limits=limits,
+        clients=_clients(adapters, limits),
+        pruning=open_pruning(adapters),
+        events=EventReconciler(adapters.cache, now),
     )
-    signing = image_signing(adapters, _build_logins(adapters), contents)
-    deps = ServerDependencies(
-        store=clients,
+
+
+def _dependencies(parts: _Parts) -> ServerDependencies:
+    """Return what the API needs."""
+    adapters, pruning = parts.adapters, parts.pruning
+    asked_for = actions(
+        adapters,
+        parts.clients,
+        parts.waves,
+        parts.streams,
+        parts.secrets,
+        (pruning.pruning, pruning.sweep),
+        parts.policies,
+    )
+    running = running_workloads(adapters, parts.workloads, parts.records, parts.secrets)
+    return ServerDependencies(
+        store=parts.clients,
         build_logs=adapters.logs,
-        actions=replace(
-            actions(
-                adapters,
-                clients,
-                waves,
-                streams,
-                secrets,
-                (pruning.pruning, pruning.sweep),
-                policies,
-            ),
-            running=running_workloads(adapters, workloads, records, secrets),
-        ),
+        actions=replace(asked_for, running=running),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
-        runtime=None if machine is None else machine.runtime,
+        runtime=None if adapters.machine is None else adapters.machine.runtime,
         inputs=adapters.inputs,
         store_keys=adapters.encryption.keys(),
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
-        registry_routes=registry_routes(adapters, clients),
+        registry_routes=registry_routes(adapters, parts.clients),
         metrics=adapters.metrics,
         gauges=replica_gauges(adapters.gauges, adapters.election),
         role=replica_role(adapters.election),
@@ -168,53 +196,69 @@ def wire(adapters: Adapters) -> Wired:
         audit=None if adapters.audit is None else adapters.audit.kept,
         token_exchange=adapters.protection.exchange,
         hosts=_hosts(adapters.settings),
-        limits=limits,
+        limits=parts.limits,
         sign_in=adapters.protection.sign_in,
         url=adapters.settings.named_url,
     )
-    rooms = BuildRooms(
-        adapters.builder,
-        build_limit(store, limits.namespace_quota),
-        build_storage(adapters.settings),
+
+
+def _controllers(parts: _Parts) -> Sequence[Controller]:
+    """Return every controller; what waits for a signature is woken when there is one."""
+    adapters, store, builds = parts.adapters, parts.adapters.store, parts.builds
+    contents = ImageContents(
+        store, adapters.registries, adapters.inventory, parts.secrets, machine_platform()
     )
-    events = EventReconciler(adapters.cache, now)
-    building = _builds(
-        adapters, builds, image_mirror(adapters, beside), signing.sign_pushed, policies, rooms
+    logins = build_logins(adapters)
+    signing = image_signing(adapters, logins, contents)
+    rooms = build_rooms(adapters, parts.limits.namespace_quota)
+    mirror = image_mirror(adapters, parts.beside)
+    building = carried_out_builds(
+        adapters, builds, mirror, signing.sign_pushed, parts.policies, rooms
     )
+    clusters = ClusterReconciler(store, adapters.remote_clusters, now, adapters.authority)
     controllers: Sequence[Controller] = (
-        image_stream_controller(streams, adapters.cache),
+        image_stream_controller(parts.streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
         build_config_controller(builds, now),
-        following_commits(adapters, builds, _build_logins(adapters)),
+        following_commits(adapters, builds, logins),
         build_controller(building, builds),
         *signing.controllers,
-        *_instances(adapters, workloads, builds, (secrets, policies), clients.create, records),
-        *(measured_quotas(adapters, rooms) if machine is not None else ()),
-        *promotion(adapters, workloads, builds, secrets, policies, records),
-        cluster_controller(
-            adapters.cache,
-            ClusterReconciler(store, adapters.remote_clusters, now, adapters.authority),
-        ),
-        event_controller(events, adapters.cache),
-        wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
+        *_instances(parts),
+        *(measured_quotas(adapters, rooms) if adapters.machine is not None else ()),
+        *promotion(adapters, parts.workloads, builds, parts.secrets, parts.policies, parts.records),
+        cluster_controller(adapters.cache, clusters),
+        event_controller(parts.events, adapters.cache),
+        wave_controller(parts.waves, now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
     )
-    policies.on_signed.append(building.retry_refused)
-    policies.on_signed += [one.queue.retry_now for one in controllers if one.name in JUDGED]
-    reconciling: Sequence[Loop] = (
+    parts.policies.on_signed.append(building.retry_refused)
+    parts.policies.on_signed += [one.queue.retry_now for one in controllers if one.name in JUDGED]
+    return controllers
+
+
+def _reconciling(parts: _Parts, controllers: Sequence[Controller]) -> Sequence[Loop]:
+    """Return the loops of the process that reconciles: the only one, or the leader's."""
+    adapters = parts.adapters
+    remove_events = partial(remove_old_events, parts.events)
+    return (
         *(controller.run for controller in controllers),
         partial(retry_after_recovery, adapters.components, controllers),
-        *pruning.loops,
-        *((partial(remove_old_events, events),) if machine is not None else ()),
-        partial(watch_tokens, store, PROCESS_CLOCK, adapters.components),
-        partial(clean_exchanges, store, PROCESS_CLOCK),
+        *parts.pruning.loops,
+        *((remove_events,) if adapters.machine is not None else ()),
+        partial(watch_tokens, adapters.store, PROCESS_CLOCK, adapters.components),
+        partial(clean_exchanges, adapters.store, PROCESS_CLOCK),
         *_sign_in(adapters.protection),
         *adapters.subscriptions.loops,
         *cluster_reports(adapters.cluster, adapters.cache),
     )
-    loops: Sequence[Loop] = (
+
+
+def _loops(parts: _Parts, reconciling: Sequence[Loop]) -> Sequence[Loop]:
+    """Return the loops of every replica, and those that reconcile, while it leads."""
+    adapters, protection, beside = parts.adapters, parts.adapters.protection, parts.beside
+    return (
         adapters.cache.run,
         partial(watch_disk, adapters.disk, adapters.kept_back, adapters.components),
         partial(watch_descriptors, adapters.components),
@@ -223,19 +267,21 @@ def wire(adapters: Adapters) -> Wired:
         partial(adapters.encryption.watch, adapters.components),
         *_cleanups(adapters),
         *((beside.run,) if beside is not None else ()),
-        findings.run,
-        adapters.protection.keep_fresh,
-        adapters.protection.control.audit.keep,
-        adapters.protection.export_audit_log,
+        parts.findings.run,
+        protection.keep_fresh,
+        protection.control.audit.keep,
+        protection.export_audit_log,
         *(() if adapters.audit is None else adapters.audit.loops),
         *cluster_loops(
-            adapters.cluster, records, adapters.cache, adapters.components, adapters.signing_keys
+            adapters.cluster,
+            parts.records,
+            adapters.cache,
+            adapters.components,
+            adapters.signing_keys,
         ),
         *_place(adapters),
         *led_loops(adapters.cluster, adapters.components, reconciling),
     )
-    admission = admission_app(adapters.cluster, adapters.settings.image_prefix, adapters.store)
-    return Wired(deps, loops, admission)
 
 
 def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
@@ -245,27 +291,22 @@ def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
     return LimitedStore(adapters.store, limits, cache=adapters.cache)
 
 
-def _instances(
-    adapters: Adapters,
-    workloads: WorkloadIndex,
-    builds: BuildIndex,
-    pulls: tuple[PullSecrets, ImagePolicies],
-    create: CreateRoute,
-    records: RolloutRecords | None,
-) -> Sequence[Controller]:
+def _instances(parts: _Parts) -> Sequence[Controller]:
     """Return what keeps workloads current: on this machine, or those of the cluster."""
+    adapters, records = parts.adapters, parts.records
     waves = adapters.settings.waves
     canaries = bool(waves.rules.canary.share)
     if records is not None and adapters.cluster is not None:
-        gate = WaveGate(builds, now, canaries=canaries, hint=goes_at_once_on_cluster)
+        gate = WaveGate(parts.builds, now, canaries=canaries, hint=goes_at_once_on_cluster)
         gateway = adapters.settings.kubernetes.gateway
         return cluster_controllers(
-            adapters.cluster, records, workloads, gate, waves.budget, gateway
+            adapters.cluster, records, parts.workloads, gate, waves.budget, gateway
         )
     if adapters.machine is None:
         return ()
-    gate = WaveGate(builds, now, canaries=canaries)
-    return instance_controllers(adapters, adapters.machine, workloads, gate, pulls, create)
+    gate = WaveGate(parts.builds, now, canaries=canaries)
+    pulls, create = (parts.secrets, parts.policies), parts.clients.create
+    return instance_controllers(adapters, adapters.machine, parts.workloads, gate, pulls, create)
 
 
 def _sign_in(protection: Protection) -> Sequence[Loop]:
@@ -291,13 +332,6 @@ def _limits(quota: QuotaSettings) -> ServerLimits:
         watches_per_namespace=quota.watches_per_namespace,
         namespace_quota=quota.of_namespaces,
     )
-
-
-def _build_index(adapters: Adapters) -> BuildIndex:
-    settings = adapters.settings
-    on_base_change = settings.build_isolation.on_base_change
-    approvals = settings.waves.rules.approvals
-    return BuildIndex(adapters.cache, on_base_change, approvals, adapters.authority)
 
 
 def _hosts(settings: ServerSettings) -> HostNames:
@@ -330,67 +364,4 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
             else [partial(clean_logs, adapters.store, adapters.kept_logs)]
         ),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
-    )
-
-
-def _build_logins(adapters: Adapters) -> BuildLogins:
-    return BuildLogins(
-        adapters.store,
-        adapters.embedded_host,
-        adapters.logins,
-        *([adapters.protection.registry.of_build] if adapters.embedded is not None else []),
-    )
-
-
-def _builds(
-    adapters: Adapters,
-    index: BuildIndex,
-    mirror: ImageMirror,
-    sign: SignPushed,
-    policies: ImagePolicies,
-    rooms: BuildRooms,
-) -> Builds:
-    settings = adapters.settings
-    isolation = settings.build_isolation
-    defaults = BuildDefaults(
-        BuildLimits(isolation.memory_bytes, pids=isolation.processes),
-        is_insecure=adapters.is_insecure,
-    )
-    planner = BuildPlanner(
-        adapters.store,
-        _build_logins(adapters),
-        adapters.registries,
-        adapters.internal,
-        defaults,
-        adapters.inputs,
-        authority=adapters.authority,
-        policies=policies,
-        bar=index.bar_of_new,
-    )
-    to_push = _build_logins(adapters).to_push
-    access = without_login if adapters.embedded is not None else to_push
-    run = BuildRun(
-        adapters.store,
-        adapters.builder,
-        adapters.logs,
-        mirror,
-        planner,
-        BuildOutputs(adapters.store, adapters.internal, now, sign, access),
-        rebases=build_rebases(adapters, index, mirror, access, to_push),
-        clock=now,
-        limit_room=rooms.limited,
-    )
-    return Builds(
-        index,
-        adapters.builder,
-        adapters.logs,
-        run,
-        capacity=BuildCapacity(
-            build_slots(settings),
-            adapters.disk.pressure,
-            lambda since: bool(adapters.components.fault_since(since, "storage")),
-            adapters.client.connection.budget.closed_for,
-            settings.build_isolation.namespace_slots,
-        ),
-        clock=now,
     )

@@ -1,1 +1,1 @@
-"""Composes builds in Pods of a cluster: for the server that makes them, and inside of each."""
+"""Composes builds: of this server, in Pods of a cluster, and inside each of those."""
