@@ -9,10 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
-import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.buildbot import EXAMPLE, REPOSITORY, Buildbot, buildbot
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.python_images import publish_python
 
 from upwell.api.apps import Deployment
@@ -24,18 +23,6 @@ from upwell.store.interface import ApiClient, Selector
 STAGES = ("dev", "staging", "production")
 NAMESPACE = "greeter"
 BASE = "vendor/python:3-slim"
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def test_a_base_change_goes_through_the_ci_to_production(

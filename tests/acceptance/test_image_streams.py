@@ -3,28 +3,14 @@
 import base64
 import json
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.store.interface import ApiClient, NotFoundError
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def tag_of(client: ApiClient, namespace: str, stream: str, tag: str) -> str:

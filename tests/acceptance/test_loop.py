@@ -1,11 +1,10 @@
 """The loop on real parts: a base image changes, and all that stands on it follows, once."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 import aiohttp
-import pytest
 from tests.support.installation.applications import (
     SOURCES,
     base_stream,
@@ -13,7 +12,7 @@ from tests.support.installation.applications import (
     stream,
     two_applications,
 )
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
 
@@ -36,18 +35,6 @@ KINDS: Sequence[type[Resource]] = (
     Route,
     Service,
 )
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def test_a_base_change_reaches_every_application_once(

@@ -23,12 +23,6 @@ DATABASE: Mapping[str, Mapping[str, object]] = {
 }
 
 
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
 async def test_one_command_makes_an_application_that_follows_its_base(made: Installation) -> None:
     await publish(made.vendor, "vendor/base:1", "1.0")
     made.commit("applications", SOURCES)

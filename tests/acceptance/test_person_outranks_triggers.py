@@ -1,10 +1,7 @@
 """A person's undo, hold and pause outlast pushes, manifests that are applied again, and a kill."""
 
-from collections.abc import AsyncIterator
-
-import pytest
 from tests.support.installation.applications import stream
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
@@ -32,12 +29,6 @@ spec:
           command: [/bin/sh, -c, "! grep bad /etc/base-version && mkdir -p /www && exec serve"]
           readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
 """
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
 
 
 async def push(made: Installation, version: str) -> str:

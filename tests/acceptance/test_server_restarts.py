@@ -3,14 +3,14 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.installation.applications import base_stream, docker_build, stream
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
@@ -34,12 +34,6 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: "VENDOR/vendor/base:1"}]}
 """
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
 
 
 class WaitingCommand:

@@ -1,13 +1,12 @@
 """The data folder emptied, restored from an old copy, damaged and moved, beside what runs."""
 
 import shutil
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.applications import deployment, published
 from tests.support.installation.data_folders import refused
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
 
@@ -27,12 +26,6 @@ spec:
 """
 SERVES = 'command: [/bin/sh, -c, "mkdir -p /www; echo up > /www/index.html; exec serve"]'
 SECONDS = 60
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
 
 
 def web(name: str = "web") -> str:

@@ -1,24 +1,16 @@
 """The data folder moved to another path, and restored from a copy that was made while it ran."""
 
 import subprocess
-from collections.abc import AsyncIterator
 
-import pytest
 from tests.acceptance.data_folder.test_lost_database import answers, ready, serving, web
 from tests.support.installation.data_folders import refused
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 
 KEEPS = """\
       volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
       containers:
 """
 LINE = "echo line >> /data/log; "
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
 
 
 def keeping() -> str:

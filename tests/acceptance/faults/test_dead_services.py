@@ -6,19 +6,13 @@ from functools import partial
 
 import pytest
 from tests.support.faults.on_demand import on_demand
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.surfaces import SurfaceAnswers, Surfaces, surfaces
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish_script
 
 SERVE = "mkdir -p /www; echo {words} > /www/index.html; exec httpd -f -p 8080 -h /www"
 CRASH = "sleep 1; echo no database; exit 3"
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
 
 
 @pytest.fixture

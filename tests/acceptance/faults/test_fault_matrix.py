@@ -34,11 +34,11 @@ ON_DEMAND = {
     "podman service killed",  # tests/integration/workload/test_podman_faults.py
     "podman service stopped",
     "vendor's registry (slow) slow",
-    "builder killed",  # tests/acceptance/test_faults_of_builds.py
+    "builder killed",  # tests/acceptance/faults/test_faults_of_builds.py
     "builder stopped",
     "conmon killed",  # tests/integration/workload/test_podman_power_cuts.py
     "conmon stopped",
-    "vendor's registry gone",  # tests/acceptance/test_faults_of_registries.py
+    "vendor's registry gone",  # tests/acceptance/faults/test_faults_of_registries.py
     "vendor's registry (other_bytes) lying",  # tests/integration/registry/test_client_faults.py
     "vendor's registry (truncated) lying",
     "vendor's registry (server_error) lying",

@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
-import pytest
 from tests.support.delivery.http_receiver import HttpReceiver, receiving
 from tests.support.installation.applications import (
     base_stream,
@@ -21,7 +20,7 @@ from tests.support.installation.applications import (
     published,
     stream,
 )
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
 
@@ -99,18 +98,6 @@ def notices(receiver: HttpReceiver, component: str) -> list[str]:
     """Return the types of the notices about a component: a busy machine has other faults."""
     events = [json.loads(one.body) for one in receiver.arrived]
     return [one["type"] for one in events if one["data"]["component"] == component]
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def test_a_killed_router_serves_again_and_everybody_was_told(

@@ -79,7 +79,7 @@ def fill(file: Path, *, leave: int = 0) -> None:
             0,
             id="full",
             marks=on_demand(
-                "tests/acceptance/test_faults_of_machines.py::"
+                "tests/acceptance/faults/test_faults_of_machines.py::"
                 "test_a_full_data_directory_stops_no_server_and_loses_nothing"
             ),
         ),

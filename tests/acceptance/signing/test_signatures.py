@@ -66,12 +66,6 @@ identity = "{BUILDER}"
     made.options = (*made.options, "--config", str(config))
 
 
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
-
-
 async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
     made: Installation, client: ApiClient, services: Sigstore, tmp_path: Path
 ) -> None:

@@ -1,9 +1,7 @@
 """Image policies on real parts: what nobody has signed is kept out, the rest goes live."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 
-import pytest
 from tests.support.installation.applications import (
     base_stream,
     deployment,
@@ -11,7 +9,7 @@ from tests.support.installation.applications import (
     published,
     stream,
 )
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import Installation, until
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
 from tests.support.registry.signed_images import PROVENANCE, CosignKey, cluster_policy, sign_at
@@ -33,18 +31,6 @@ RUN mkdir -p /www && cat /etc/base-version > /www/index.html
 CMD ["/bin/serve"]
 """
 VENDOR, STRANGER = CosignKey(), CosignKey()
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def ask_for(client: ApiClient, name: str, spec: ImagePolicySpec) -> None:

@@ -37,7 +37,7 @@ INTERRUPTION = "tests/integration/builder/test_build_interruption.py"
 TRIGGERS = "tests/integration/builder/test_openshift_trigger_cases.py"
 RECONCILED = "tests/unit/reconcilers/builds"
 PULLED_BADLY = on_demand(
-    "tests/acceptance/test_faults_of_builds.py::"
+    "tests/acceptance/faults/test_faults_of_builds.py::"
     "test_a_vendor_that_is_out_of_order_while_a_build_pulls",
     "tests/integration/registry/test_client_faults.py::test_a_wrong_digest_is_never_used",
 )

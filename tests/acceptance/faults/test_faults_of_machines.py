@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -34,18 +34,6 @@ FROM base:1
 RUN mkdir -p /www && cp /etc/base-version /www/index.html
 CMD ["sh", "-c", "if grep -q bad /etc/base-version; then echo cannot start; exit 3; fi; exec serve"]
 """
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Installation]:
-    async with installation() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(made: Installation) -> AsyncIterator[ApiClient]:
-    async with made.client() as connected:
-        yield connected
 
 
 async def phase(client: ApiClient, name: str) -> BuildPhase | None:
