@@ -30,6 +30,7 @@ class ImagePullError(WorkloadError):
         *,
         unanswered: bool = False,
         refused: bool = False,
+        interrupted: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -37,6 +38,8 @@ class ImagePullError(WorkloadError):
         """True if no registry could be asked: none answers, nor does a mirror of it."""
         self.refused = refused
         """True if a registry answered, and gave nothing for a reason that does not pass."""
+        self.interrupted = interrupted
+        """True if the runtime ended, or was killed, meanwhile: that says nothing of a registry."""
 
 
 class UnreachableError(WorkloadError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from upwell.workload.errors import RuntimeUnavailableError
+from upwell.oci import Reference
+from upwell.workload.errors import ImagePullError, RuntimeUnavailableError
 from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.api import supervision
@@ -47,6 +48,22 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def service(tmp_path: Path) -> AsyncIterator[RestartedService]:
     async with await asyncio.start_unix_server(answer, tmp_path / "podman.sock"):
         yield RestartedService(tmp_path / "podman.sock")
+
+
+async def test_a_pull_that_its_service_cuts_short_is_no_fault_of_the_registry(
+    tmp_path: Path,
+) -> None:
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        writer.close()
+
+    async with await asyncio.start_unix_server(begin, tmp_path / "podman.sock"):
+        api = PodmanApi(cast("PodmanService", RestartedService(tmp_path / "podman.sock")))
+        with pytest.raises(ImagePullError, match="service is gone") as told:
+            await api.pull(Reference.parse("registry.test/web:1"), None, insecure=False)
+        await api.close()
+    assert told.value.interrupted
 
 
 async def test_a_followed_log_ends_with_the_service_that_gave_it(service: RestartedService) -> None:

@@ -65,6 +65,8 @@ class SlowApi:
         self.also: list[Reference] = []
         """Other names of what is there."""
         self.fault = ""
+        self.interrupted = False
+        """True if Podman ends in the middle of pulls."""
         self.pulled: list[tuple[Reference, tuple[str, str] | None, bool]] = []
         self.given_up = 0
         self.let = asyncio.Event()
@@ -93,6 +95,8 @@ class SlowApi:
         except asyncio.CancelledError:
             self.given_up += 1
             raise
+        if self.interrupted:
+            raise ImagePullError("podman has ended", interrupted=True)
         if self.fault:
             raise failed_pull(reference, self.fault)
         self.present.add(reference)
@@ -225,6 +229,22 @@ async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
             waits.append(told.value.retry_after)
             it.clock.time += timedelta(seconds=told.value.retry_after)
         assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+async def test_a_pull_that_podman_itself_has_cut_short_begins_anew_soon() -> None:
+    """A runtime that was killed again and again says nothing of a registry."""
+    async with pulling() as it:
+        it.api.let.set()
+        waits = []
+        for interrupted in (True,) * 6 + (False,) * 2 + (True,):
+            it.api.interrupted, it.api.fault = interrupted, "cannot pull: 500"
+            assert await it.pulls.are_needed(instance(), restarts=0)
+            await it.heard()
+            with pytest.raises(ImagePullError) as told:
+                await it.pulls.are_needed(instance(), restarts=0)
+            waits.append(told.value.retry_after)
+            it.clock.time += timedelta(seconds=told.value.retry_after)
+        assert waits == [2, 4, 8, 15, 15, 15, 2, 4, 2]
 
 
 @pytest.mark.parametrize("registry", ["127.0.0.1:5000", "169.254.169.254", "localhost:5000"])

@@ -21,6 +21,7 @@ from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api.connection import (
     CHUNK,
     PodmanConnection,
+    PodmanLostError,
     PodmanNotFoundError,
     PodmanRefusedError,
     PodmanRequest,
@@ -296,7 +297,8 @@ class PodmanApi:
                 fault = fault_of_pull(await read_whole(response))
         except (RuntimeUnavailableError, PodmanNotFoundError) as error:
             raise ImagePullError(
-                f"cannot pull {reference}: {without_answer(str(error))}"
+                f"cannot pull {reference}: {without_answer(str(error))}",
+                interrupted=isinstance(error, PodmanLostError),
             ) from error
         if fault:
             raise failed_pull(reference, fault)

@@ -37,6 +37,10 @@ class PodmanRefusedError(RuntimeUnavailableError):
     """Podman answered that it cannot do what it was asked for: it runs, something else is wrong."""
 
 
+class PodmanLostError(RuntimeUnavailableError):
+    """The service does not run, or ended before its answer: that says nothing of what was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodmanRequest:
     """One request: what is asked, and how long the answer may take."""
@@ -96,7 +100,10 @@ class PodmanConnection:
     @asynccontextmanager
     async def open(self, call: PodmanRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, and give the answer before its body is read."""
-        await self.service.ensure()
+        try:
+            await self.service.ensure()
+        except RuntimeUnavailableError as error:
+            raise PodmanLostError(str(error)) from error
         request = (await self._connected()).request(
             call.method,
             _BASE + call.path,
@@ -115,8 +122,12 @@ class PodmanConnection:
             # A socket refuses without a pause: who tries again and again would hold the event
             # loop, and with it whoever starts the service anew.
             await asyncio.sleep(0)
-            why = str(error) or "no answer in time"
-            raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
+            asked = f"podman: {call.method} {call.path}"
+            if isinstance(error, TimeoutError | BadFrameError):
+                raise RuntimeUnavailableError(
+                    f"{asked}: {str(error) or 'no answer in time'}"
+                ) from error
+            raise PodmanLostError(f"{asked}: Podman's service is gone: {error}") from error
 
 
 async def must_find[T](call: Awaitable[T]) -> T:

@@ -110,6 +110,9 @@ class JudgedPulls:
                 raise ImagePullError(f"cannot pull {reference}: {error}") from error
             finally:
                 await asyncio.to_thread(folder.remove)
+            if outcome.code < 0:
+                message = f"cannot pull {reference}: podman was killed by signal {-outcome.code}"
+                raise ImagePullError(message, interrupted=True)
             if outcome.code != 0:
                 unanswered = not child.refusal and not child.server.received_bytes
                 said = child.refusal or outcome.last_line

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(seconds=300)
+_LONGEST_INTERRUPTED_PAUSE = timedelta(seconds=15)
+"""The same where Podman was killed: the registry had no fault, but the image may be what kills."""
 _AT_A_TIME = 8
 """Images that one namespace has pulled at a time: each takes a process, and a registry may hang."""
 _LOCAL_PAUSE_SECONDS = 15.0
@@ -63,6 +65,8 @@ class _Fault:
     times: int
     until: datetime
     """Before that, nobody asks the registry again."""
+    longest: timedelta
+    """The longest pause between such faults."""
 
 
 @dataclass(slots=True)
@@ -215,7 +219,8 @@ class Pulls:
                     return
                 # In the same words whether it lies here or not: that is nothing to ask for.
                 told = f"{error}; {_waits(namespace, image)}" if error.unanswered else str(error)
-                self._remember(source, told)
+                longest = _LONGEST_INTERRUPTED_PAUSE if error.interrupted else _LONGEST_PAUSE
+                self._remember(source, told, longest)
                 raise ImagePullError(told) from error
             self._given.add(EVERYBODY if login is None else namespace, image)
             self._faults.pop(source, None)
@@ -234,18 +239,19 @@ class Pulls:
         if fault is not None and left > 0:
             raise ImagePullError(fault.message, retry_after=left)
 
-    def _remember(self, source: _Source, message: str) -> None:
+    def _remember(self, source: _Source, message: str, longest: timedelta) -> None:
         now = self._clock.now()
         before = self._faults.get(source)
-        times = before.times if before else 0
-        pause = min(_FIRST_PAUSE * 2 ** min(times, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        # Faults of the one kind are no reason to wait longer for the other.
+        times = before.times if before and before.longest == longest else 0
+        pause = min(_FIRST_PAUSE * 2 ** min(times, _MOST_DOUBLINGS), longest)
         # What nobody has asked for again is forgotten.
         self._faults = {
             known: fault
             for known, fault in self._faults.items()
             if fault.until + _LONGEST_PAUSE > now
         }
-        self._faults[source] = _Fault(message, times + 1, now + pause)
+        self._faults[source] = _Fault(message, times + 1, now + pause, longest)
 
 
 def images_of(spec: InstanceSpec) -> Sequence[Reference]:
