@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from tests.support.collection import compile_share
 from tests.support.file_scheduling import FileScheduling
 
+from upwell.server.asgi.logs import LineFormatter
+
 SECONDS = {
     "unit": 60,
     "contract": 300,
@@ -48,6 +50,14 @@ def _no_logins_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what the developer has logged in to, or adopts, out of all commands that tests run."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Show log records of failed tests with their fields, which say why; messages are constant."""
+    logging_plugin = config.pluginmanager.get_plugin("logging-plugin")
+    if logging_plugin is not None:
+        logging_plugin.report_handler.setFormatter(LineFormatter())
 
 
 @pytest.hookimpl(tryfirst=True)
