@@ -8,14 +8,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from tests.integration.builder.test_git_sources import RepositoryOnDisk
 from tests.support.builds.base_images import Log, run
+from tests.support.gitops.http_servers import large_files
 from tests.support.ports import free_port
 
 from upwell.builder.buildah import BuildahBuilder
@@ -235,45 +235,21 @@ async def test_a_proxy_is_asked(builder: BuildahBuilder, log: Log) -> None:
     assert "hidden-word" not in str(caught.value) + log.text + repr(source)
 
 
-@pytest.fixture
-async def large_files() -> AsyncIterator[tuple[str, bytes]]:
-    """A Git LFS server that has one object."""
-    content = b"large" * 1000
-
-    async def batch(request: web.Request) -> web.Response:
-        wanted = (await request.json())["objects"]
-        download = {"href": f"http://{request.host}/object"}
-        objects = [{**one, "actions": {"download": download}} for one in wanted]
-        answer = {"transfer": "basic", "objects": objects}
-        return web.json_response(answer, content_type="application/vnd.git-lfs+json")
-
-    async def download(_: web.Request) -> web.Response:
-        return web.Response(body=content)
-
-    application = web.Application()
-    application.router.add_post("/lfs/objects/batch", batch)
-    application.router.add_get("/object", download)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/lfs", content
-    await runner.cleanup()
-
-
 async def test_large_files_are_fetched_in_place_of_their_pointers(
-    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, large_files: tuple[str, bytes]
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log
 ) -> None:
     if shutil.which("git-lfs") is None:
         pytest.skip("install git-lfs")
-    url, content = large_files
+    content = b"large" * 1000
     oid = hashlib.sha256(content).hexdigest()
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
     (repository.path / ".gitattributes").write_text("*.bin filter=lfs\n")
-    (repository.path / ".lfsconfig").write_text(f"[lfs]\n\turl = {url}\n")
     (repository.path / "big.bin").write_text(pointer)
-    repository.git("-c", "filter.lfs.clean=cat", "add", "--all")
-    repository.git("commit", "--quiet", "--message", "large")
-    checkout = await builder.fetch("uid-lfs", GitSource(repository.uri), log)
+    async with large_files(content) as place:
+        (repository.path / ".lfsconfig").write_text(f"[lfs]\n\turl = http://{place}/lfs\n")
+        repository.git("-c", "filter.lfs.clean=cat", "add", "--all")
+        repository.git("commit", "--quiet", "--message", "large")
+        checkout = await builder.fetch("uid-lfs", GitSource(repository.uri), log)
     assert (checkout.path / "big.bin").read_bytes() == content
 
 

@@ -1,14 +1,12 @@
-import asyncio
-import base64
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log, run, write_tree
+from tests.support.gitops.http_servers import git_http_backend
 
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.buildah_settings import BuildahSettings
@@ -194,41 +192,8 @@ async def test_a_source_may_not_grow_without_limit(
 @pytest.fixture
 async def private_server(repository: RepositoryOnDisk) -> AsyncIterator[str]:
     """The repository behind git's own HTTP service, and a password."""
-    expected = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
-
-    async def handle(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != expected:
-            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "http-backend",
-            env={
-                "PATH": os.defpath,
-                "GIT_PROJECT_ROOT": str(repository.path.parent),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "REQUEST_METHOD": request.method,
-                "PATH_INFO": request.path,
-                "QUERY_STRING": request.query_string,
-                "CONTENT_TYPE": request.headers.get("Content-Type", ""),
-                "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
-            },
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate(await request.read())
-        head, _, body = output.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        status = int(headers.pop("Status", "200 OK").split()[0])
-        return web.Response(status=status, body=body, headers=headers)
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}/repository/.git"
-    await runner.cleanup()
+    async with git_http_backend(repository.path.parent, "alice", PASSWORD) as place:
+        yield f"{place}/repository/.git"
 
 
 async def test_a_password_opens_a_private_repository_and_shows_nowhere(

@@ -1,16 +1,15 @@
 """Clones by git against git's own daemon and its HTTP service."""
 
 import asyncio
-import base64
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from tests.integration.builder.test_git_hardening import SshServer, ssh_server  # noqa: F401
 from tests.support.gitops.git_host import PERSON, GitHost
+from tests.support.gitops.http_servers import git_http_backend
 
 from upwell.git.interface import GitLimits, GitSource
 from upwell.gitops.git import GitRepositories
@@ -239,42 +238,10 @@ async def test_an_address_that_would_run_or_read_something_is_refused(
 @pytest.fixture
 async def private_host(host: GitHost) -> AsyncIterator[str]:
     """The repository behind git's own HTTP service, and a password."""
-    expected = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
     host.git("config", "http.receivepack", "true")
-
-    async def handle(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != expected:
-            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-        process = await asyncio.create_subprocess_exec(
-            *("git", "http-backend"),
-            env={
-                "PATH": os.defpath,
-                "GIT_PROJECT_ROOT": str(host.folder),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "REMOTE_USER": "alice",
-                "REQUEST_METHOD": request.method,
-                "PATH_INFO": request.path,
-                "QUERY_STRING": request.query_string,
-                "CONTENT_TYPE": request.headers.get("Content-Type", ""),
-                "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
-                "GIT_CONFIG_GLOBAL": PERSON["GIT_CONFIG_GLOBAL"],
-            },
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate(await request.read())
-        head, _, body = output.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        status = int(headers.pop("Status", "200 OK").split()[0])
-        return web.Response(status=status, body=body, headers=headers)
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/config.git"
-    await runner.cleanup()
+    person = {"REMOTE_USER": "alice", "GIT_CONFIG_GLOBAL": PERSON["GIT_CONFIG_GLOBAL"]}
+    async with git_http_backend(host.folder, "alice", PASSWORD, **person) as place:
+        yield f"http://{place}/config.git"
 
 
 async def test_a_password_opens_a_private_repository_and_stays_nowhere(

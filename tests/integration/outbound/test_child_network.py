@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from tests.support.gitops.git_host import GitHost
+from tests.support.gitops.http_servers import large_files
 from tests.support.verification.loopback import says, server
 
 from upwell.git.client import GitClient
@@ -201,30 +201,6 @@ async def test_the_proxy_of_a_source_is_asked_and_judged(tmp_path: Path) -> None
         shutil.rmtree(tmp_path / "tree")
         with pytest.raises(GitError, match=r"refused: 127\.0\.0\.1 is a loopback address"):
             await fetch(allowing(), source, tmp_path)
-
-
-@asynccontextmanager
-async def large_files(content: bytes, at: str = "") -> AsyncIterator[str]:
-    """A server of Git LFS, whose content is at its own address or at another."""
-
-    async def batch(request: web.Request) -> web.Response:
-        document = await request.json()
-        href = at or f"http://{request.host}/object"
-        objects = [{**one, "actions": {"download": {"href": href}}} for one in document["objects"]]
-        answer = {"transfer": "basic", "objects": objects}
-        return web.json_response(answer, content_type="application/vnd.git-lfs+json")
-
-    async def download(_: web.Request) -> web.Response:
-        return web.Response(body=content)
-
-    application = web.Application()
-    application.router.add_post("/lfs/objects/batch", batch)
-    application.router.add_get("/object", download)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
 
 
 def push_pointer(host: GitHost, content: bytes, url: str) -> None:

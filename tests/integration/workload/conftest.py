@@ -2,13 +2,13 @@
 
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
-from upwell.workload.podman.runtime import PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.tokens.files import TokenVolumes
 from upwell.workload.podman.volumes.pins import Pins
 
@@ -41,3 +41,16 @@ def settings(podman_home: PodmanHome) -> Iterator[PodmanSettings]:
 @pytest.fixture
 def workload(podman_home: PodmanHome) -> Workload:
     return Workload(podman_home.image)
+
+
+@pytest.fixture
+async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
+    async with PodmanRuntime.open(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
+    """The runtime, with an instance that does nothing."""
+    await runtime.start(workload.spec(workload.container("sleep", "600")))
+    return runtime

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,18 +18,6 @@ from upwell.workload.podman.runtime import PodmanRuntime
 
 NAME = "web-1-a"
 STUBBORN = "trap '' TERM HUP; sleep 4567 & sleep 4567 & echo begun; wait"
-
-
-@pytest.fixture
-async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
-    async with PodmanRuntime.open(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
-    await runtime.start(workload.spec(workload.container("sleep", "600")))
-    return runtime
 
 
 async def said(execution: ExecSession) -> bytes:

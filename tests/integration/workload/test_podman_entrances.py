@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,23 +11,10 @@ from tests.support.workload.waiting import eventually
 
 from upwell.workload.errors import NoPreviousLogError, RuntimeUnavailableError, UnreachableError
 from upwell.workload.interface import ExecSession, InstanceCommand, LogQuery, Output, State
-from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 
 NAME = "web-1-a"
 SECONDS = 20
-
-
-@pytest.fixture
-async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
-    async with PodmanRuntime.open(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
-    await runtime.start(workload.spec(workload.container("sleep", "600")))
-    return runtime
 
 
 async def outcome(execution: ExecSession) -> tuple[int, bytes, bytes]:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,17 +11,10 @@ from tests.support.workload.podman_home import PodmanHome, Workload
 
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.instance_spec import InstanceSpec, PortMapping
-from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 
 INSIDE = 5353
 SECONDS = 20
-
-
-@pytest.fixture
-async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
-    async with PodmanRuntime.open(settings) as opened:
-        yield opened
 
 
 def free_port() -> int:

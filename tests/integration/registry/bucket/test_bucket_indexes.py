@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.support.faults.on_demand import on_demand
 from tests.support.registry.hosted_images import CONFIG, image, push_blob
+from tests.support.s3.dying_clients import dying_after, on_either_side_of_a_request
 from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType
@@ -189,19 +189,9 @@ async def test_replicas_that_push_at_once_lose_nothing_while_answers_are_lost(
         await (await bucket.another()).read_manifest(APP, digest)
 
 
-@pytest.mark.parametrize(
-    "is_carried_out",
-    [
-        pytest.param(
-            False,
-            marks=on_demand(
-                "tests/integration/registry/bucket/test_bucket_indexes.py"
-                "::test_replicas_that_push_at_once_lose_nothing_while_answers_are_lost"
-            ),
-            id="before it",
-        ),
-        pytest.param(True, id="after it"),
-    ],
+@on_either_side_of_a_request(
+    "tests/integration/registry/bucket/test_bucket_indexes.py"
+    "::test_replicas_that_push_at_once_lose_nothing_while_answers_are_lost"
 )
 async def test_a_replica_that_dies_at_any_request_leaves_an_index(
     bucket: Bucket,
@@ -210,25 +200,13 @@ async def test_a_replica_that_dies_at_any_request_leaves_an_index(
     tags = await filled(bucket, 6)
     steps = 0
     while True:
-        left = steps
-
-        async def dead(request: web.BaseRequest) -> web.StreamResponse | None:
-            nonlocal left
-            left -= 1
-            if left >= 0 or (is_carried_out and left == -1):
-                return None
-            request.transport.abort()  # type: ignore[union-attr]
-            return web.Response()
-
-        bucket.s3.drops_answers = lambda _: is_carried_out and left == -1  # noqa: B023
         registry = await bucket.another()
-        bucket.s3.fault = dead
         mark, is_dead = f"push {steps}", False
-        try:
-            await put(registry, mark, f"step{steps}")
-        except RegistryError:
-            is_dead = True
-        bucket.s3.fault, bucket.s3.drops_answers = None, lambda _: False
+        with dying_after(bucket.s3, steps, is_carried_out=is_carried_out):
+            try:
+                await put(registry, mark, f"step{steps}")
+            except RegistryError:
+                is_dead = True
         survivor = await bucket.another()
         found = dict(await survivor.pushed_tags(APP))
         assert found in (tags, {**tags, f"step{steps}": Digest.of(image(mark))})

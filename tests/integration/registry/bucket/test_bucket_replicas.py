@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.support.faults.on_demand import on_demand
 from tests.support.registry.hosted_images import CONFIG, body, image, push, push_blob
+from tests.support.s3.dying_clients import dying_after, on_either_side_of_a_request
 from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
 
 from upwell.oci import Digest, MediaType
@@ -152,19 +152,9 @@ def of_layer(layer: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-@pytest.mark.parametrize(
-    "is_carried_out",
-    [
-        pytest.param(
-            False,
-            marks=on_demand(
-                "tests/integration/registry/bucket/test_bucket_replicas.py"
-                "::test_an_upload_in_chunks_goes_from_replica_to_replica"
-            ),
-            id="before it",
-        ),
-        pytest.param(True, id="after it"),
-    ],
+@on_either_side_of_a_request(
+    "tests/integration/registry/bucket/test_bucket_replicas.py"
+    "::test_an_upload_in_chunks_goes_from_replica_to_replica"
 )
 async def test_a_replica_that_dies_at_any_request_leaves_nothing_half(
     replicas: SharedBucket,
@@ -173,25 +163,13 @@ async def test_a_replica_that_dies_at_any_request_leaves_nothing_half(
     layer = large(PART_BYTES + 1000)
     steps = 0
     while True:
-        left = steps
-
-        async def dead(request: web.BaseRequest) -> web.StreamResponse | None:
-            nonlocal left
-            left -= 1
-            if left >= 0 or (is_carried_out and left == -1):
-                return None
-            request.transport.abort()  # type: ignore[union-attr]
-            return web.Response()
-
-        replicas.s3.drops_answers = lambda _: is_carried_out and left == -1  # noqa: B023
-        replicas.s3.fault = dead
         registry = await replicas.another()
         is_dead = False
-        try:
-            await push_whole(registry, layer)
-        except RegistryError:
-            is_dead = True
-        replicas.s3.fault, replicas.s3.drops_answers = None, lambda _: False
+        with dying_after(replicas.s3, steps, is_carried_out=is_carried_out):
+            try:
+                await push_whole(registry, layer)
+            except RegistryError:
+                is_dead = True
 
         survivor = await replicas.another()
         found = await survivor.tag_digest(APP, "v1")
