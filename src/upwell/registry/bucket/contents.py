@@ -11,7 +11,7 @@ from upwell.oci import Digest
 from upwell.registry.bucket.index import ContentLink
 from upwell.registry.errors import BlobUnknownError, DigestMismatchError
 from upwell.registry.s3.client import S3Bucket
-from upwell.registry.s3.errors import BucketAnswerError
+from upwell.registry.s3.errors import BucketAnswerError, BucketRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -110,14 +110,20 @@ class BucketContents:
             raw = await self.read(repository, digest, link)
             yield _pieces(raw[span.start : span.stop])
             return
-        async with self._bucket.stream(key_of(link.content), span) as pieces:
-            if pieces is None:
+        try:
+            async with self._bucket.stream(key_of(link.content), span) as pieces:
+                if pieces is None:
+                    self._note_damage(repository, digest, link)
+                    raise BlobUnknownError(repository, digest)
+                if span == range(link.size):
+                    yield self._verified(pieces, repository, digest, link)
+                else:
+                    yield pieces
+        except (BucketAnswerError, BucketRefusedError):
+            # An answer may break off on its way; content that is shorter than it was does not heal.
+            if await self._bucket.size(key_of(link.content)) != link.size:
                 self._note_damage(repository, digest, link)
-                raise BlobUnknownError(repository, digest)
-            if span == range(link.size):
-                yield self._verified(pieces, repository, digest, link)
-            else:
-                yield pieces
+            raise
 
     async def digest(self, content: str, size: int, algorithm: str) -> Digest:
         """Return the digest of content that is in the bucket, by reading it."""

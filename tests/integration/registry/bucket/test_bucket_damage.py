@@ -1,7 +1,7 @@
 """Content of a bucket that was met as damaged: looked at again, and served once it is whole."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +116,45 @@ async def test_a_server_tells_of_what_its_bucket_has_spoilt_until_it_is_whole(
         spoiling.s3.fault = None
         await state(components, lambda one: not one.faulty)
     assert await read(reader, digest, 1_000) == b"x" * 1_000
+
+
+@pytest.mark.parametrize(
+    "span", [range(600_000), range(500_000, 600_000), range(100_000, 600_000)], ids=str
+)
+async def test_large_content_that_was_cut_short_is_told_and_healed_by_a_push(
+    spoiling: SpoilingBucket, span: range
+) -> None:
+    pushed = b"x" * 600_000
+    digest = await push_blob(spoiling.registry, APP, pushed)
+    [key] = [one for one in spoiling.s3.objects if "contents/" in one]
+    stored = spoiling.s3.objects[key]
+    spoiling.s3.objects[key] = replace(stored, raw=stored.raw[:400_000])
+    reader = spoiling.registry
+    with pytest.raises(RegistryError):
+        async with reader.read_blob(APP, digest, span) as chunks:
+            _ = [chunk async for chunk in chunks]
+    assert reader.damage() == {APP: [f"content {digest}"]}
+    with pytest.raises(BlobUnknownError):  # so that a client pushes it
+        await reader.blob_size(APP, digest)
+    assert await push_blob(reader, APP, pushed) == digest
+    assert await read(reader, digest, len(pushed)) == pushed
+    await reader.scrub()
+    assert reader.damage() == {}
+
+
+async def test_large_content_whose_answer_breaks_off_is_not_damaged(
+    spoiling: SpoilingBucket,
+) -> None:
+    digest = await push_blob(spoiling.registry, APP, b"x" * 600_000)
+
+    async def short(request: web.BaseRequest) -> web.StreamResponse | None:
+        is_read = request.method == "GET" and "contents/" in request.path
+        return web.Response(status=206, body=b"x" * 1000) if is_read else None
+
+    spoiling.s3.fault = short
+    reader = spoiling.registry
+    with pytest.raises(RegistryError):
+        await read(reader, digest, 600_000)
+    assert reader.damage() == {}
+    spoiling.s3.fault = None
+    assert await read(reader, digest, 600_000) == b"x" * 600_000
