@@ -17,6 +17,7 @@ from typing import Any
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode, encode
 from upwell.api.meta import Resource
 from upwell.cli.core.errors import CommandError
+from upwell.machine.private_file import write_private
 
 _FORMAT = "upwell.dev/export/v1"
 _PIECE = 1024 * 1024
@@ -114,13 +115,15 @@ def _file_name(name: object) -> str:
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Put files into a folder; raises CommandError, before any is written, if one differs there."""
+    """Put files into a folder, each as a whole: killed, the next call goes on.
+
+    Raises CommandError, before any is written, if one differs there; OSError.
+    """
     for name, content in files.items():
         there = folder / name
         if there.exists() and there.read_bytes() != content:
             raise CommandError(f"{there} is another audit log: it is not overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
+        if not (folder / name).exists():
+            write_private(folder / name, content)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,20 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "objects.gz").write_bytes(content)
     with pytest.raises(CommandError, match=r"objects\.gz"):
         read_archive(tmp_path / "objects.gz")
+
+
+def test_files_that_could_not_be_written_are_written_by_the_next_call(tmp_path: Path) -> None:
+    files = {"audit.key": b"key", "audit.log": b"line" * 100_000}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_files(files, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "audit.log").exists()
+    write_files(files, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
 def test_another_audit_log_is_not_overwritten(tmp_path: Path) -> None:
