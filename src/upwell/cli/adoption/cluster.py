@@ -67,8 +67,14 @@ def _others(kubectl: KubectlRunner) -> UpdaterObjects:
 
 def _show(plan: ClusterAdoption) -> None:
     if not plan.containers:
-        echo("no workload has a rule of Keel, Flux or Argo CD Image Updater")
-        return
+        echo("no workload has a rule of Keel, Flux or Argo CD Image Updater that sets its image")
+    else:
+        _show_containers(plan)
+    for warning in plan.warnings:
+        echo(f"! {warning}")
+
+
+def _show_containers(plan: ClusterAdoption) -> None:
     rows = [("WORKLOAD", "CONTAINER", "IMAGE", "SET BY", "WOULD FOLLOW", "SELECTION")]
     rows += [
         (
@@ -83,5 +89,3 @@ def _show(plan: ClusterAdoption) -> None:
     ]
     for line in aligned(rows):
         echo(line)
-    for warning in plan.warnings:
-        echo(f"! {warning}")

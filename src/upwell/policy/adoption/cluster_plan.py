@@ -9,6 +9,7 @@ from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob
 from upwell.api.codec import encode
 from upwell.api.image import ImageStream
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.adoption.cluster_unmatched import Place, made_by, unmatched_rules
 from upwell.policy.adoption.cluster_updaters import (
     ARGO,
     UpdaterRule,
@@ -74,8 +75,9 @@ class ClusterAdoption:
 def cluster_adoption(
     workloads: Iterable[NativeWorkload], others: UpdaterObjects
 ) -> ClusterAdoption:
-    """Return what follows the images that other updaters set now; nothing else is looked at."""
+    """Return what follows the images that other updaters set now, and which rules set none."""
     plan = ClusterAdoption()
+    workloads = list(workloads)
     flux = list(flux_rules(others.policies, others.repositories))
     argo = _argo_workloads(others.applications)
     for workload in workloads:
@@ -89,23 +91,21 @@ def cluster_adoption(
         ]
         if followed:
             _plan_workload(plan, workload, followed)
+    plan.warnings += unmatched_rules(
+        workloads, others.applications, others.policies, others.repositories
+    )
     return plan
 
 
 def _argo_workloads(
     applications: Iterable[Mapping[str, Any]],
-) -> Mapping[tuple[str, str, str], Sequence[tuple[str, UpdaterRule]]]:
+) -> Mapping[Place, Sequence[tuple[str, UpdaterRule]]]:
     """Return the rules of Applications by the workloads that they say they have made."""
-    found: dict[tuple[str, str, str], Sequence[tuple[str, UpdaterRule]]] = {}
+    found: dict[Place, Sequence[tuple[str, UpdaterRule]]] = {}
     for one in applications:
         annotations = mapping_in(mapping_in(one, "metadata"), "annotations")
         rules = list(argo_rules(annotations))
-        made_here = mapping_in(one, "status").get("resources")
-        for made in made_here if isinstance(made_here, list) else ():
-            if not isinstance(made, Mapping):
-                continue
-            place = str(made.get("kind")), str(made.get("namespace") or ""), str(made.get("name"))
-            found[place] = rules
+        found.update(dict.fromkeys(made_by(one), rules))
     return found
 
 

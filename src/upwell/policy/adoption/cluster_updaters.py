@@ -63,6 +63,12 @@ def keel_rule(
     return _checked(UpdaterRule(KEEL, selection, tuple(notes), f"keel.sh/policy={policy}"))
 
 
+def has_keel_marks_alone(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Return True for marks of Keel's without the policy by which it would do anything."""
+    marks = [key for key in (*labels, *annotations) if key.startswith(_KEEL)]
+    return bool(marks) and f"{_KEEL}policy" not in marks
+
+
 _KEEL_INSTEAD = {
     "keel.sh/approvals": "`approval` of a Pipeline's stage takes its place",
     "keel.sh/pollSchedule": "annotation upwell.dev/import-interval of the stream's tag does that",
@@ -90,8 +96,8 @@ def _of_version(policy: str, tag: str) -> tuple[str, Sequence[str]]:
 
 def argo_rules(annotations: Mapping[str, str]) -> Iterator[tuple[str, UpdaterRule]]:
     """Yield the rules of an Argo CD Application, each with the repository that it is about."""
-    for entry in annotations.get(f"{_ARGO}image-list", "").split(",")[:_MOST_IMAGES]:
-        alias, equals, image = entry.strip().rpartition("=")
+    for entry in argo_images(annotations):
+        alias, equals, image = entry.rpartition("=")
         image, constraint = _constrained(image)
         repository = _repository(image)
         if not repository:
@@ -117,6 +123,17 @@ def argo_rules(annotations: Mapping[str, str]) -> Iterator[tuple[str, UpdaterRul
         yield repository, _checked(UpdaterRule(ARGO, selection, tuple(notes), off))
 
 
+def argo_images(annotations: Mapping[str, str]) -> Sequence[str]:
+    """Return the entries of an Application's list of images: `[ALIAS=]IMAGE[:CONSTRAINT]`."""
+    listed = annotations.get(f"{_ARGO}image-list", "").split(",")[:_MOST_IMAGES]
+    return [entry.strip() for entry in listed if entry.strip()]
+
+
+def names_no_image(entry: str) -> bool:
+    """Return True for an entry of that list that no rule can be made of."""
+    return not _repository(_constrained(entry.rpartition("=")[2])[0])
+
+
 def _constrained(image: str) -> tuple[str, str]:
     """Split `IMAGE[:CONSTRAINT]`; a colon before a slash is that of a port."""
     head, slash, tail = image.rpartition("/")
@@ -128,12 +145,10 @@ def flux_rules(
     policies: Iterable[Mapping[str, Any]], repositories: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, UpdaterRule]]:
     """Yield the rules of Flux' ImagePolicies, each with the repository that it is about."""
-    images = {_place(one): str(mapping_in(one, "spec").get("image") or "") for one in repositories}
+    images = flux_images(repositories)
     for one in policies:
-        spec, (namespace, name) = mapping_in(one, "spec"), _place(one)
-        named = mapping_in(spec, "imageRepositoryRef")
-        place = str(named.get("namespace") or namespace), str(named.get("name") or "")
-        repository = _repository(images.get(place, ""))
+        spec, (namespace, name) = mapping_in(one, "spec"), place_of(one)
+        repository = _repository(images.get(flux_repository(one), ""))
         if not repository:
             continue
         policy, pattern = mapping_in(spec, "policy"), mapping_in(spec, "filterTags").get("pattern")
@@ -147,6 +162,17 @@ def flux_rules(
             notes.append("of the tags, the last in natural order is followed")
         off = f"ImagePolicy {namespace}/{name}"
         yield repository, _checked(UpdaterRule(FLUX, selection, tuple(notes), off))
+
+
+def flux_images(repositories: Iterable[Mapping[str, Any]]) -> Mapping[tuple[str, str], str]:
+    """Return the images of Flux' ImageRepositories, by their namespaces and names."""
+    return {place_of(one): str(mapping_in(one, "spec").get("image") or "") for one in repositories}
+
+
+def flux_repository(policy: Mapping[str, Any]) -> tuple[str, str]:
+    """Return namespace and name of the ImageRepository of one of Flux' ImagePolicies."""
+    named = mapping_in(mapping_in(policy, "spec"), "imageRepositoryRef")
+    return str(named.get("namespace") or place_of(policy)[0]), str(named.get("name") or "")
 
 
 def _checked(rule: UpdaterRule) -> UpdaterRule:
@@ -169,7 +195,8 @@ def _repository(image: str) -> str:
     return f"{found.registry}/{found.repository}"
 
 
-def _place(document: Mapping[str, Any]) -> tuple[str, str]:
+def place_of(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Return namespace and name of an object that others wrote."""
     meta = mapping_in(document, "metadata")
     return str(meta.get("namespace") or ""), str(meta.get("name") or "")
 
