@@ -23,7 +23,7 @@ async def test_whom_a_cluster_s_policy_concerns_is_told_in_each_namespace(
 ) -> None:
     async with cluster.client() as store:
         await given_namespace(store, NAMESPACE)
-        made = await store.create(cluster_policy("told", CosignKey().spec("*")))
+        made = await store.create(cluster_policy("told", CosignKey().spec("*", "registry.test")))
         try:
             judged: ImagePolicyResource = made
             for found in (refused(NAMESPACE), refused("default")):
@@ -37,7 +37,7 @@ async def test_whom_a_cluster_s_policy_concerns_is_told_in_each_namespace(
             shown = await asyncio.to_thread(
                 cluster.kubectl, "get", "clusterimagepolicies", "told", "--no-headers"
             )
-            assert shown.split()[:-1] == ["told", "enforce", "*", "2"]
+            assert shown.split()[:-1] == ["told", "enforce", '["*","registry.test"]', "2"]
         finally:
             await store.delete(type(made), "", made.name)
             await store.delete(Namespace, "", NAMESPACE)
