@@ -45,15 +45,19 @@ class ClusterPipeline(ReconciledPipeline):
         self.cluster = MemoryWorkloads(self.store)
         self.pods = MemoryClusterPods()
         self.seen = PodIndex(self.pods)
-        self.parts = ClusterParts(self.cluster, {followed: self.seen})
-        self.rollouts = ClusterRollouts(self.parts, self.clock, MachineRollouts(self.store))
+        self._followed = followed
         self._cache = ObjectCache(self.store)
         for kind in NATIVE_WORKLOADS:
             self._cache.on_change(kind, lambda _before, _after: None)
-        index = WorkloadIndex(self._cache)
-        self._putting_back = ClusterRolloutReconciler(
-            index, RolloutRecords(self.parts, self.clock), self.clock
-        )
+        self._index = WorkloadIndex(self._cache)
+        self.fail_over()
+
+    def fail_over(self) -> None:
+        """Let another replica lead, which remembers nothing of what the last one did."""
+        self.parts = ClusterParts(self.cluster, {self._followed: self.seen})
+        self.rollouts = ClusterRollouts(self.parts, self.clock, MachineRollouts(self.store))
+        records = RolloutRecords(self.parts, self.clock)
+        self._putting_back = ClusterRolloutReconciler(self._index, records, self.clock)
         self.restart()
 
     @override

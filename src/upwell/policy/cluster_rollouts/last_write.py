@@ -40,9 +40,7 @@ def last_write(note: RolloutNote) -> LastWrite | None:
 def owed_write(note: RolloutNote, now: datetime) -> LastWrite | None:
     """Return a write whose Event should be at the workload, whoever was to tell it.
 
-    None: it would be gone by now, or a promotion has set the images, which has a status of its own.
+    None: it would be gone by now.
     """
     found = last_write(note)
-    if found is None or now - found.at >= _EVENT_AGE:
-        return None
-    return None if note.promotion and found.reason == SET else found
+    return None if found is None or now - found.at >= _EVENT_AGE else found

@@ -11,6 +11,10 @@ from upwell.reconcilers.signatures.questions import ImagePolicyError
 log = logging.getLogger(__name__)
 
 
+class ShownWrites(dict[ObjectKey, LastWrite]):
+    """Last write of each workload of a cluster that this process has told, or is not to tell."""
+
+
 class WorkloadEvents:
     """Shows Events, each unless it is the one that was shown last; one that is refused is lost.
 
@@ -18,11 +22,11 @@ class WorkloadEvents:
     are shown after them, by whoever sees the note that one has left.
     """
 
-    def __init__(self, cluster: ClusterWorkloads) -> None:
+    def __init__(self, cluster: ClusterWorkloads, writes: ShownWrites) -> None:
+        """`writes` is shared by all that write to the workloads of the cluster."""
         self._cluster = cluster
         self._shown: dict[ObjectKey, tuple[str, str]] = {}
-        self._writes: dict[ObjectKey, LastWrite] = {}
-        """The last write of each that was told, or is not to be told."""
+        self._writes = writes
 
     async def show(
         self, workload: Resource, reason: str, message: str, *, warns: bool = False

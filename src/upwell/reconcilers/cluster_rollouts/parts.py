@@ -1,11 +1,12 @@
 """Parts of a cluster that reconcilers work with."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from upwell.api.meta import ObjectKey
 from upwell.cluster.interface import ClusterWorkloads, PodRecord
 from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.cluster_rollouts.events import ShownWrites
 from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES, RolloutPolicies
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 
@@ -21,6 +22,8 @@ class ClusterParts:
     """Judge of whether whoever stands for a workload may have the images that it follows."""
     policies: RolloutPolicies = NO_POLICIES
     """Judge of the images themselves, before they are set."""
+    shown_writes: ShownWrites = field(default_factory=ShownWrites)
+    """Writes that were told, whoever has made them."""
 
     def pods_near(self, workload: ObjectKey) -> PodIndex | None:
         """Return where the Pods of a workload are; None: it is not ours to keep current."""

@@ -94,7 +94,7 @@ class ClusterRolloutReconciler:
         self._policies = cluster.policies
         self.kept_back = records.kept_back
         """Workloads whose images wait, and for what."""
-        self._events = WorkloadEvents(cluster.workloads)
+        self._events = WorkloadEvents(cluster.workloads, cluster.shown_writes)
         self._refusals = Refusals()
         self._kept_out = Refusals(_FIRST_ASKED_SECONDS)
         """Of image policies."""

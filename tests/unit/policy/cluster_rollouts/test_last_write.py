@@ -42,13 +42,13 @@ def test_a_failure_of_another_container_is_not_told_again() -> None:
     assert last_write(note) == LastWrite("ImageUpdated", "set b = new", AT)
 
 
-def test_what_is_owed_depends_on_age_and_on_who_tells_it_otherwise() -> None:
+def test_what_is_owed_depends_on_its_age_and_not_on_who_has_set_it() -> None:
     note = RolloutNote({"a": "one"}, since=AT, changed=("a",))
     promoted = RolloutNote({"a": "one"}, since=AT, changed=("a",), promotion="uid")
     back = RolloutNote({"a": "one"}, failed={"a": "two"}, since=AT, changed=("a",), promotion="uid")
 
     assert owed_write(note, AT + HOUR - timedelta(seconds=1)) == last_write(note)
     assert owed_write(note, AT + HOUR) is None
-    assert owed_write(promoted, AT) is None
+    assert owed_write(promoted, AT) == last_write(note)
     assert owed_write(back, AT) == last_write(back)
     assert owed_write(RolloutNote({"a": "one"}, since=AT), AT) is None

@@ -83,13 +83,10 @@ async def test_an_event_that_would_be_gone_by_now_is_not_told(setup: ClusterSetu
     assert setup.reasons == []
 
 
-@pytest.mark.parametrize("unlike", [{"changed": ()}, {"promotion": "of a release"}])
-async def test_no_event_is_owed_of_an_older_version_or_a_promotion(
-    setup: ClusterSetup, unlike: dict[str, object]
-) -> None:
+async def test_no_event_is_owed_of_an_older_version(setup: ClusterSetup) -> None:
     stored = await written_and_untold(setup, "ImageUpdated")
     found = await setup.read(stored)
-    note = replace(RolloutNote.of(found), **unlike)  # type: ignore[arg-type]
+    note = replace(RolloutNote.of(found), changed=())
     annotations = {**found.annotations, NOTE_ANNOTATION: note.format()}
     await setup.store.update(found.with_metadata(annotations=annotations))
     await setup.roll(stored)

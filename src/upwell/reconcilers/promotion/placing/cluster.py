@@ -17,11 +17,12 @@ from upwell.cluster.errors import (
 )
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
 from upwell.policy.cluster_rollouts.decision import CHANGED, TAKEN, RolloutStep
+from upwell.policy.cluster_rollouts.last_write import last_write
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
-from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.events import ShownWrites, WorkloadEvents
 from upwell.reconcilers.cluster_rollouts.image_policies import ImageRequirement
 from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
 from upwell.reconcilers.signatures.questions import ImagePolicyError
@@ -38,6 +39,11 @@ class SeenCluster(Protocol):
     @property
     def policies(self) -> ImageRequirement:
         """Judge of images before they are set."""
+        ...
+
+    @property
+    def shown_writes(self) -> ShownWrites:
+        """Writes that were told, whoever has made them."""
         ...
 
     def pods_of(self, workload: ObjectKey) -> Collection[PodRecord]:
@@ -62,7 +68,7 @@ class ClusterRollouts:
         self._cluster = cluster
         self._clock = clock
         self._configs = configs
-        self._events = WorkloadEvents(cluster.workloads)
+        self._events = WorkloadEvents(cluster.workloads, cluster.shown_writes)
 
     def obstacle(
         self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
@@ -107,7 +113,7 @@ class ClusterRollouts:
             await self._events.show_refusal(placed.workload, error, step.message)
             why, is_denied = f"{key} is not written: {error}", isinstance(error, AccessDeniedError)
             return StageRollout(RolledOut.GOING_ON, why, away=is_denied)
-        await self._events.show(placed.workload, step.reason, step.message, warns=step.is_warning)
+        await self._events.show_write(placed.workload, last_write(step.note))
         return self.observe(replace(placed, workload=written), move)
 
     def _for_config(self, placed: Placed) -> WorkloadRollouts | None:

@@ -24,6 +24,7 @@ from upwell.policy.promotion.clusters.targets import (
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import PipelineStage, namespace_of, stage_in, stages_with
+from upwell.reconcilers.cluster_rollouts.events import ShownWrites
 from upwell.reconcilers.cluster_rollouts.image_policies import NO_POLICIES, RolloutPolicies
 from upwell.reconcilers.promotion.pipelines import StagesOf
 from upwell.reconcilers.promotion.placing.ports import ReleasePlacer
@@ -70,6 +71,8 @@ class ClusterPlacement:
         self._images = images
         self._committed = committed
         self._clock = clock
+        self._told: dict[str, ShownWrites] = {}
+        """By the uids of Clusters."""
 
     async def place(self, move: Move) -> StageRollout:
         """Work on the clusters whose turn it is, side by side."""
@@ -145,6 +148,8 @@ class ClusterPlacement:
     async def _targets(self, move: Move) -> Sequence[ClusterTarget] | StageRollout:
         """Return the clusters that the stage means; where there are none, what it waits for."""
         clusters = (await self._store.list(Cluster)).items
+        for gone in self._told.keys() - {one.uid for one in clusters}:
+            self._told.pop(gone, None)
         targets = targets_of(move.pipeline, move.stage, clusters)
         if targets:
             return targets
@@ -206,7 +211,9 @@ class ClusterPlacement:
         release: Release,
     ) -> Workloads:
         policies = ReleasePolicies(self._policies, release)
-        rollouts = RemoteRollouts(RemoteParts(remote.workloads, pods, policies), self._clock)
+        told = self._told.setdefault(target.cluster.uid, ShownWrites())
+        parts = RemoteParts(remote.workloads, pods, policies, told)
+        rollouts = RemoteRollouts(parts, self._clock)
         return Workloads(remote, rollouts, self._stages_on(target.cluster))
 
     def _stages_on(self, cluster: Cluster) -> StagesOf:

@@ -16,12 +16,13 @@ from upwell.cluster.errors import AccessDeniedError, ClusterError, WorkloadChang
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.cluster_rollouts.decision import RolloutStep, completed, put_back
+from upwell.policy.cluster_rollouts.last_write import owed_write
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS, observe
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
-from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.events import ShownWrites, WorkloadEvents
 from upwell.reconcilers.cluster_rollouts.image_policies import ImageRequirement
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 
@@ -47,10 +48,16 @@ class RemoteParts:
     """Implements SeenCluster by Pods as they were listed for one look."""
 
     def __init__(
-        self, workloads: ClusterWorkloads, pods: Iterable[PodRecord], policies: ImageRequirement
+        self,
+        workloads: ClusterWorkloads,
+        pods: Iterable[PodRecord],
+        policies: ImageRequirement,
+        shown_writes: ShownWrites,
     ) -> None:
+        """`shown_writes` is kept from look to look."""
         self.workloads = workloads
         self.policies = policies
+        self.shown_writes = shown_writes
         self._pods: dict[ObjectKey, list[PodRecord]] = defaultdict(list)
         for pod in pods:
             self._pods[ObjectKey(pod.owner_kind, pod.namespace, pod.owner)].append(pod)
@@ -72,7 +79,7 @@ class RemoteRollouts:
         self._parts = parts
         self._clock = clock
         self._rollouts = ClusterRollouts(parts, clock)
-        self._events = WorkloadEvents(parts.workloads)
+        self._events = WorkloadEvents(parts.workloads, parts.shown_writes)
 
     def obstacle(
         self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
@@ -82,8 +89,12 @@ class RemoteRollouts:
 
     async def place(self, placed: Placed, move: Move) -> StageRollout:
         """Put back what has failed, or else apply the images; and judge."""
-        step = self._due(placed)
-        if step is None:
+        note = RolloutNote.of(placed.workload)
+        if note.promotion == move.promotion.uid:
+            # Who has written it may have been stopped before it told of that.
+            await self._events.show_write(placed.workload, owed_write(note, self._clock()))
+        step = self._due(placed, note)
+        if step is None or step.note is None:
             return await self._rollouts.place(placed, move)
         write = ImageWrite(placed.workload, step.images, step.annotations, step.take_over)
         try:
@@ -97,20 +108,18 @@ class RemoteRollouts:
             why = f"{placed.workload.key} is not written: {error}"
             is_denied = isinstance(error, AccessDeniedError)
             return StageRollout(RolledOut.GOING_ON, why, away=is_denied)
-        await self._events.show(written, step.reason, step.message, warns=step.is_warning)
+        await self._events.show_write(written, owed_write(step.note, self._clock()))
         return self.observe(replace(placed, workload=written), move)
 
     def observe(self, placed: Placed, move: Move) -> StageRollout:
         """Judge by the workload's status, its note and its Pods."""
         return self._rollouts.observe(placed, move)
 
-    def _due(self, placed: Placed) -> RolloutStep | None:
+    def _due(self, placed: Placed, note: RolloutNote) -> RolloutStep | None:
         """Return how a rollout that failed is undone, or a complete one is noted."""
         workload = placed.workload
-        note = RolloutNote.of(workload)
         if not isinstance(workload, NATIVE_WORKLOADS) or not note.images:
             return None
         now = self._clock()
         observed = observe(workload, self._parts.pods_of(workload.key), note, now)
-        step = put_back(workload, note, observed, now) or completed(workload, note, observed)
-        return step if step is not None and step.note is not None else None
+        return put_back(workload, note, observed, now) or completed(workload, note, observed)

@@ -10,7 +10,7 @@ from upwell.api.apps import Deployment
 from upwell.api.conditions import find
 from upwell.api.meta import Condition
 from upwell.api.pipeline import Pipeline
-from upwell.cluster.errors import AccessDeniedError
+from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
@@ -55,6 +55,33 @@ async def test_a_release_goes_through_all_stages_in_one_write_each(
     assert pipelines.cluster.writes == writes + 2
     workload = await pipelines.store.get(Deployment, NAMESPACE, PRODUCTION)
     assert json.loads(workload.annotations[PROMOTED_ANNOTATION])["release"] == "shop-2"
+
+
+async def test_the_next_leader_tells_once_of_images_that_the_last_one_has_set(
+    pipelines: ClusterPipeline,
+) -> None:
+    pipelines.cluster.told.clear()
+    pipelines.cluster.mute = ClusterUnavailableError("the connection was lost")
+    await pipelines.push("two")
+    await pipelines.settle()
+    pipelines.cluster.mute = None
+    assert pipelines.cluster.told == []
+
+    for _ in range(2):
+        pipelines.fail_over()
+        for name in (DEV, PRODUCTION):
+            await pipelines.roll_out(await pipelines.store.get(Deployment, NAMESPACE, name))
+
+    written = [one for one in pipelines.cluster.told if one.reason == "ImageUpdated"]
+    told = [(one.workload.name, one.message) for one in written]
+    assert told == [(name, f"set web = {image('two')}") for name in (DEV, PRODUCTION)]
+
+
+async def test_a_leader_asks_once_for_the_event_of_each_write(pipelines: ClusterPipeline) -> None:
+    asked = pipelines.cluster.events_asked
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert pipelines.cluster.events_asked - asked == 2
 
 
 async def test_an_image_that_gets_stuck_is_put_back_and_never_reaches_production(

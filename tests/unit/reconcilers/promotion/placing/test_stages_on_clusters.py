@@ -13,6 +13,7 @@ from tests.support.promotion.clustered_pipeline import (
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, image
 
 from upwell.api.pipeline import Pipeline
+from upwell.cluster.errors import AccessDeniedError
 from upwell.policy.promotion.stages import with_hold
 
 
@@ -42,6 +43,29 @@ async def test_a_release_that_fails_there_is_put_back_and_rejected() -> None:
     assert (await pipelines.phases())["shop-2.production"] == "Failed"
     assert await pipelines.image_in("east") == image("one")
     assert (await pipelines.release("shop-2")).status.rejection is not None
+
+
+async def test_the_next_leader_tells_once_of_images_that_the_last_one_has_set_there() -> None:
+    pipelines = await begun(cluster="east")
+    await pipelines.cluster("east")
+    there = pipelines.remotes.known["east"].memory
+    there.mute = AccessDeniedError("cannot create events")
+    pipelines.slow_in.add("east")
+    await pipelines.push("one")
+    await pipelines.settle()
+    assert await pipelines.image_in("east") == image("one")
+
+    there.mute = None
+    pipelines.restart()
+    asked = there.events_asked
+    for _ in range(2):
+        await pipelines.settle()
+    pipelines.slow_in.clear()
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    assert [one.message for one in there.told] == [f"set web = {image('one')}"]
+    assert there.events_asked - asked == 1
 
 
 @pytest.mark.parametrize(
