@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.schemas.crds import custom_kinds
 from upwell.api.schemas.custom_names import with_custom_name
@@ -15,7 +16,7 @@ from upwell.cli.core.errors import CommandError
 from upwell.policy.transfer.left_out import may_exist, not_for_cluster
 from upwell.policy.transfer.objects import UNFINISHED, ObjectOrigin, for_cluster, in_order
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
-from upwell.store.kubernetes_errors import KindNotServedError
+from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
 from upwell.store.retry import update_with_retry
 
 _CUSTOM = frozenset(custom_kinds())
@@ -47,6 +48,22 @@ def conflict(keys: Sequence[str]) -> CommandError:
         f"{shown}{more} {verb} already and did not come of this export: nothing was written."
         f" Delete {them}, or import into an empty store"
     )
+
+
+def _refusal(resource: Resource, error: StoreError) -> str:
+    """Return which object a cluster did not take, why, and what to do."""
+    key = str(resource.key)
+    why = str(error).removeprefix(f"{key}: ")
+    match error:
+        case NotFoundError() if error.key.kind == Namespace.KIND.kind:
+            step = f"`kubectl create namespace {error.key.name}`"
+        case StoreForbiddenError() if not error.by_admission:
+            return f"{key}: {why}"  # which says what to grant
+        case _ if error.by_admission:
+            step = "have what refuses it let it in"
+        case _:
+            step = "correct it where it comes from, and export that anew"
+    return f"{key}: {why}: {step}"
 
 
 class ClusterImport:
@@ -128,7 +145,7 @@ class ClusterImport:
         except StoreError as error:
             if error.retryable:
                 raise
-            self.outcome.refused.append(str(error))
+            self.outcome.refused.append(_refusal(resource, error))
         else:
             self.outcome.written += 1
 
@@ -139,7 +156,9 @@ class ClusterImport:
             self._uids[resource.uid] = found.uid
             self.outcome.there += 1
         else:
-            self.outcome.refused.append(f"{resource.key} was made by somebody else meanwhile")
+            self.outcome.refused.append(
+                f"{resource.key}: somebody else has made one meanwhile: delete it"
+            )
 
     async def _finish(self, resource: Resource, wanted: Resource, made: Resource) -> None:
         """Write the status, and then what says that all of it is there.

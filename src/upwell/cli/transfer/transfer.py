@@ -201,8 +201,14 @@ async def _require_cluster(client: ApiClient) -> None:
 def _tell(outcome: ImportOutcome) -> None:
     _tell_left_out(outcome.left_out)
     echo(f"imported {outcome.written} objects, {outcome.there} were there")
-    if outcome.refused:
-        raise CommandError("refused: " + "; ".join(outcome.refused))
+    for refusal in outcome.refused:
+        echo(f"refused: {refusal}", err=True)
+    if count := len(outcome.refused):
+        objects = "object was" if count == 1 else "objects were"
+        raise CommandError(
+            f"{count} {objects} refused, as said above: mend that, and import again; what is there"
+            " already stays as it is"
+        )
 
 
 def _tell_left_out(left_out: Counter[str]) -> None:

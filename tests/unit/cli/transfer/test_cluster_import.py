@@ -12,12 +12,13 @@ from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.core import Namespace, Secret, ServiceAccount
-from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.cli.core.errors import CommandError
 from upwell.cli.transfer.archive import write_archive
 from upwell.cli.transfer.importing import ClusterImport, ImportOutcome
 from upwell.policy.transfer.objects import UNFINISHED, from_cluster
-from upwell.store.interface import UnavailableError
+from upwell.store.interface import NotFoundError, RejectedError, StoreError, UnavailableError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ OBJECTS: list[Resource] = [BUILD, CONFIG]
 
 
 class FailingWritesStore(MemoryStore):
-    """A store that cannot be reached after a number of writes."""
+    """A store that cannot be reached, or refuses, after a number of writes."""
 
     writes_left = 0
+    fault: StoreError = UnavailableError("cut off")
 
     def _count(self) -> None:
         if not self.writes_left:
-            raise UnavailableError("cut off")
+            raise self.fault
         self.writes_left -= 1
 
     @override
@@ -159,6 +161,38 @@ async def test_a_namespace_that_is_there_is_kept() -> None:
     outcome = await importing(store, moved)
     assert (outcome.written, outcome.there) == (1, 1)
     assert (await store.get(Namespace, "", "shop")).labels["kept"] == "yes"
+
+
+def refused_by_admission() -> StoreError:
+    error = StoreForbiddenError('BuildConfig shop/shop: admission webhook "w" denied the request')
+    error.by_admission = True
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            NotFoundError(ObjectKey("Namespace", "", "shop")),
+            "Namespace shop does not exist: `kubectl create namespace shop`",
+        ),
+        (
+            refused_by_admission(),
+            'admission webhook "w" denied the request: have what refuses it let it in',
+        ),
+        (RejectedError("spec: Invalid value"), "spec: Invalid value: correct it where it comes"),
+        (StoreForbiddenError("cannot create; grant create"), "cannot create; grant create"),
+    ],
+)
+async def test_a_refusal_names_the_object_the_cause_and_the_next_step(
+    error: StoreError, told: str
+) -> None:
+    store = FailingWritesStore(now)
+    store.fault = error
+    outcome = await importing(store, [CONFIG])
+    [refusal] = outcome.refused
+    assert refusal.startswith(f"BuildConfig shop/shop: {told}")
+    assert refusal.count("BuildConfig shop/shop") == 1
 
 
 async def test_an_account_that_the_cluster_makes_meanwhile_is_kept() -> None:
