@@ -62,6 +62,7 @@ _KINDS = (
         Job,
         Pipeline,
         Promotion,
+        Release,
         ResourceQuota,
         ClusterImagePolicy,
         ImagePolicy,
@@ -69,11 +70,9 @@ _KINDS = (
     Cluster,
 )
 
-_DESCRIBED: Mapping[type[Resource], str] = {
-    Wave: "upwell wave describe {name}",
-    Release: "upwell release describe {name}",
-}
-"""Commands that tell of kinds which have no explanation."""
+_DESCRIBED: Mapping[type[Resource], str] = {Wave: "upwell wave describe {name}"}
+"""Commands that tell of kinds which have no explanation; `upwell describe` does of all others."""
+_DESCRIBE = "upwell describe {kind}/{name}"
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
 """Package changes by the digests of the old and new image."""
@@ -108,14 +107,18 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     and which refuse it or would; of an image policy, the images that it refuses or would. Of a
     component of the server (clusteroperator/router), a Route, Service, Job, Pipeline,
     ResourceQuota or Cluster it lists the faults; of a Route or Service also where it leads. Of a
-    promotion it tells what it waits for, or how it ended, and where its release is from.
+    promotion it tells what it waits for, or how it ended, and where its release is from; of a
+    release, where it is from, and where each of its promotions stands.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
         known = ", ".join(kind.KIND.singular for kind in _KINDS)
-        does = _DESCRIBED.get(named.resource, "").format(name=named.name)
-        also = f"; `{does}` does" if does else ""
-        raise CommandError(f"cannot explain {named}: supported kinds are {known}{also}", Exit.USAGE)
+        tells = _DESCRIBED.get(named.resource, _DESCRIBE)
+        tells = tells.format(kind=named.resource.KIND.singular, name=named.name)
+        raise CommandError(
+            f"cannot explain {named}: supported kinds are {known}; `{tells}` tells of it",
+            Exit.USAGE,
+        )
 
     async def work(client: ApiClient) -> None:
         namespace = session.namespace if named.resource.KIND.namespaced else ""

@@ -15,7 +15,7 @@ from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion
+from upwell.api.promotion import Promotion, Release
 from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.backlog import Urgency, no_urgency
 from upwell.policy.explain.clusters import stages_of
@@ -32,7 +32,7 @@ from upwell.policy.promotion.stages import STAGED
 
 
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
-    """Return the statements about a workload, Build, BuildConfig, Promotion, image or component.
+    """Return the statements about a workload, build, promotion, Release, image or component.
 
     Of objects of other kinds, what is wrong with them; of a Service or Route, where it leads.
     """
@@ -52,6 +52,8 @@ def _about(snapshot: Snapshot, asked: Resource) -> Iterator[Statement]:
             yield from _component(asked)
         case Promotion():
             yield from PromotionExplainer(snapshot, origins).explain(asked)
+        case Release():
+            yield from PromotionExplainer(snapshot, origins).explain_release(asked)
         case _ if isinstance(asked, STAGED):
             yield from WorkloadExplainer(snapshot, origins).explain(asked)
         case _:

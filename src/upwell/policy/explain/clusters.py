@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline
 from upwell.api.promotion import Promotion
-from upwell.policy.explain.lineage import PromotionLineage, StagePlacement
+from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, begin_of
 from upwell.policy.explain.statement import Statement, Topic
 
 _TELLING = {ClusterPhase.COMPLETE, ClusterPhase.DRIFTED, ClusterPhase.AWAY}
 """Phases that tell what a cluster ran then, if only that nobody knows: one that is away may have
 the Release or not. In all others it has what it had before."""
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class ClusterStanding:
 def standings(lineage: PromotionLineage, place: StagePlacement) -> Iterator[ClusterStanding]:
     """Yield how each cluster of a stage stands, by the Promotions into it."""
     told = [one for one in lineage.promotions_into(place) if one.status.clusters]
-    told.sort(key=_age, reverse=True)
+    told.sort(key=begin_of, reverse=True)
     behind = {one.name: one for one in place.status.behind}
     for newest in told[0].status.clusters if told else ():
         of_cluster = [
@@ -106,9 +105,3 @@ def _complete_since(newest_first: Sequence[_Record]) -> datetime | None:
             break
         first = one
     return first.progress.since
-
-
-def _age(promotion: Promotion) -> tuple[datetime, str]:
-    status = promotion.status
-    begun = status.started or promotion.metadata.creation_timestamp or _LONG_AGO
-    return begun, promotion.name

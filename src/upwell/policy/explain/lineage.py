@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from upwell.api.apps import CronJob
 from upwell.api.conditions import find
@@ -27,6 +27,8 @@ from upwell.policy.promotion.stages import names_workload, namespace_of, serving
 from upwell.policy.rollouts.image_ownership import promotion_note
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 type _Owner = tuple[str, str]
 """Namespace and name of a Pipeline."""
@@ -131,6 +133,11 @@ class PromotionLineage:
         owner = (promotion.namespace, promotion.spec.pipeline)
         named = (one for one in self._releases.get(owner, ()) if one.name == promotion.spec.release)
         return next(named, None)
+
+    def promotions_of(self, release: Release) -> Iterator[Promotion]:
+        """Yield the Promotions of a Release, in no order."""
+        known = self._promotions.get((release.namespace, release.spec.pipeline), ())
+        yield from (one for one in known if one.spec.release == release.name)
 
     def rejected(self, place: StagePlacement, image: str) -> str:
         """Say which Release with an image is rejected, and why; empty when none is."""
@@ -280,6 +287,12 @@ def _promotion(promotion: Promotion, depth: int) -> Iterator[Statement]:
         text = f"promotion {promotion.name} rolled stage {spec.stage} back to it, {status.phase}"
     yield Statement(Topic.PROMOTION, f"{text}; {asked_by(promotion)}", depth, status.started)
     yield from evidence_of(promotion, depth + 1)
+
+
+def begin_of(promotion: Promotion) -> tuple[datetime, str]:
+    """Return the sort key of promotions, the oldest first: when they began, or were asked for."""
+    begun = promotion.status.started or promotion.metadata.creation_timestamp or _LONG_AGO
+    return begun, promotion.name
 
 
 def asked_by(promotion: Promotion) -> str:

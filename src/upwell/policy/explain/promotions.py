@@ -1,10 +1,10 @@
-"""Explanation of a promotion: what it brings where, how far it is, and its origin."""
+"""Explanation of a promotion or a Release: what goes where, how far it is, and its origin."""
 
 from collections.abc import Iterator
 
-from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
+from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release, ReleasePhase
 from upwell.policy.explain.freshness import Snapshot, short
-from upwell.policy.explain.lineage import asked_by, evidence_of, origin_of
+from upwell.policy.explain.lineage import asked_by, begin_of, evidence_of, origin_of
 from upwell.policy.explain.origins import OriginExplainer
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.promotion import behind_text, cluster_drift_of
@@ -18,7 +18,7 @@ _VERBS = {
 
 
 class PromotionExplainer:
-    """Says what a promotion does and waits for, and follows its Release back."""
+    """Says what a promotion, or those of a Release, do and wait for, and follows it back."""
 
     def __init__(self, snapshot: Snapshot, origins: OriginExplainer) -> None:
         self._snapshot = snapshot
@@ -26,34 +26,54 @@ class PromotionExplainer:
 
     def explain(self, asked: Promotion) -> Iterator[Statement]:
         """Yield the statements about a Promotion."""
-        spec, status = asked.spec, asked.status
-        what = _VERBS[spec.purpose].format(release=spec.release)
-        where = f"stage {spec.stage} of pipeline {asked.namespace}/{spec.pipeline}"
-        text = f"it {what} {where}: {status.phase}; {asked_by(asked)}"
-        yield Statement(Topic.PROMOTION, text, at=status.ended or status.started)
-        yield from evidence_of(asked, 1)
+        yield from _promotion("it", asked, 0)
         release = self._snapshot.lineage.release_of(asked)
         if release is None:
-            yield Statement(Topic.RELEASE, f"the record of release {spec.release} is gone", 1)
+            yield Statement(Topic.RELEASE, f"the record of release {asked.spec.release} is gone", 1)
         else:
-            yield from self._release(release)
+            yield from self._release(release, 1)
         yield from _outlook(asked)
 
-    def _release(self, release: Release) -> Iterator[Statement]:
+    def explain_release(self, asked: Release) -> Iterator[Statement]:
+        """Yield the statements about a Release: its origin, its promotions, and what is next."""
+        yield from self._release(asked, 0)
+        promotions = sorted(self._snapshot.lineage.promotions_of(asked), key=begin_of)
+        for one in promotions:
+            yield from _promotion(f"promotion {one.name}", one, 0)
+            if one.status.phase is not PromotionPhase.SUCCEEDED:
+                yield from _obstacles(one, 1)
+        status = asked.status
+        see = f"see `upwell pipeline status {asked.spec.pipeline}`"
+        text = f"it is {status.phase}{f': {status.message}' if status.message else ''}"
+        waits = status.phase in {ReleasePhase.WAITING, ReleasePhase.REJECTED}
+        yield Statement(Topic.HELD if waits else Topic.RELEASE, text)
+        yield Statement(Topic.NEXT, see if promotions else f"nothing has promoted it yet; {see}")
+
+    def _release(self, release: Release, depth: int) -> Iterator[Statement]:
         cause = f": {release.spec.cause}" if release.spec.cause else ""
         made = release.metadata.creation_timestamp
-        yield Statement(Topic.RELEASE, f"release {release.name} was made{cause}", 1, made)
+        yield Statement(Topic.RELEASE, f"release {release.name} was made{cause}", depth, made)
         rejection = release.status.rejection
         if rejection is not None:
             by = f" by {rejection.by}" if rejection.by else ""
             text = f"it is rejected{by}: {rejection.reason}"
-            yield Statement(Topic.HELD, text, 2, rejection.at)
+            yield Statement(Topic.HELD, text, depth + 1, rejection.at)
         for component in release.spec.components:
             text = f"component {component.name} is {short(component.image)}"
-            yield Statement(Topic.IMAGE, text, 2, new=component.image)
+            yield Statement(Topic.IMAGE, text, depth + 1, new=component.image)
             if self._snapshot.producer_of(component.image) is None:
-                yield from origin_of(component, 3)
-            yield from self._origins.origin(None, component.image, 3)
+                yield from origin_of(component, depth + 2)
+            yield from self._origins.origin(None, component.image, depth + 2)
+
+
+def _promotion(subject: str, asked: Promotion, depth: int) -> Iterator[Statement]:
+    """Say what a promotion does and who asked for it, with its evidence below."""
+    spec, status = asked.spec, asked.status
+    what = _VERBS[spec.purpose].format(release=spec.release)
+    where = f"stage {spec.stage} of pipeline {asked.namespace}/{spec.pipeline}"
+    text = f"{subject} {what} {where}: {status.phase}; {asked_by(asked)}"
+    yield Statement(Topic.PROMOTION, text, depth, status.ended or status.started)
+    yield from evidence_of(asked, depth + 1)
 
 
 def _outlook(asked: Promotion) -> Iterator[Statement]:
@@ -66,11 +86,18 @@ def _outlook(asked: Promotion) -> Iterator[Statement]:
         due = "it has succeeded" if left else "nothing is due: it has succeeded"
         yield Statement(Topic.NEXT, f"{due}; see `upwell pipeline status {spec.pipeline}`")
         return
-    if status.message:
-        yield Statement(Topic.HELD, status.message, at=status.until)
-    for tell in (behind_text, cluster_drift_of):
-        yield from (Statement(Topic.HELD, text) for text in tell(spec.stage, status.clusters))
+    yield from _obstacles(asked, 0)
     see = f"see `upwell pipeline status {spec.pipeline}`"
     if status.phase.is_final:
         see = f"it has ended; {see}, and `upwell promote {spec.release} --stage {spec.stage}`"
     yield Statement(Topic.NEXT, see)
+
+
+def _obstacles(asked: Promotion, depth: int) -> Iterator[Statement]:
+    """Say what holds a promotion up, or why it failed."""
+    spec, status = asked.spec, asked.status
+    if status.message:
+        yield Statement(Topic.HELD, status.message, depth, status.until)
+    for tell in (behind_text, cluster_drift_of):
+        for text in tell(spec.stage, status.clusters):
+            yield Statement(Topic.HELD, text, depth)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.cli.conftest import SHOP_NEW, deployment
 
 from upwell.api.builds.build import Build
 from upwell.api.networking.ingress import Ingress
-from upwell.api.promotion import Release
+from upwell.api.promotion import Promotion, Rejection, Release, ReleasePhase
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PROMOTION = "shop-1.staging"
 STAGE = "stage staging of pipeline default/shop"
+DEV = "stage dev of pipeline default/shop"
 
 type Upwell = Callable[..., "Result"]
 
@@ -71,18 +73,70 @@ def test_explain_a_promotion_that_has_succeeded(upwell: Upwell) -> None:
     assert "nothing is due: it has succeeded" in text
 
 
+def test_explain_a_release_says_where_it_is_from_and_where_each_promotion_stands(
+    upwell: Upwell,
+) -> None:
+    lines = upwell("explain", "release/shop-2", "--packages=none").stdout.splitlines()
+
+    texts = [line.split(" (2026")[0].strip() for line in lines]
+    assert texts[0] == "release.upwell.dev/shop-2"
+    assert texts[1:4] == [
+        "release shop-2 was made: web: new base default/debian:11",
+        "component web is dddddddddddd",
+        "build shop-2 made dddddddddddd",
+    ]
+    assert texts[-7:] == [
+        f"promotion shop-2.staging brings shop-2 into {STAGE}: Waiting; by itself",
+        "ada approved it: go",
+        "waits for approval: 1 of 2 approvals",
+        f"promotion shop-2.dev brings shop-2 into {DEV}: Succeeded; by itself",
+        texts[-3],
+        "it is Waiting: staging: approval",
+        "see `upwell pipeline status shop`",
+    ]
+    assert texts[-3].startswith("check integration Passed")
+
+
+async def test_explain_a_rejected_release_that_nothing_promotes(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    found = await client.get(Release, "default", "shop-2")
+    rejection = Rejection(reason="a check failed", by="ada", at=datetime.now(UTC))
+    status = found.status.model_copy(
+        update={"phase": ReleasePhase.REJECTED, "rejection": rejection, "message": "a check failed"}
+    )
+    await client.update_status(found.with_status(status))
+    for stage in ("dev", "staging"):
+        await client.delete(Promotion, "default", f"shop-2.{stage}")
+    text = (await asyncio.to_thread(upwell, "explain", "rel/shop-2")).stdout
+    assert "it is rejected by ada: a check failed" in text
+    assert "  it is Rejected: a check failed" in text
+    assert "nothing has promoted it yet; see `upwell pipeline status shop`" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("wave/w-1", "`upwell wave describe w-1` tells of it"),
+        ("freeze/stop", "`upwell describe freeze/stop` tells of it"),
+        ("subscription/ci", "`upwell describe subscription/ci` tells of it"),
+        ("template/app", "`upwell describe template/app` tells of it"),
+    ],
+)
+def test_a_kind_that_is_not_explained_has_a_command_that_tells(
+    upwell: Upwell, asked: str, told: str
+) -> None:
+    refused = upwell("explain", asked)
+    assert refused.exit_code == 2
+    assert told in " ".join(refused.stderr.split())
+
+
 async def test_explain_a_promotion_whose_release_is_gone(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
     await client.delete(Release, "default", "shop-1")
     text = (await asyncio.to_thread(upwell, "explain", f"promotion/{PROMOTION}")).stdout
     assert "the record of release shop-1 is gone" in text
-
-
-def test_explain_names_the_command_that_tells_of_a_release(upwell: Upwell) -> None:
-    done = upwell("explain", "release/shop-1")
-    assert done.exit_code == 2
-    assert "`upwell release describe shop-1` does" in " ".join(done.stderr.split())
 
 
 async def test_a_build_that_is_gone_leaves_what_its_release_remembers(
