@@ -22,7 +22,7 @@ from upwell.api.schemas.webhooks import (
 from upwell.cluster.errors import ClusterError, ClusterUnavailableError
 from upwell.cluster.kubernetes import cluster_error
 from upwell.cluster.kubernetes_admission import KubernetesAdmission
-from upwell.machine.backoff import asked_delay
+from upwell.machine.backoff import Backoff, asked_delay
 from upwell.machine.clock import elapsed
 from upwell.machine.components import WatchedComponent
 from upwell.server.asgi.tls import CertificateError, SharedAuthority, load
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 _CERTIFICATE, _KEY, _BEFORE = "tls.crt", "tls.key", "previous.crt"
 _KINDS = (MUTATING, VALIDATING)
 _SECONDS = 10.0
-_FIRST_SECONDS = 0.5
-"""Between two looks while it is not in force."""
+_LOOKS = Backoff(first=0.5, longest=_SECONDS)
+"""Between two looks while it is not in force, and nothing changes about that."""
 
 
 def _new_context() -> ssl.SSLContext:
@@ -92,9 +92,12 @@ class ClusterWebhook:
     """Speaks for this replica once there is an authority."""
     elapsed: Callable[[], float] = elapsed
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    looks: Backoff = _LOOKS
     _loaded: str = ""
     _closed_until: float = -math.inf
     """Time by `elapsed` until which the API server has asked not to come back."""
+    _same_faults: int = 0
+    """Looks in a row that have found the same fault."""
 
     async def keep(self) -> None:
         """Make and renew the authority, and tell the cluster of it, until cancelled: the leader."""
@@ -110,6 +113,7 @@ class ClusterWebhook:
     async def watch(self, component: WatchedComponent) -> None:
         """Report whether the admission is in force, until cancelled: every replica."""
         while True:
+            before = self.state.fault
             try:
                 self.state.id, self.state.fault = await self._look()
             except (StoreError, ClusterError, CertificateError) as error:
@@ -117,6 +121,7 @@ class ClusterWebhook:
                 # What was seen last stays: to be cut off makes nobody an author.
                 if isinstance(error, CertificateError) or not self.state.id:
                     self.state.id, self.state.fault = "", str(error)
+            self._same_faults = self._same_faults + 1 if self.state.fault == before else 1
             if self.state.id:
                 component.recover()
             else:
@@ -203,7 +208,8 @@ class ClusterWebhook:
         return self._closed_until - self.elapsed()
 
     def _pause(self) -> float:
-        return max(_SECONDS if self.state.id else _FIRST_SECONDS, self._closed_for())
+        due = _SECONDS if self.state.id else self.looks.delay(max(self._same_faults, 1))
+        return max(due, self._closed_for())
 
 
 MEANING = (

@@ -1,5 +1,6 @@
 """The loops that keep a cluster's admission in force, while its API server is too busy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from upwell.cluster.errors import ClusterUnavailableError
 from upwell.cluster.kubernetes_admission import KubernetesAdmission
 from upwell.machine.clock import now
 from upwell.machine.components import Components
+from upwell.store.interface import UnavailableError
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_errors import BusyError
 from upwell.store.memory import MemoryStore
@@ -29,10 +31,13 @@ class BusyStore(MemoryStore):
     """A store behind an API server that answers 429 with Retry-After while it is busy."""
 
     is_busy = True
+    is_gone = False
     reads = 0
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         self.reads += 1
+        if self.is_gone:
+            raise UnavailableError("connection refused")
         if self.is_busy:
             raise BusyError(f"{name}: too many requests", ASKED)
         return await super().get(kind, namespace, name)
@@ -44,6 +49,7 @@ class BusyWebhook:
     def __init__(self, folder: Path, store: BusyStore) -> None:
         self.clock = SecondsClock()
         self.waits: list[float] = []
+        self.most_waits = 3
         unasked = KubernetesStore("http://127.0.0.1:1")
         self.webhook = ClusterWebhook(
             store,
@@ -56,11 +62,12 @@ class BusyWebhook:
             elapsed=self.clock,
             sleep=self.wait,
         )
+        self.webhook.looks = replace(self.webhook.looks, jitter=lambda: 0.0)
 
     async def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.clock.now += seconds
-        if len(self.waits) == 3:
+        if len(self.waits) == self.most_waits:
             raise EndedError
 
 
@@ -81,6 +88,21 @@ async def test_each_loop_comes_back_when_the_api_server_asks_for_it(busy: BusyWe
         with pytest.raises(EndedError):
             await loop
         assert busy.waits == [ASKED] * 3
+
+
+async def test_looks_become_rare_while_nothing_changes(busy: BusyWebhook, store: BusyStore) -> None:
+    store.is_busy = False
+    busy.most_waits = 7
+    with pytest.raises(EndedError):
+        await busy.webhook.watch(Components().add("admission"))
+    assert busy.waits == [0.5, 1, 2, 4, 8, 10, 10]
+    busy.waits.clear()
+    busy.most_waits = 1
+
+    store.is_gone = True
+    with pytest.raises(EndedError):
+        await busy.webhook.watch(Components().add("admission"))
+    assert busy.waits == [0.5], "another fault is news"
 
 
 async def test_no_request_asks_before(busy: BusyWebhook, store: BusyStore) -> None:
