@@ -308,7 +308,9 @@ class ClusterProgress(Model):
     phase: ClusterPhase = ClusterPhase.WAITING
     message: str = ""
     since: Time | None = None
-    """Begin of the phase."""
+    """Begin of the phase; of `Complete`, when the Release had arrived there."""
+    arrived: Time | None = None
+    """Time at which the cluster had all of the Release; unset once it has something else."""
 
 
 class StageStatus(Model):

@@ -56,7 +56,10 @@ def _with_drift(
     phase = ClusterPhase.DRIFTED if seen else ClusterPhase.COMPLETE
     message = f"{seen[: MAX_MESSAGE - len(how) - 2]}; {how}" if seen else ""
     since = record.since if record.phase is phase else now
-    return record.model_copy(update={"phase": phase, "message": message, "since": since})
+    arrived = None if seen else record.arrived or since
+    return record.model_copy(
+        update={"phase": phase, "message": message, "since": since, "arrived": arrived}
+    )
 
 
 def put_back_hint(stage: Stage, release: str) -> str:

@@ -131,12 +131,19 @@ class ClusterSpread:
             seconds = self.stage.rollout_seconds
             phase, since = ClusterPhase.FAILED, now
             message = f"not rolled out after {seconds} s: {message}"
+        arrived = None if before is None else before.arrived
+        if phase is ClusterPhase.COMPLETE:
+            # It may have been away meanwhile, or one of its Pods been replaced.
+            since = arrived = arrived or since
+        elif phase in {ClusterPhase.DRIFTED, ClusterPhase.FAILED}:
+            arrived = None
         return ClusterProgress(
             name=target.name,
             release=self.release,
             phase=phase,
             message=message[:MAX_MESSAGE],
             since=since,
+            arrived=arrived,
         )
 
     def _is_overdue(self, since: datetime | None, now: datetime) -> bool:

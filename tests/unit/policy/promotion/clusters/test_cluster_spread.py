@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from upwell.policy.promotion.clusters.targets import ClusterTarget
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 OUTCOMES = st.sampled_from(
     [
         StageRollout(RolledOut.COMPLETE),
@@ -108,3 +110,31 @@ def test_what_was_recorded_of_another_release_says_nothing() -> None:
     spread = ClusterSpread.of(stage(1, 0), "shop-2", [target(0, canaries=0)], [record])
 
     assert [one.name for one in spread.due()] == ["c0"]
+
+
+COMPLETE = StageRollout(RolledOut.COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("between", "away", "arrives_anew"),
+    [
+        (None, True, False),
+        (StageRollout(RolledOut.GOING_ON, "no answer", away=True), False, False),
+        (StageRollout(RolledOut.GOING_ON, "waits for replicas"), False, False),
+        (StageRollout(RolledOut.TAKEN_OVER, "somebody else owns it"), False, True),
+    ],
+)
+def test_a_cluster_has_a_release_since_it_arrived_there_and_not_since_it_was_seen_again(
+    between: StageRollout | None,
+    away: bool,  # noqa: FBT001 - a parameter of the test
+    arrives_anew: bool,  # noqa: FBT001 - the same
+) -> None:
+    records: Sequence[ClusterProgress] = ()
+    looks = ((NOW, COMPLETE, False), (NOW + HOUR, between, away), (NOW + 2 * HOUR, COMPLETE, False))
+    for at, found, is_away in looks:
+        there = [target(0, canaries=0, away=is_away)]
+        spread = ClusterSpread.of(stage(1, 1), "shop-2", there, records)
+        records = spread.records({} if found is None else {"c0": found}, at)
+    [record] = records
+    assert record.phase is ClusterPhase.COMPLETE
+    assert record.since == (NOW + 2 * HOUR if arrives_anew else NOW)
