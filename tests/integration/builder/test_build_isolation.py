@@ -351,7 +351,8 @@ async def test_pruning_takes_what_nobody_needs(
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     builder = BuildahBuilder(own, dialer=None)
     assert images.base.digest is not None
-    await builder.build(plan(images, "kept", dockerfile="FROM base:1\nRUN true\n", push=None), log)
+    text = "FROM base:1\nRUN true\n"  # whose step is kept for nobody: it would keep its base
+    await builder.build(plan(images, "kept", dockerfile=text, push=None, step_scope=""), log)
     recent = await builder.prune(frozenset(), unused_for=timedelta(hours=1))
     planned = await builder.prune(frozenset(), unused_for=timedelta(0), dry_run=True)
     taken = await builder.prune(frozenset({images.base.digest}), unused_for=timedelta(0))

@@ -50,6 +50,7 @@ def plan(images: BaseImages, name: str, /, **changes: object) -> BuildPlan:
         "images": {"base:1": images.base},
         "push": images.reference(f"shop/{name}:latest"),
         "insecure_registries": frozenset({images.registry}),
+        "step_scope": "shop/app",  # steps are found by the builds of one test, not of its first try
     }
     return BuildPlan(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -223,10 +224,11 @@ async def test_the_health_check_and_shell_of_a_base_stay(
     builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = 'FROM base:1\nHEALTHCHECK --retries=5 CMD ["/bin/true"]\nSHELL ["/bin/sh", "-ec"]\n'
-    base = plan(images, "healthy", dockerfile=text)
+    base = plan(images, "healthy", dockerfile=text, step_scope="")
     await builder.build(base, log)
     upon = {"base:1": base.push}
-    wanted = plan(images, "upon", dockerfile="FROM base:1\nRUN true\n", images=upon, base_name="b")
+    text = "FROM base:1\nRUN true\n"
+    wanted = plan(images, "upon", dockerfile=text, images=upon, base_name="b", step_scope="")
     result = await builder.build(wanted, log)
     assert wanted.push is not None
     assert result.digest is not None
@@ -348,6 +350,8 @@ async def test_relative_paths_are_those_of_the_process(
     settings = BuildahSettings(Path("data"), temporary_dir=passage, containers_conf=containers_conf)
     builder = BuildahBuilder(settings, dialer=None)
     dockerfile = "FROM base:1\nRUN echo relative is fine\n"
-    await builder.build(plan(images, "relative", dockerfile=dockerfile, push=None), log)
+    await builder.build(
+        plan(images, "relative", dockerfile=dockerfile, push=None, step_scope=""), log
+    )
     assert "relative is fine" in log.text
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"builds", "storage", "run"}
