@@ -3,9 +3,7 @@
 import asyncio
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
@@ -14,6 +12,7 @@ import pytest
 from tests.integration.builder.test_build_isolation import printed
 from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log
+from tests.support.outbound.machine_beside import machine_beside
 
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.buildah_settings import BuildahSettings
@@ -30,38 +29,6 @@ def run(*argv: str) -> str:
 def own_addresses() -> list[str]:
     shown = run("ip", "-4", "-o", "addr").splitlines()
     return [line.split()[3].partition("/")[0] for line in shown]
-
-
-@contextmanager
-def machine_beside(network: str, port: int = 80) -> Iterator[str]:
-    """Another machine, that serves HTTP at a port of NETWORK.2."""
-    name = f"beside-{token_hex(3)}"
-    link = f"bs{token_hex(3)}"
-    server = None
-    run("ip", "netns", "add", name)
-    try:
-        run(*f"ip link add {link} type veth peer name eth0 netns {name}".split())
-        run(*f"ip addr add {network}.1/30 dev {link}".split())
-        run(*f"ip link set {link} up".split())
-        run(*f"ip -n {name} addr add {network}.2/30 dev eth0".split())
-        run(*f"ip -n {name} link set eth0 up".split())
-        run(*f"ip -n {name} route add default via {network}.1".split())
-        argv = (sys.executable, "-m", "http.server", "--bind", f"{network}.2", str(port))
-        server = subprocess.Popen(
-            ("ip", "netns", "exec", name, *argv),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONUNBUFFERED": "1", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        )
-        assert server.stdout is not None
-        assert b"Serving HTTP" in server.stdout.readline()
-        yield f"{network}.2"
-    finally:
-        if server is not None:
-            server.kill()
-            server.communicate()
-        run("ip", "link", "del", link)
-        run("ip", "netns", "del", name)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 from secrets import randbelow, token_hex
 
 import pytest
-from tests.integration.builder.test_build_network import machine_beside, run
+from tests.integration.builder.test_build_network import run
+from tests.support.outbound.machine_beside import machine_beside
 
 from upwell.firewall.interface import Bridge, FirewallTable, Opening
 from upwell.firewall.nftables import NftFirewall
@@ -71,17 +72,17 @@ async def test_no_policy_is_passed_by_at_the_port_of_names(
     network: InstanceNetwork, tmp_path: Path
 ) -> None:
     firewall = NftFirewall(tmp_path / "firewall", uuid.uuid4().hex[:8])
-    open_ = FirewallTable(
-        replace(network.bridge, resolvers=frozenset({f"{RESOLVER}.2"})),
-        known=frozenset({network.address}),
-    )
-    closed = replace(open_, egress={network.address: frozenset()})
-    names = frozenset({Opening(IPv4Network(f"{RESOLVER}.2/32"), 6, 53, 53)})
     with (
         machine_beside(PUBLIC, 53) as public,
         machine_beside(RESOLVER, 53) as resolver,
         machine_beside(METADATA, 53) as metadata,
     ):
+        open_ = FirewallTable(
+            replace(network.bridge, resolvers=frozenset({resolver})),
+            known=frozenset({network.address}),
+        )
+        closed = replace(open_, egress={network.address: frozenset()})
+        names = frozenset({Opening(IPv4Network(f"{resolver}/32"), 6, 53, 53)})
         for table, reached in (
             (open_, {public, resolver}),
             (replace(open_, metadata=True), {public, resolver, metadata}),
