@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,9 @@ class InstalledServer:
         )
 
     def token(self, name: str, *grants: str) -> str:
+        """Make a token; one that a first try of the test has made is no more."""
         options = [part for grant in grants for part in ("--grant", grant)]
+        self.upwell("token", "delete", name)
         made = self.upwell("token", "create", name, *options)
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
@@ -188,14 +191,15 @@ def test_kubectl_works_with_a_kubeconfig(installed: InstalledServer) -> None:
     def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
         return installed.run("kubectl", *arguments, KUBECONFIG=str(config))
 
-    created = kubectl("create", "configmap", "settings", "--from-literal=a=b")
+    settings = f"settings-{uuid.uuid4().hex[:8]}"
+    created = kubectl("create", "configmap", settings, "--from-literal=a=b")
     assert created.returncode == 0, created.stderr
-    assert "settings" in kubectl("get", "configmaps").stdout
+    assert settings in kubectl("get", "configmaps").stdout
     denied = kubectl("get", "secrets")
     assert denied.returncode == 1
     assert "token deploy may not list secrets in namespace shop: needs role admin" in denied.stderr
     deeds = [(deed["user"], deed["verb"], deed["name"], deed["code"]) for deed in installed.audit()]
-    assert ("deploy", "create", "settings", 201) in deeds
+    assert ("deploy", "create", settings, 201) in deeds
     assert ("deploy", "list", "", 403) in deeds
 
 
@@ -242,35 +246,42 @@ def test_kubectl_makes_service_accounts_and_tokens_of_them(installed: InstalledS
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "serviceaccount/robot created" in kubectl("create", "serviceaccount", "robot")
+    robot, run = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("robot", "run"))
+    assert f"serviceaccount/{robot} created" in kubectl("create", "serviceaccount", robot)
     grants = "upwell.dev/grants=viewer@shop"
-    kubectl("annotate", "serviceaccount", "robot", grants)
-    assert "viewer@shop" in kubectl("get", "sa", "robot")
-    token = kubectl("create", "token", "robot", "--duration", "10m").strip()
+    kubectl("annotate", "serviceaccount", robot, grants)
+    assert "viewer@shop" in kubectl("get", "sa", robot)
+    token = kubectl("create", "token", robot, "--duration", "10m").strip()
     me = installed.upwell("whoami", UPWELL_TOKEN=token)
-    assert "system:serviceaccount:shop:robot" in me.stdout
+    assert f"system:serviceaccount:shop:{robot}" in me.stdout
     assert installed.upwell("get", "builds", "-n", "shop", UPWELL_TOKEN=token).returncode == 0
     assert installed.upwell("get", "builds", "-n", "bank", UPWELL_TOKEN=token).returncode == 1
-    asked = installed.upwell("token", "request", "robot", "-n", "shop", UPWELL_TOKEN=admin)
+    asked = installed.upwell("token", "request", robot, "-n", "shop", UPWELL_TOKEN=admin)
     assert installed.upwell("whoami", UPWELL_TOKEN=asked.stdout.strip()).returncode == 0
-    kubectl("create", "secret", "generic", "run")
-    uid = kubectl("get", "secret", "run", "-o", "jsonpath={.metadata.uid}")
-    bound = ("--bound-object-kind=Secret", "--bound-object-name=run", f"--bound-object-uid={uid}")
-    tied = kubectl("create", "token", "robot", *bound).strip()
+    kubectl("create", "secret", "generic", run)
+    uid = kubectl("get", "secret", run, "-o", "jsonpath={.metadata.uid}")
+    bound = (
+        "--bound-object-kind=Secret",
+        f"--bound-object-name={run}",
+        f"--bound-object-uid={uid}",
+    )
+    tied = kubectl("create", "token", robot, *bound).strip()
     assert installed.upwell("whoami", UPWELL_TOKEN=tied).returncode == 0
-    kubectl("delete", "secret", "run")
+    kubectl("delete", "secret", run)
     assert installed.upwell("whoami", UPWELL_TOKEN=tied).returncode == 1
-    kubectl("delete", "serviceaccount", "robot")
+    kubectl("delete", "serviceaccount", robot)
     assert installed.upwell("whoami", UPWELL_TOKEN=token).returncode == 1
 
 
-def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: InstalledServer) -> None:
+def test_a_login_is_kept_for_the_user_alone_and_tried_first(
+    installed: InstalledServer, tmp_path: Path
+) -> None:
     token = installed.token("ada", "viewer@shop", "builder@shop")
     url = f"https://{installed.host}/"
     ca = ("--ca", str(installed.authority))
 
     def upwell(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        home = {"XDG_CONFIG_HOME": str(installed.folder / "config"), **more}
+        home = {"XDG_CONFIG_HOME": str(tmp_path / "config"), **more}
         environment = {**installed.inherited, **home}
         return run_upwell(
             *arguments,
@@ -283,14 +294,14 @@ def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed
     refused = upwell("login", url, *ca, "--token-file", "-", stdin="upwell_ada_wrong")
     assert refused.returncode == 1
     assert "unknown or has expired" in refused.stderr
-    assert not (installed.folder / "config").exists()
+    assert not (tmp_path / "config").exists()
 
     done = upwell("login", url, *ca, "-n", "shop", "--token-file", "-", stdin=f"{token}\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
         f"logged in to https://{installed.host} as ada (viewer@shop, builder@shop)\n"
     )
-    kept = installed.folder / "config" / "upwell" / "logins.json"
+    kept = tmp_path / "config" / "upwell" / "logins.json"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert "ada" in upwell("whoami").stdout
     assert upwell("get", "builds").returncode == 0
@@ -309,18 +320,14 @@ def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed
 def _image(folder: Path) -> Path:
     """Make an image of one empty layer, as an OCI layout."""
     layout = folder / "layout"
-    if not layout.exists():
-        source = f"oci:{layout}:v1"
-        (folder / "empty").mkdir()
-        (folder / "empty" / "version").write_text("1.0")
-        done = subprocess.run(
-            ["skopeo", "copy", "--quiet", f"dir:{_directory(folder)}", source],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        ["skopeo", "copy", "--quiet", f"dir:{_directory(folder)}", f"oci:{layout}:v1"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
     return layout
 
 
@@ -355,12 +362,14 @@ def _directory(folder: Path) -> Path:
     return target
 
 
-def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: InstalledServer) -> None:
+def test_skopeo_pushes_and_pulls_as_it_is_granted(
+    installed: InstalledServer, tmp_path: Path
+) -> None:
     builder = installed.token("pusher", "builder@shop")
     viewer = installed.token("puller", "viewer@shop")
     trust = f"--cert-dir={_certificates(installed)}"
     image = f"docker://{installed.host}/shop/app:v1"
-    auth = installed.folder / "auth.json"
+    auth = tmp_path / "auth.json"
 
     def skopeo(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return installed.run("skopeo", *arguments, stdin=stdin, REGISTRY_AUTH_FILE=str(auth))
@@ -370,7 +379,7 @@ def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: InstalledServer) ->
             *("login", trust, "-u", "anyone", "--password-stdin", installed.host), stdin=token
         )
 
-    source = f"oci:{_image(installed.folder)}:v1"
+    source = f"oci:{_image(tmp_path)}:v1"
     push = ("copy", f"--dest-cert-dir={_certificates(installed)}", source, image)
     assert "authentication required" in skopeo(*push).stderr
     assert login("upwell_pusher_wrong").returncode != 0

@@ -180,6 +180,7 @@ def _remove(server: SigningInServer) -> None:
 @pytest.fixture
 async def ada(serving: SigningInServer) -> SigningInServer:
     """A server at which Ada has signed in on a command line."""
+    serving.provider.start()  # where the first try of a test has killed it
     await serving.provider.put("ada", "developers")
     said = await serving.log_in("ada", "ada")
     assert "as oidc:ada (deployer@shop)" in said
@@ -268,8 +269,7 @@ async def test_a_browser_signs_in_by_the_code_flow(serving: SigningInServer) -> 
 async def test_without_the_provider_people_go_on_and_nobody_new_comes(
     ada: SigningInServer,
 ) -> None:
-    ada.provider.process.kill()
-    ada.provider.process.wait()
+    ada.provider.kill()
 
     code, out, err = await ada.upwell("ada", "whoami")
     assert (code, "oidc:ada" in out) == (0, True), err

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 from urllib.parse import urljoin
@@ -24,12 +24,40 @@ _SECONDS = 120.0
 _MOST_PAGES = 10
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunningProvider:
-    """A provider at a port of loopback."""
+    """A provider at a port of loopback, whose client `upwell` is sent back to `callback`."""
 
-    process: subprocess.Popen[str]
-    url: str
+    callback: str
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Let it run, unless it does; nobody is there at first."""
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
+            ["node", str(_SCRIPT), str(_LIBRARY), str(self.port), self.callback],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert any("ready" in line for line in self._process.stdout)
+
+    def kill(self) -> None:
+        """End it, if it runs."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
 
     async def put(self, person: str, *groups: str) -> None:
         """Have somebody be in these groups."""
@@ -50,22 +78,12 @@ class RunningProvider:
 @contextmanager
 def running_provider(callback: str) -> Iterator[RunningProvider]:
     """Run a provider whose client `upwell` is sent back to `callback`."""
-    port = free_port()
-    process = subprocess.Popen(
-        ["node", str(_SCRIPT), str(_LIBRARY), str(port), callback],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    provider = RunningProvider(callback)
     try:
-        assert process.stdout is not None
-        assert any("ready" in line for line in process.stdout)
-        yield RunningProvider(process, f"http://127.0.0.1:{port}")
+        provider.start()
+        yield provider
     finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        provider.kill()
 
 
 async def confirm(session: aiohttp.ClientSession, url: str, person: str) -> str:
