@@ -1,6 +1,7 @@
 """Access to a real cluster by its kubeconfig, and a leader by a Lease of it."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from upwell.api.core import Namespace
 from upwell.controller.leader import Election, LeaderElection, LeaderTerm, LeaseTimes
 from upwell.controller.leader_thread import LeaderThread
 from upwell.store.clusters.access import kubeconfig_access
+from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes import KubernetesStore
 
 
@@ -42,11 +44,14 @@ async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: KitCl
                 first = held = await store.get(Lease, "default", "of-the-contract")
                 while held.spec.renew_time == first.spec.renew_time:
                     held = await store.get(Lease, "default", "of-the-contract")
+            running.cancel()
+            await asyncio.wait({running})
+            released = await store.get(Lease, "default", "of-the-contract")
         finally:
             running.cancel()
             await asyncio.wait({running})
-        released = await store.get(Lease, "default", "of-the-contract")
-        await store.delete(Lease, "default", "of-the-contract")
+            with suppress(NotFoundError):
+                await store.delete(Lease, "default", "of-the-contract")
 
     assert held.spec.holder_identity == "one"
     assert held.spec.lease_duration_seconds == 10

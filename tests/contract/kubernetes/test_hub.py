@@ -93,14 +93,13 @@ def apply(cluster: KitCluster, *objects: dict[str, Any]) -> None:
     cluster.kubectl("apply", "-f", "-", given=json.dumps(listed))
 
 
-def server_kubeconfig(cluster: KitCluster, folder: Path) -> Path:
-    """Return the access of the server's account, by its token."""
+def write_kubeconfig(cluster: KitCluster, path: Path) -> None:
+    """Make the server's account, and write its access, by its token."""
     cluster.kubectl("-n", HUB, "create", "serviceaccount", "upwell")
     bound = f"--serviceaccount={HUB}:upwell"
     cluster.kubectl("create", "clusterrolebinding", HUB, "--clusterrole=cluster-admin", bound)
     token = cluster.kubectl("-n", HUB, "create", "token", "upwell").strip()
     entry = {"server": cluster.base_url, "certificate-authority": cluster.ca}
-    path = folder / "kubeconfig"
     document = {
         "clusters": [{"name": "kit", "cluster": entry}],
         "users": [{"name": "upwell", "user": {"token": token}}],
@@ -108,7 +107,6 @@ def server_kubeconfig(cluster: KitCluster, folder: Path) -> Path:
         "current-context": "kit",
     }
     path.write_text(json.dumps(document))  # JSON is YAML
-    return path
 
 
 @asynccontextmanager
@@ -121,8 +119,9 @@ async def hub(cluster: KitCluster, east: KitCluster, folder: Path) -> AsyncItera
     asked = free_port()
     (folder / "upwell.toml").write_text(SETTINGS.format(admission=asked))
     hooks = webhook_configurations(lambda path: {"url": f"https://127.0.0.1:{asked}{path}"})
-    server = ServerReplica(folder / "data", server_kubeconfig(cluster, folder))
+    server = ServerReplica(folder / "data", folder / "kubeconfig")
     try:
+        write_kubeconfig(cluster, server.kubeconfig)
         async with docker_registry(folder) as registry:
             await push_image(registry, "vendor/app", "1")
             apply(east, web())
@@ -138,7 +137,7 @@ async def hub(cluster: KitCluster, east: KitCluster, folder: Path) -> AsyncItera
         server.kill()
         cluster.kubectl("delete", "cluster.upwell.dev", "east", "--ignore-not-found")
         cluster.kubectl("delete", "images.image.openshift.io", "--all")
-        cluster.kubectl("delete", "clusterrolebinding", HUB)
+        cluster.kubectl("delete", "clusterrolebinding", HUB, "--ignore-not-found")
         told = ("events", "--field-selector=involvedObject.kind=Cluster")
         cluster.kubectl("-n", "default", "delete", *told)
         cluster.kubectl("delete", "namespace", HUB, "--wait=false")

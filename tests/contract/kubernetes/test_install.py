@@ -117,13 +117,16 @@ def test_an_empty_key_of_a_bucket_is_none(cluster: KitCluster) -> None:
         {**of_core("ConfigMap", "upwell", namespace), "data": settings},
         {**of_core("Secret", "upwell-registry-bucket", namespace), "stringData": keys},
     ]
+    cluster.until_gone(namespace)
     cluster.kubectl("apply", "-f", "-", given=yaml_of(made))
-    kubectl = KubectlRunner(cluster.kubeconfig, "")
-    found = check_bucket_secret(kubectl, ClusterInstallation(namespace=namespace))
+    try:
+        kubectl = KubectlRunner(cluster.kubeconfig, "")
+        found = check_bucket_secret(kubectl, ClusterInstallation(namespace=namespace))
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
     assert found is not None
     assert found.status is HostCheckStatus.FAIL
     assert "has no AWS_SECRET_ACCESS_KEY" in found.detail
-    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def of_core(kind: str, name: str, namespace: str) -> dict[str, Any]:

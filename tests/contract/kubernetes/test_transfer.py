@@ -107,6 +107,7 @@ def exported(path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def server(cluster: KitCluster) -> Iterator[list[str]]:
+    cluster.until_gone(NAMESPACE)
     yield [f"--server={cluster.base_url}", f"--token={cluster.token}", f"--ca={cluster.ca}"]
     cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
@@ -149,12 +150,14 @@ def test_what_others_made_is_not_overwritten(
     make_folder(tmp_path / "data")
     (tmp_path / "data/audit.log").unlink()
     upwell("export", f"--data-dir={tmp_path / 'data'}", tmp_path / "one.gz")
-    cluster.kubectl("create", "secret", "generic", "login", "-n", "default")
     path = tmp_path / "one.gz"
     text = gzip.decompress(path.read_bytes()).replace(NAMESPACE.encode(), b"default")
     path.write_bytes(gzip.compress(text))
-    done = upwell("import", *server, path, fails=True)
-    assert "Secret default/login exists already" in done.output
-    names = cluster.kubectl("get", "builds.build.openshift.io", "-n", "default", "-o", "name")
-    assert names == ""
-    cluster.kubectl("delete", "secret", "login", "-n", "default")
+    cluster.kubectl("create", "secret", "generic", "login", "-n", "default")
+    try:
+        done = upwell("import", *server, path, fails=True)
+        assert "Secret default/login exists already" in done.output
+        names = cluster.kubectl("get", "builds.build.openshift.io", "-n", "default", "-o", "name")
+        assert names == ""
+    finally:
+        cluster.kubectl("delete", "secret", "login", "-n", "default")

@@ -4,13 +4,17 @@ import json
 import os
 import shlex
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import pytest
 from tests.support.kubernetes.namespaces import given_namespace
@@ -51,6 +55,18 @@ class KitCluster:
         """Run kubectl as the administrator; return what it prints."""
         return _output(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], given)
 
+    def is_ready(self) -> bool:
+        """Say whether the API server is there and ready (`/readyz`)."""
+        context = ssl.create_default_context(cafile=self.ca)
+        place, headers = urlsplit(self.base_url).netloc, {"Authorization": f"Bearer {self.token}"}
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPSConnection(place, timeout=60, context=context)) as connection,
+        ):
+            connection.request("GET", "/readyz", headers=headers)
+            return connection.getresponse().status == HTTPStatus.OK
+        return False
+
     def until_gone(self, *namespaces: str) -> None:
         """Wait until namespaces that a test before has deleted are gone; others are not there."""
         named = [f"namespace/{one}" for one in namespaces]
@@ -82,10 +98,12 @@ class KitCluster:
         """Give a client and an empty namespace, and leave it empty."""
         async with self.client() as store:
             await given_namespace(store, namespace)
-            yield store
-            for kind in _KINDS:
-                for item in (await store.list(kind, Selector(namespace))).items:
-                    await _remove(store, item)
+            try:
+                yield store
+            finally:
+                for kind in _KINDS:
+                    for item in (await store.list(kind, Selector(namespace))).items:
+                        await _remove(store, item)
 
 
 @contextmanager
