@@ -95,12 +95,16 @@ def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> RouterUnderT
     async def session(one: NamedEndpoint) -> AsyncIterator[None]:
         host, _, port = router.http_address.rpartition(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Wait: yes\r\n".encode())
-        writer.write(b"Content-Length: 5\r\n\r\n")  # which never comes: the request lasts
-        await writer.drain()
-        await eventually(lambda: router.sessions(BACKEND), lambda found: found.get(one.name) == 1)
-        yield
-        writer.close()
+        try:
+            writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Wait: yes\r\n".encode())
+            writer.write(b"Content-Length: 5\r\n\r\n")  # which never comes: the request lasts
+            await writer.drain()
+            await eventually(
+                lambda: router.sessions(BACKEND), lambda found: found.get(one.name) == 1
+            )
+            yield
+        finally:
+            writer.close()
 
     def refuse() -> None:
         program = settings.data_dir / "haproxy"

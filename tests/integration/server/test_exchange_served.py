@@ -69,10 +69,12 @@ async def serving_issuer() -> AsyncIterator[ServedIssuer]:
     app.add_routes([web.get("/.well-known/openid-configuration", metadata), web.get("/keys", keys)])
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield made
+    finally:
+        await runner.cleanup()
 
 
 async def exchange(made: Installation, foreign: str) -> tuple[int, dict[str, Any]]:

@@ -206,9 +206,11 @@ async def test_another_boot_of_the_machine_knows_of_nothing_that_runs(
 @contextmanager
 def _stranger_with_number_of_container(home: PodmanHome) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "600"]) as stranger:
-        _give_number_of_container_to(stranger.pid, home)
-        yield stranger
-        stranger.kill()
+        try:
+            _give_number_of_container_to(stranger.pid, home)
+            yield stranger
+        finally:
+            stranger.kill()
 
 
 def _give_number_of_container_to(pid: int, home: PodmanHome) -> None:

@@ -60,8 +60,10 @@ async def told(runtime: PodmanRuntime) -> AsyncIterator[Callable[[], Awaitable[o
 
     task = asyncio.create_task(listen())
     await asyncio.sleep(0)
-    yield lambda: asyncio.wait_for(owners.get(), DEADLINE_SECONDS)
-    task.cancel()
+    try:
+        yield lambda: asyncio.wait_for(owners.get(), DEADLINE_SECONDS)
+    finally:
+        task.cancel()
 
 
 @pytest.mark.parametrize("check", [HTTP, EXEC], ids=["http", "exec"])
