@@ -421,6 +421,7 @@ async def test_a_log_is_read_whole_or_its_last_lines(machine: RuntimeUnderTest) 
 
 async def test_a_followed_log_ends_with_its_container(machine: RuntimeUnderTest) -> None:
     await machine.serving()
+    await eventually(lambda: log(machine, LogQuery()), lambda text: text == b"one\ntwo\n")
     following = asyncio.create_task(log(machine, LogQuery(follow=True)))
     await asyncio.sleep(0.1)
     assert not following.done()
