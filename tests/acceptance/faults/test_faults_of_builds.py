@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -67,6 +68,16 @@ async def client(made: Installation) -> AsyncIterator[ApiClient]:
         yield connected
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def named(made: Installation, client: ApiClient) -> AsyncIterator[Callable[[str], str]]:
+    """Make names that no other test has had, nor a first try of this one; end what it leaves."""
+    suffix = uuid.uuid4().hex[:8]
+    yield lambda name: f"{name}-{suffix}"
+    for build in (await client.list(Build)).items:
+        if not build.status.phase.is_terminal:
+            made.upwell("cancel-build", build.name)
+
+
 async def ended(client: ApiClient, name: str, phase: BuildPhase) -> Build:
     return await until(lambda: found(client, name), lambda build: build.status.phase is phase)
 
@@ -94,89 +105,105 @@ async def assemble(made: Installation, client: ApiClient, name: str, script: str
     await made.apply(client, stream(name) + source_build(name, f"{made.git}/{name}"))
 
 
-async def test_a_source_repository_that_is_gone(made: Installation, client: ApiClient) -> None:
-    await made.apply(client, stream("gone") + docker_build("gone", f"{made.git}/no-such"))
-    build = await ended(client, "gone-1", BuildPhase.FAILED)
+async def test_a_source_repository_that_is_gone(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name = named("gone")
+    await made.apply(client, stream(name) + docker_build(name, f"{made.git}/no-such"))
+    build = await ended(client, f"{name}-1", BuildPhase.FAILED)
     assert build.status.reason == "FetchSourceFailed"
     assert "no-such" in (build.status.message or "")
     await assert_nothing_left(made, build)
 
 
-async def test_an_assemble_that_fails(made: Installation, client: ApiClient) -> None:
-    await assemble(made, client, "failing", "(seq 1 100; echo no compiler here) >&2\nexit 7\n")
-    build = await ended(client, "failing-1", BuildPhase.FAILED)
+async def test_an_assemble_that_fails(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name = named("failing")
+    await assemble(made, client, name, "(seq 1 100; echo no compiler here) >&2\nexit 7\n")
+    build = await ended(client, f"{name}-1", BuildPhase.FAILED)
     assert build.status.reason == "GenericBuildFailed"
     assert "assemble exited with 7" in (build.status.message or "")
     lines = (build.status.log_snippet or "").splitlines()
     assert "no compiler here" in lines
     assert "1" not in lines
-    assert made.inputs_tags("default/failing") == []
+    assert made.inputs_tags(f"default/{name}") == []
     await assert_nothing_left(made, build)
 
 
 @on_demand(f"{INTERRUPTION}::test_a_deadline_ends_a_hanging_assemble")
 async def test_an_assemble_that_hangs_ends_at_its_deadline(
-    made: Installation, client: ApiClient
+    made: Installation, client: ApiClient, named: Callable[[str], str]
 ) -> None:
-    made.commit("hanging", {"hanging/.s2i/bin/assemble": "#!/bin/sh\nsleep 1000 & sleep 1000\n"})
-    config = source_build("hanging", f"{made.git}/hanging")
+    name = named("hanging")
+    made.commit(name, {f"{name}/.s2i/bin/assemble": "#!/bin/sh\nsleep 1000 & sleep 1000\n"})
+    config = source_build(name, f"{made.git}/{name}")
     config = config.replace("\nspec:\n", "\nspec:\n  completionDeadlineSeconds: 4\n")
-    await made.apply(client, stream("hanging") + config)
-    build = await ended(client, "hanging-1", BuildPhase.FAILED)
+    await made.apply(client, stream(name) + config)
+    build = await ended(client, f"{name}-1", BuildPhase.FAILED)
     assert build.status.reason == "DeadlineExceeded"
     assert "4 s" in (build.status.message or "")
     await assert_nothing_left(made, build)
 
 
 @on_demand(f"{INTERRUPTION}::test_a_flooding_assemble_does_not_fill_the_log")
-async def test_an_assemble_that_floods_its_log(made: Installation, client: ApiClient) -> None:
-    script = "yes flood | head -c 30000000\nmkdir -p /www\necho the end\n"
-    await assemble(made, client, "flooding", script)
-    build = await ended(client, "flooding-1", BuildPhase.COMPLETE)
+async def test_an_assemble_that_floods_its_log(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name, script = named("flooding"), "yes flood | head -c 30000000\nmkdir -p /www\necho the end\n"
+    await assemble(made, client, name, script)
+    build = await ended(client, f"{name}-1", BuildPhase.COMPLETE)
     log = made.build_log(build.uid)
     assert LOG_LIMIT_BYTES <= len(log) < LOG_LIMIT_BYTES + 1024
     assert log.endswith("[log limit reached: the rest is left out]\n")
     await assert_nothing_left(made, build)
 
 
-async def test_a_cancelled_build_leaves_no_process(made: Installation, client: ApiClient) -> None:
-    await assemble(made, client, "long", "echo it runs\nsleep 1000 & sleep 1000\n")
+async def test_a_cancelled_build_leaves_no_process(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name = named("long")
+    await assemble(made, client, name, "echo it runs\nsleep 1000 & sleep 1000\n")
 
     async def log() -> str:
-        return made.build_log((await found(client, "long-1")).uid or "none")
+        return made.build_log((await found(client, f"{name}-1")).uid or "none")
 
     await until(log, lambda text: "it runs" in text)
-    done = made.upwell("cancel-build", "long-1")
+    done = made.upwell("cancel-build", f"{name}-1")
     assert done.returncode == 0, done.stderr
-    build = await ended(client, "long-1", BuildPhase.CANCELLED)
+    build = await ended(client, f"{name}-1", BuildPhase.CANCELLED)
     assert build.status.reason == "CancelledBuild"
     await assert_nothing_left(made, build)
 
 
-async def test_a_dockerfile_that_fails_and_is_mended(made: Installation, client: ApiClient) -> None:
-    broken = docker_build("mended", dockerfile="FROM base:1\nRUN echo cannot; exit 3\n")
-    await made.apply(client, stream("mended") + broken)
-    build = await ended(client, "mended-1", BuildPhase.FAILED)
+async def test_a_dockerfile_that_fails_and_is_mended(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name = named("mended")
+    broken = docker_build(name, dockerfile="FROM base:1\nRUN echo cannot; exit 3\n")
+    await made.apply(client, stream(name) + broken)
+    build = await ended(client, f"{name}-1", BuildPhase.FAILED)
     assert build.status.reason == "DockerBuildFailed"
     assert "cannot" in (build.status.log_snippet or "")
 
-    await made.apply(client, docker_build("mended", dockerfile="FROM base:1\nRUN true\n"))
-    done = made.upwell("start-build", "mended", "--wait")
+    await made.apply(client, docker_build(name, dockerfile="FROM base:1\nRUN true\n"))
+    done = made.upwell("start-build", name, "--wait")
     assert done.returncode == 0, done.stderr
-    await ended(client, "mended-2", BuildPhase.COMPLETE)
+    await ended(client, f"{name}-2", BuildPhase.COMPLETE)
 
 
 async def test_an_output_stream_that_does_not_exist_yet(
-    made: Installation, client: ApiClient
+    made: Installation, client: ApiClient, named: Callable[[str], str]
 ) -> None:
-    await made.apply(client, docker_build("late", dockerfile="FROM base:1\nRUN true\n"))
+    name = named("late")
+    await made.apply(client, docker_build(name, dockerfile="FROM base:1\nRUN true\n"))
 
     async def reason() -> str | None:
-        return (await found(client, "late-1")).status.reason
+        return (await found(client, f"{name}-1")).status.reason
 
     await until(reason, lambda seen: seen == "InvalidOutputReference")
-    await made.apply(client, stream("late"))
-    await ended(client, "late-1", BuildPhase.COMPLETE)
+    await made.apply(client, stream(name))
+    await ended(client, f"{name}-1", BuildPhase.COMPLETE)
 
 
 async def waiting_for_retry(client: ApiClient, name: str, reason: str) -> Build:
@@ -199,9 +226,9 @@ async def waiting_for_retry(client: ApiClient, name: str, reason: str) -> Build:
     ],
 )
 async def test_a_vendor_that_is_out_of_order_while_a_build_pulls(
-    made: Installation, client: ApiClient, misbehave: BadAnswer
+    made: Installation, client: ApiClient, named: Callable[[str], str], misbehave: BadAnswer
 ) -> None:
-    name = f"unruly-{misbehave.__name__.replace('_', '-')}"
+    name = named("unruly")
     digest = await publish(made.vendor, f"vendor/{name}:1", name)
     async with registry_proxy(made.vendor, made.spare_port()) as proxy:
         await made.apply(client, base_stream(proxy.address, name, scheduled=False))
@@ -230,39 +257,42 @@ async def test_a_vendor_that_is_out_of_order_while_a_build_pulls(
         await assert_nothing_left(made, build)
 
 
-async def test_a_builder_that_is_killed(made: Installation, client: ApiClient) -> None:
+async def test_a_builder_that_is_killed(
+    made: Installation, client: ApiClient, named: Callable[[str], str]
+) -> None:
+    name = named("killed")
     await made.apply(
-        client,
-        stream("killed") + docker_build("killed", dockerfile="FROM base:1\nRUN sleep 5\n"),
+        client, stream(name) + docker_build(name, dockerfile="FROM base:1\nRUN sleep 5\n")
     )
 
     async def pids() -> list[int]:
-        uid = (await found(client, "killed-1")).uid
+        uid = (await found(client, f"{name}-1")).uid
         return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
 
     for pid in await until(pids, bool, closely=True):
         os.kill(pid, signal.SIGKILL)
-    await waiting_for_retry(client, "killed-1", "BuilderKilled")
-    build = await ended(client, "killed-1", BuildPhase.COMPLETE)
+    await waiting_for_retry(client, f"{name}-1", "BuilderKilled")
+    build = await ended(client, f"{name}-1", BuildPhase.COMPLETE)
     assert build.status.attempts == 2
     await assert_nothing_left(made, build)
 
 
 @on_demand(f"{INTERRUPTION}::test_a_stopped_builder_ends_at_the_deadline")
 async def test_a_builder_that_is_stopped_ends_at_the_deadline(
-    made: Installation, client: ApiClient
+    made: Installation, client: ApiClient, named: Callable[[str], str]
 ) -> None:
-    config = docker_build("stopped", dockerfile="FROM base:1\nRUN sleep 600\n")
+    name = named("stopped")
+    config = docker_build(name, dockerfile="FROM base:1\nRUN sleep 600\n")
     config = config.replace("\nspec:\n", "\nspec:\n  completionDeadlineSeconds: 10\n")
-    await made.apply(client, stream("stopped") + config)
+    await made.apply(client, stream(name) + config)
 
     async def pids() -> list[int]:
-        uid = (await found(client, "stopped-1")).uid
+        uid = (await found(client, f"{name}-1")).uid
         return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
 
     for pid in await until(pids, bool, closely=True):
         os.kill(pid, signal.SIGSTOP)
-    build = await ended(client, "stopped-1", BuildPhase.FAILED)
+    build = await ended(client, f"{name}-1", BuildPhase.FAILED)
     assert build.status.reason == "DeadlineExceeded"
     await assert_nothing_left(made, build)
 
@@ -297,21 +327,23 @@ CHURN_SECONDS = 12
     "tests/acceptance/test_loop.py::test_a_base_change_reaches_every_application_once",
 )
 async def test_a_base_that_is_published_every_second_reaches_every_application(
-    made: Installation, client: ApiClient
+    made: Installation, client: ApiClient, named: Callable[[str], str]
 ) -> None:
-    await publish(made.vendor, "vendor/churn:1", "churn 0")
-    names = ("churn-a", "churn-b", "churn-c")
-    dockerfile = "FROM churn:1\nRUN sleep 1; cp /etc/base-version /version\n"
+    churn = named("churn")
+    await publish(made.vendor, f"vendor/{churn}:1", "churn 0")
+    names = tuple(f"{churn}-{one}" for one in "abc")
+    dockerfile = f"FROM {churn}:1\nRUN sleep 1; cp /etc/base-version /version\n"
     configs = "".join(
-        stream(name) + docker_build(name, base="churn:1", dockerfile=dockerfile) for name in names
+        stream(name) + docker_build(name, base=f"{churn}:1", dockerfile=dockerfile)
+        for name in names
     )
-    await made.apply(client, base_stream(made.vendor, "churn") + configs)
+    await made.apply(client, base_stream(made.vendor, churn) + configs)
     for name in names:
         await ended(client, f"{name}-1", BuildPhase.COMPLETE)
 
     digest, most = None, 0
     for version in range(1, CHURN_SECONDS + 1):
-        digest = await publish(made.vendor, "vendor/churn:1", f"churn {version}")
+        digest = await publish(made.vendor, f"vendor/{churn}:1", f"churn {version}")
         for name in names:
             waiting = [b for b in await builds_of(client, name) if not b.status.phase.is_terminal]
             most = max(most, len(waiting))
