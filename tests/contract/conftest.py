@@ -25,8 +25,10 @@ __all__ = ["cluster", "hollow_cluster", "real_cluster"]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
-    """End the clusters with the last of the tests in this folder, whatever a fixture's end did."""
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """End the clusters with the last of the tests in this folder: after all tries of it."""
     try:
         return (yield)
     finally:
