@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
+from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.etcd import compact
+from tests.support.kubernetes.fixtures import end_clusters, shared_cluster
 from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
@@ -234,3 +238,24 @@ async def test_an_api_server_and_an_etcd_that_die_and_forget_lose_nothing(
     await tag.until_image("better")
     await tag.moves("best")
     await tag.until_image("best")
+
+
+@on_demand(
+    "tests/contract/kubernetes/test_cluster_faults.py"
+    "::test_an_api_server_and_an_etcd_that_die_and_forget_lose_nothing"
+)
+def test_a_shared_cluster_that_a_test_has_left_dead_is_started_anew(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    config = pytest.Config.fromdictargs({}, [])  # whose clusters are not those of other tests
+    given = contextmanager(shared_cluster)
+    with ExitStack() as ends:
+        ends.callback(end_clusters, config)
+        with given("none", config, tmp_path_factory) as first:
+            assert first.is_ready()
+        with given("none", config, tmp_path_factory) as again:
+            assert again is first
+        os.kill(int((first.folder / "pids/etcd.pid").read_text()), signal.SIGKILL)
+        with given("none", config, tmp_path_factory) as anew:
+            assert anew.base_url != first.base_url
+            assert anew.is_ready()
