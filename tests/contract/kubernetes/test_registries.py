@@ -3,8 +3,6 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,11 @@ import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
-from tests.support.kubernetes.namespaces import leave_empty
-from tests.support.kubernetes.server_replicas import ServerReplica
+from tests.support.kubernetes.server_replicas import (
+    ServerReplica,
+    external_registry,
+    server_replicas,
+)
 from tests.support.registry.docker_registry import docker_registry, push_image
 from tests.support.s3.strict_server import BUCKET, credentials_file, strict_s3
 
@@ -26,29 +27,6 @@ from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "registries"
-SETTINGS = """\
-on = "kubernetes"
-[kubernetes]
-namespaces = ["{namespace}"]
-lease-namespace = "{namespace}"
-{registry}
-"""
-
-
-@asynccontextmanager
-async def replicas(
-    folder: Path, cluster: KitCluster, registry: str
-) -> AsyncIterator[list[ServerReplica]]:
-    settings = SETTINGS.format(namespace=NAMESPACE, registry=registry)
-    (folder / "upwell.toml").write_text(settings)
-    found = [ServerReplica(folder / name, cluster.kubeconfig) for name in ("one", "two")]
-    try:
-        yield found
-    finally:
-        for one in found:
-            one.kill()
-        async with cluster.client() as store:
-            await leave_empty(store, NAMESPACE)
 
 
 def stream(name: str) -> ImageStream:
@@ -106,7 +84,7 @@ async def tag_there(registry: str, repository: str, tag: str) -> str:
 async def test_a_push_makes_its_stream(cluster: KitCluster, tmp_path: Path) -> None:
     async with (
         cluster.store(NAMESPACE) as store,
-        replicas(tmp_path, cluster, "") as (one, _),
+        server_replicas(cluster, tmp_path, NAMESPACE) as (one, _),
     ):
         one.launch()
         await one.until_it_leads()
@@ -134,7 +112,7 @@ async def test_replicas_share_a_bucket_whoever_leads_and_whoever_is_pushed_to(
             f'endpoint = "{s3.url}"\nbucket = "{BUCKET}"\n'
             f'credentials-file = "{credentials_file(tmp_path)}"'
         )
-        async with replicas(tmp_path, cluster, registry) as (one, two):
+        async with server_replicas(cluster, tmp_path, NAMESPACE, registry) as (one, two):
             one.launch()
             await one.until_it_leads()
             two.launch()
@@ -150,7 +128,6 @@ async def test_replicas_share_a_bucket_whoever_leads_and_whoever_is_pushed_to(
             assert await until_tagged(store, "shared", "v2") == again
             assert await image_of(store, "shared", "v1") == pushed
             assert await pulled_from(two, "v1") == pushed
-        await store.delete(ImageStream, NAMESPACE, "shared")
 
 
 async def pushed_to(replica: ServerReplica, tag: str) -> str:
@@ -192,7 +169,7 @@ async def test_no_tag_goes_back_when_another_replica_leads(
     async with (
         docker_registry(tmp_path) as registry,
         cluster.store(NAMESPACE) as store,
-        replicas(tmp_path, cluster, f'[external-registry]\nprefix = "{registry}/up"') as (one, two),
+        server_replicas(cluster, tmp_path, NAMESPACE, external_registry(registry)) as (one, two),
     ):
         await push_image(registry, "vendor/base", "1")
         base = f"{registry}/vendor/base:1"

@@ -2,8 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,11 @@ import pytest
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
-from tests.support.kubernetes.namespaces import leave_empty
-from tests.support.kubernetes.server_replicas import ServerReplica
+from tests.support.kubernetes.server_replicas import (
+    ServerReplica,
+    external_registry,
+    server_replicas,
+)
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.api.builds.build import Build, BuildPhase
@@ -24,31 +25,8 @@ from upwell.oci.replica_contents import ReplicaContent
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "shared-contents"
-SETTINGS = """\
-on = "kubernetes"
-[kubernetes]
-namespaces = ["{namespace}"]
-lease-namespace = "{namespace}"
-[external-registry]
-prefix = "{registry}/up"
-"""
 MARK = "the upload of a client"
 DOCKERFILE = f'FROM base\nLABEL mark="{MARK}"\n'.encode()
-
-
-@asynccontextmanager
-async def replicas(
-    folder: Path, cluster: KitCluster, registry: str
-) -> AsyncIterator[list[ServerReplica]]:
-    (folder / "upwell.toml").write_text(SETTINGS.format(namespace=NAMESPACE, registry=registry))
-    found = [ServerReplica(folder / name, cluster.kubeconfig) for name in ("one", "two", "three")]
-    try:
-        yield found
-    finally:
-        for one in found:
-            one.kill()
-        async with cluster.client() as store:
-            await leave_empty(store, NAMESPACE)
 
 
 def base_stream(image: str) -> ImageStream:
@@ -112,7 +90,9 @@ async def test_a_later_leader_builds_again_what_was_uploaded_to_another_replica(
     async with (
         docker_registry(tmp_path) as registry,
         cluster.store(NAMESPACE) as store,
-        replicas(tmp_path, cluster, registry) as (one, two, three),
+        server_replicas(
+            cluster, tmp_path, NAMESPACE, external_registry(registry), ("one", "two", "three")
+        ) as (one, two, three),
     ):
         for tag in ("1", "2"):
             config = f'{{"architecture":"amd64","os":"linux","author":"{tag}"}}'.encode()

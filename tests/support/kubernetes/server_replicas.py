@@ -2,12 +2,16 @@
 
 import os
 import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 from tests.support.cli.command_process import ServerProcess, start_upwell
 from tests.support.installation.installation import until
+from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.namespaces import leave_empty
 from tests.support.ports import free_port
 
 
@@ -82,3 +86,37 @@ class ServerReplica:
     def login(self) -> dict[str, str]:
         token = (self.folder / "admin.token").read_text().strip()
         return {"Authorization": f"Bearer {token}"}
+
+
+def external_registry(registry: str) -> str:
+    """Return the settings (TOML) of servers whose images lie below `up` of a registry."""
+    return f'[external-registry]\nprefix = "{registry}/up"\n'
+
+
+@asynccontextmanager
+async def server_replicas(
+    cluster: KitCluster,
+    folder: Path,
+    namespace: str,
+    settings: str = "",
+    names: Sequence[str] = ("one", "two"),
+) -> AsyncIterator[Sequence[ServerReplica]]:
+    """Give servers for one namespace, none of them launched, with `settings` (TOML) in common.
+
+    In the end they are killed, and the namespace is left empty.
+    """
+    (folder / "upwell.toml").write_text(f"""\
+on = "kubernetes"
+[kubernetes]
+namespaces = ["{namespace}"]
+lease-namespace = "{namespace}"
+{settings}
+""")
+    replicas = [ServerReplica(folder / name, cluster.kubeconfig) for name in names]
+    try:
+        yield replicas
+    finally:
+        for one in replicas:
+            one.kill()
+        async with cluster.client() as store:
+            await leave_empty(store, namespace)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,32 @@ from tests.support.cli.command_process import run_upwell
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
-from tests.support.kubernetes.namespaces import leave_empty
-from tests.support.kubernetes.server_replicas import ServerReplica
+from tests.support.kubernetes.server_replicas import (
+    ServerReplica,
+    external_registry,
+    server_replicas,
+)
 from tests.support.registry.docker_registry import docker_registry
 
 NAMESPACE = "shared-audit"
-SETTINGS = """\
-on = "kubernetes"
-[kubernetes]
-namespaces = ["{namespace}"]
-lease-namespace = "{namespace}"
-[external-registry]
-prefix = "{registry}/up"
-"""
+
+pytestmark = on_demand(
+    "tests/integration/audit/test_replica_audit.py"
+    "::test_lines_of_all_replicas_are_there_by_time_and_verified"
+)
+
+
+@pytest.fixture
+async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[Sequence[ServerReplica]]:
+    """Three servers with a registry in common, none of them launched."""
+    async with (
+        docker_registry(tmp_path, deletes=True) as registry,
+        cluster.store(NAMESPACE),
+        server_replicas(
+            cluster, tmp_path, NAMESPACE, external_registry(registry), ("one", "two", "three")
+        ) as found,
+    ):
+        yield found
 
 
 async def created(replica: ServerReplica, name: str) -> None:
@@ -75,93 +89,60 @@ async def verified_chains(copy: Path) -> list[dict[str, Any]]:
     return chains
 
 
-@on_demand(
-    "tests/integration/audit/test_replica_audit.py"
-    "::test_lines_of_all_replicas_are_there_by_time_and_verified"
-)
 @pytest.mark.timeout(400)
 async def test_a_replica_that_is_killed_takes_no_more_than_the_lines_since_the_last_piece(
-    cluster: KitCluster, tmp_path: Path
+    replicas: Sequence[ServerReplica], tmp_path: Path
 ) -> None:
-    async with (
-        docker_registry(tmp_path, deletes=True) as registry,
-        cluster.store(NAMESPACE) as store,
-    ):
-        text = SETTINGS.format(namespace=NAMESPACE, registry=registry)
-        (tmp_path / "upwell.toml").write_text(text)
-        killed, other = (ServerReplica(tmp_path / name, cluster.kubeconfig) for name in "ab")
-        copy = tmp_path / "copy"
+    killed, other, _ = replicas
+    copy = tmp_path / "copy"
 
-        async def kept() -> list[str]:
-            await fetched_from(other, copy)
-            return await streams_in(copy)
+    async def kept() -> list[str]:
+        await fetched_from(other, copy)
+        return await streams_in(copy)
 
-        try:
-            for replica in (killed, other):
-                replica.launch()
-                await until(replica.role, bool)
-            await created(killed, "kept")
-            await until(kept, lambda names: names == ["kept"])
-            await created(killed, "lost")  # the next piece is a minute away
-            killed.kill()
+    for replica in (killed, other):
+        replica.launch()
+        await until(replica.role, bool)
+    await created(killed, "kept")
+    await until(kept, lambda names: names == ["kept"])
+    await created(killed, "lost")  # the next piece is a minute away
+    killed.kill()
 
-            assert await kept() == ["kept"]
-            chains = await verified_chains(copy)
-            assert [one["ended"] for one in chains] == [False] * len(chains)
-            told = await command("audit", "verify", "--data-dir", str(copy), folder=tmp_path)
-            of_lines = [one for one in chains if one["lines"]]
-            assert of_lines
-            assert told.count("has not ended it: if it runs no more,") == len(of_lines)
+    assert await kept() == ["kept"]
+    chains = await verified_chains(copy)
+    assert [one["ended"] for one in chains] == [False] * len(chains)
+    told = await command("audit", "verify", "--data-dir", str(copy), folder=tmp_path)
+    of_lines = [one for one in chains if one["lines"]]
+    assert of_lines
+    assert told.count("has not ended it: if it runs no more,") == len(of_lines)
 
-            killed.launch()  # in its folder, as after a restart of its container
-            await until(killed.role, bool)
-            await until(kept, lambda names: names == ["kept", "lost"])
-            await verified_chains(copy)
-        finally:
-            for replica in (killed, other):
-                replica.kill()
-            await leave_empty(store, NAMESPACE)
+    killed.launch()  # in its folder, as after a restart of its container
+    await until(killed.role, bool)
+    await until(kept, lambda names: names == ["kept", "lost"])
+    await verified_chains(copy)
 
 
-@on_demand(
-    "tests/integration/audit/test_replica_audit.py"
-    "::test_lines_of_all_replicas_are_there_by_time_and_verified"
-)
 @pytest.mark.timeout(300)
 async def test_a_later_replica_shows_who_did_what_at_those_before(
-    cluster: KitCluster, tmp_path: Path
+    replicas: Sequence[ServerReplica], tmp_path: Path
 ) -> None:
-    async with (
-        docker_registry(tmp_path, deletes=True) as registry,
-        cluster.store(NAMESPACE) as store,
-    ):
-        text = SETTINGS.format(namespace=NAMESPACE, registry=registry)
-        (tmp_path / "upwell.toml").write_text(text)
-        one, two, three = (
-            ServerReplica(tmp_path / name, cluster.kubeconfig) for name in ("one", "two", "three")
-        )
-        try:
-            for number, replica in enumerate((one, two)):
-                replica.launch()
-                await until(replica.role, bool)
-                await created(replica, f"stream-{number}")
-            for replica in (one, two):
-                await asyncio.to_thread(replica.stop)
-            three.launch()
-            await three.until_it_leads()
+    one, two, three = replicas
+    for number, replica in enumerate((one, two)):
+        replica.launch()
+        await until(replica.role, bool)
+        await created(replica, f"stream-{number}")
+    for replica in (one, two):
+        await asyncio.to_thread(replica.stop)
+    three.launch()
+    await three.until_it_leads()
 
-            copy = tmp_path / "copy"
+    copy = tmp_path / "copy"
+    fetched = await fetched_from(three, copy)
+    assert "of 3 replicas fetched" in fetched
+    assert await streams_in(copy) == ["stream-0", "stream-1"]
+    chains = await verified_chains(copy)
+    ended = {one["key"] for one in chains if one["ended"]}
+    assert len(ended) == 2, "two have ended in good order, and the third runs"
 
-            fetched = await fetched_from(three, copy)
-            assert "of 3 replicas fetched" in fetched
-            assert await streams_in(copy) == ["stream-0", "stream-1"]
-            chains = await verified_chains(copy)
-            ended = {one["key"] for one in chains if one["ended"]}
-            assert len(ended) == 2, "two have ended in good order, and the third runs"
-
-            for path in ("upwell.audit/tags/list", "up/upwell.audit/tags/list"):
-                assert not (await three.answer_of(f"/v2/{path}")).startswith("200")
-        finally:
-            for replica in (one, two, three):
-                replica.kill()
-            await leave_empty(store, NAMESPACE)
+    for path in ("upwell.audit/tags/list", "up/upwell.audit/tags/list"):
+        assert not (await three.answer_of(f"/v2/{path}")).startswith("200")

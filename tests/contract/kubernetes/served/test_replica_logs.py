@@ -14,8 +14,11 @@ from tests.support.cli.command_process import run_upwell, start_upwell
 from tests.support.faults.on_demand import on_demand
 from tests.support.installation.installation import until
 from tests.support.kubernetes.cluster import KitCluster
-from tests.support.kubernetes.namespaces import leave_empty
-from tests.support.kubernetes.server_replicas import ServerReplica
+from tests.support.kubernetes.server_replicas import (
+    ServerReplica,
+    external_registry,
+    server_replicas,
+)
 from tests.support.registry.docker_registry import docker_registry
 
 from upwell.api.builds.build import Build
@@ -23,13 +26,7 @@ from upwell.api.codec import decode_as
 from upwell.store.kubernetes import KubernetesStore
 
 NAMESPACE = "replica-logs"
-SETTINGS = """\
-on = "kubernetes"
-[kubernetes]
-namespaces = ["replica-logs"]
-lease-namespace = "replica-logs"
-[external-registry]
-prefix = "{registry}/up"
+INSECURE = """\
 [[registry]]
 prefix = "{registry}"
 insecure = true
@@ -63,18 +60,13 @@ class TwoReplicas:
 async def replicas(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[TwoReplicas]:
     async with docker_registry(tmp_path) as registry, cluster.store(NAMESPACE) as store:
         base = push_base_images(registry).base
-        (tmp_path / "upwell.toml").write_text(SETTINGS.format(registry=registry))
-        one, two = (ServerReplica(tmp_path / name, cluster.kubeconfig) for name in ("one", "two"))
-        try:
+        settings = external_registry(registry) + INSECURE.format(registry=registry)
+        async with server_replicas(cluster, tmp_path, NAMESPACE, settings) as (one, two):
             one.launch()
             await one.until_it_leads()
             two.launch()
             await until(two.role, lambda role: "role: follows" in role, 120)
             yield TwoReplicas(store, str(base), one, two)
-        finally:
-            one.kill()
-            two.kill()
-            await leave_empty(store, NAMESPACE)
 
 
 @on_demand(
