@@ -53,11 +53,13 @@ async def test_a_build_without_a_log_has_an_empty_one(logs: BuildLogs) -> None:
 async def test_a_log_that_another_process_keeps_is_told_to_be_elsewhere(tmp_path: Path) -> None:
     logs = FileBuildLogs(tmp_path, absent=b"elsewhere\n")
     assert await read(logs) == await read(logs, follow=True) == b"elsewhere\n"
-    logs.sink(BUILD)
-    assert await read(logs) == b""
-    logs.sink(BUILD)(b"here\n")
-    assert await read(logs) == b"here\n"
-    logs.close_all()
+    try:
+        logs.sink(BUILD)
+        assert await read(logs) == b""
+        logs.sink(BUILD)(b"here\n")
+        assert await read(logs) == b"here\n"
+    finally:
+        logs.close_all()
 
 
 class Follower:

@@ -323,14 +323,18 @@ async def test_an_image_has_its_name_until_it_is_removed(buildah: BuilderUnderTe
     local: LocalBuilder = buildah.builder
     name = "localhost/app:latest"
     assert await local.image_id(name) is None
-    await local.build(buildah.plan(QUICK, push=None, local_name=name), Log())
-    await local.discard(BUILD)
-    image = await local.image_id(name)
-    assert image is not None
-    assert await local.image_id(name) == image
-    assert await local.remove_image(image)
-    assert not await local.remove_image(image)
-    assert await local.image_id(name) is None
+    try:
+        await local.build(buildah.plan(QUICK, push=None, local_name=name), Log())
+        await local.discard(BUILD)
+        image = await local.image_id(name)
+        assert image is not None
+        assert await local.image_id(name) == image
+        assert await local.remove_image(image)
+        assert not await local.remove_image(image)
+        assert await local.image_id(name) is None
+    finally:
+        if left := await local.image_id(name):
+            await local.remove_image(left)
 
 
 async def test_the_configuration_of_an_image_that_is_nowhere_is_an_error(
