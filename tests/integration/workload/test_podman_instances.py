@@ -10,6 +10,7 @@ import pytest
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
+from upwell.machine.components import Components
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
 from upwell.workload.instance_spec import EmptyDir, Files, HostPath, InstanceMount
 from upwell.workload.interface import Instance, LogQuery, State
@@ -86,11 +87,20 @@ async def test_instances_outlive_the_process_and_are_found_again(
 async def test_another_upwell_sees_nothing_of_ours(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    stranger = replace(settings, instance_id="stranger", network=settings.network_name)
-    async with PodmanRuntime.open(settings) as ours, PodmanRuntime.open(stranger) as theirs:
+    # Each has a data folder, as who opens one ends the services of Podman that are left there.
+    folder = settings.data_dir.with_name(f"{settings.data_dir.name}-stranger")
+    stranger = replace(
+        settings, data_dir=folder, instance_id="stranger", network=settings.network_name
+    )
+    podman = Components().add("podman")
+    async with (
+        PodmanRuntime.open(settings, component=podman) as ours,
+        PodmanRuntime.open(stranger) as theirs,
+    ):
         await ours.start(workload.spec(workload.container("sleep", "60")))
         assert len(await ours.instances()) == 1
         assert await theirs.instances() == []
+    assert not podman.state.faults, "theirs has ended nothing of ours"
 
 
 async def test_a_crash_on_start_is_reported_with_the_last_lines(
