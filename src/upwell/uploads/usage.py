@@ -9,9 +9,10 @@ it is counted there.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 
+from upwell.machine.clock import elapsed
 from upwell.oci import Digest
 from upwell.uploads.interface import (
     FindUploadQuota,
@@ -25,13 +26,23 @@ OWNERS = "of"
 """Folder beside the contents: NAMESPACE/CONTENT for each namespace that has one."""
 _BLOCK = 4096
 """Bytes of a block: the least that an upload counts as."""
+_SHARED_SECONDS = 10.0
+"""For which a count of what replicas share holds, unless something is uploaded here."""
 
 
 class UploadUsage:
     """Counts for several folders of uploads, whose namespaces' quota is one."""
 
-    def __init__(self, find_quota: FindUploadQuota = no_upload_quota) -> None:
+    def __init__(
+        self,
+        find_quota: FindUploadQuota = no_upload_quota,
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
+        """`clock` counts seconds."""
         self._find_quota = find_quota
+        self._clock = clock
+        self._counted: dict[str, float] = {}
+        """By namespace, when what is kept was counted."""
         self._folders: dict[Path, SharedContents | None] = {}
         self._kept: dict[str, int] = {}
         """By namespace, as far as asked for; the lock is held by whoever changes files or it."""
@@ -43,13 +54,22 @@ class UploadUsage:
         self._folders[folder] = shared
 
     async def used(self, namespace: str) -> int:
-        """Return the bytes that a namespace has; what others have added is counted at an upload.
+        """Return the bytes that a namespace has, at all replicas, and what is under way here.
 
-        Raises SharedContentError.
+        What other replicas have added or removed counts ten seconds later. Raises
+        SharedContentError.
         """
+        since = self._clock() - self._counted.get(namespace, 0.0)
+        if self._is_shared and since >= _SHARED_SECONDS:
+            self._kept.pop(namespace, None)
+        return await self.counted(namespace)
+
+    async def counted(self, namespace: str) -> int:
+        """Return the bytes as they were counted last; raises SharedContentError."""
         if namespace not in self._kept:
             async with self.lock:
                 self._kept[namespace] = await self._count(namespace)
+                self._counted[namespace] = self._clock()
         return self._kept[namespace] + self._under_way[namespace]
 
     @contextlib.asynccontextmanager
@@ -113,7 +133,7 @@ class OpenUpload:
         if not more or not self._namespace:
             return
         if self._quota is not None:
-            used = await self._usage.used(self._namespace)
+            used = await self._usage.counted(self._namespace)
             if used + more > self._quota.size:
                 raise UploadQuotaError(self._namespace, self._quota, used, more)
         self._usage.move(self._namespace, more)

@@ -35,6 +35,7 @@ from upwell.server.http.limits import ServerLimits
 from upwell.uploads import shared as shared_uploads
 from upwell.uploads.interface import InputMissingError, SharedContentError
 from upwell.uploads.shared import SharedInputs
+from upwell.uploads.usage import UploadUsage
 
 MANY = 20
 CONTENT = b"sources of a build"
@@ -61,12 +62,19 @@ def files(folder: Path) -> list[str]:
 
 async def test_what_one_replica_took_another_has_and_fetches_it_once(tmp_path: Path) -> None:
     async with docker_registry(tmp_path, access_log=True) as host, uploads_at(host) as shared:
-        one, two = (SharedInputs(tmp_path / name, shared) for name in ("one", "two"))
+        clock = SecondsClock()
+        one, two = (
+            SharedInputs(tmp_path / name, shared, usage=UploadUsage(clock=clock))
+            for name in ("one", "two")
+        )
         stored = await one.save(pieces(), "a")
         found = await asyncio.gather(*(two.path(stored.digest, "a") for _ in range(5)))
         assert {file.read_bytes() for file in found} == {CONTENT}
         assert found[0].stat().st_mode & 0o222 == 0
         assert await two.used("a") == await one.used("a") == 4096
+        await one.save(pieces(b"of another build"), "a")
+        clock.now += 10
+        assert await two.used("a") == await one.used("a") == 2 * 4096
         with pytest.raises(InputMissingError):
             await SharedInputs(tmp_path / "three", shared).path(stored.digest, "b")
         log = (tmp_path / "registry.log").read_text()
