@@ -465,6 +465,6 @@ class BuildLogs(Protocol):
         """Return the last lines, for the Build's status."""
         ...
 
-    def remove(self, build_id: str) -> None:
-        """Delete the log; idempotent."""
+    def remove(self, build_id: str) -> bool:
+        """Delete the log; idempotent. False: there was none."""
         ...

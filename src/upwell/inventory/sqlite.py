@@ -111,11 +111,14 @@ class SqliteInventory:
         with self._using() as connection:
             return [Digest.parse(row[0]) for row in connection.execute(_DIGESTS)]
 
-    async def forget(self, digest: Digest) -> None:
-        """Remove what is known of an image; idempotent."""
+    async def forget(self, digest: Digest) -> bool:
+        """Remove what is known of an image; idempotent. False: nothing was."""
         with self._using() as connection, transaction(connection):
-            for forget in (_FORGET_PACKAGES, _FORGET_IMAGE, _FORGET_FAILURE):
-                connection.execute(forget, (str(digest),))
+            removed = [
+                connection.execute(forget, (str(digest),)).rowcount
+                for forget in (_FORGET_PACKAGES, _FORGET_IMAGE, _FORGET_FAILURE)
+            ]
+        return any(removed)
 
     async def failure(self, digest: Digest) -> str | None:
         """Return why the packages of an image cannot be read; None: they can, or nobody tried."""

@@ -160,8 +160,7 @@ async def test_a_removed_log_is_gone_and_its_followers_end(logs: BuildLogs) -> N
     sink(b"one\n")
     follower = Follower(logs)
     await follower.gets(b"one\n")
-    for _ in range(2):
-        logs.remove(BUILD)
+    assert [logs.remove(BUILD) for _ in range(2)] == [True, False]
     sink(b"two\n")
     await follower.ends()
     assert await read(logs) == b""

@@ -118,6 +118,29 @@ async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of
     assert found(status, "image") == [f"shop/lost@{gone}"]
 
 
+async def test_what_somebody_else_has_removed_meanwhile_is_not_reported(
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await machine.push("shop/lost:latest", "lost")
+    await machine.registry.untag("shop/lost", "latest")
+    await machine.inventory.index(gone, ImageInMemory())
+    machine.logs.sink("gone-uid")(b"hello\n")
+    machine.logs.close("gone-uid")
+    machine.grow_old()
+    collect = machine.registry.collect
+
+    async def after_another(before: datetime) -> None:
+        machine.logs.remove("gone-uid")
+        await machine.inventory.forget(gone)
+        await collect(before)
+
+    monkeypatch.setattr(machine.registry, "collect", after_another)
+    status = await machine.pruning.run(machine.rules, confirm=True)
+
+    assert found(status, "build log") == found(status, "package list") == []
+    assert found(status, "image") == [f"shop/lost@{gone}"]
+
+
 async def test_evidence_goes_with_the_promotions_that_named_it(machine: PrunedStores) -> None:
     kept, gone = [await machine.evidence.save(once(text)) for text in (b"named", b"not named")]
     named = {"name": "report.xml", "digest": str(kept.digest)}

@@ -85,8 +85,7 @@ async def test_a_forgotten_image_is_unknown_again(path: Path) -> None:
     for digest in (DIGEST, other):
         await inventory.index(digest, ImageInMemory(layer((STATUS, "Package: a\nVersion: 1\n"))))
 
-    await inventory.forget(DIGEST)
-    await inventory.forget(DIGEST)
+    assert [await inventory.forget(DIGEST) for _ in range(2)] == [True, False]
 
     assert await inventory.packages(DIGEST) is None
     assert await inventory.packages(other) == [Package("a", "1")]

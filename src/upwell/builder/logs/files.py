@@ -109,10 +109,14 @@ class FileBuildLogs:
             return ""
         return "\n".join(text.splitlines()[-lines:]) if lines > 0 else ""
 
-    def remove(self, build_id: str) -> None:
-        """Delete the log; its followers end."""
+    def remove(self, build_id: str) -> bool:
+        """Delete the log; its followers end. False: there was none."""
         self.close(build_id)
-        self._path(build_id).unlink(missing_ok=True)
+        try:
+            self._path(build_id).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def stored(self) -> list[StoredLog]:
         """List the logs that nobody writes."""

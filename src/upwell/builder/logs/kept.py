@@ -101,10 +101,11 @@ class SharedBuildLogs(FileBuildLogs):
             yield piece
 
     @override
-    def remove(self, build_id: str) -> None:
+    def remove(self, build_id: str) -> bool:
         """Delete the log here; what replicas share of it the leader cleans up."""
-        super().remove(build_id)
+        removed = super().remove(build_id)
         self._path(build_id).with_suffix(_KEPT).unlink(missing_ok=True)
+        return removed
 
 
 def _pack(source: Path, target: Path) -> None:

@@ -40,8 +40,8 @@ class LogShelf(Protocol):
         """List the logs that nobody writes."""
         ...
 
-    def remove(self, build_id: str) -> None:
-        """Delete a log; idempotent."""
+    def remove(self, build_id: str) -> bool:
+        """Delete a log; idempotent. False: there was none."""
         ...
 
 
@@ -52,8 +52,8 @@ class PackageLists(Protocol):
         """List the images that are indexed."""
         ...
 
-    async def forget(self, digest: Digest) -> None:
-        """Remove what is known of an image; idempotent."""
+    async def forget(self, digest: Digest) -> bool:
+        """Remove what is known of an image; idempotent. False: nothing was."""
         ...
 
 

@@ -26,7 +26,7 @@ from upwell.policy.pruning.retention import (
 )
 from upwell.policy.pruning.rules import Rules
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
-from upwell.reconcilers.pruning.ports import Stores
+from upwell.reconcilers.pruning.ports import StoredBuildLog, Stores
 from upwell.reconcilers.pruning.storage import StoragePruning
 from upwell.store.interface import ConflictError, NotFoundError
 
@@ -96,7 +96,8 @@ class Pruning:
                     *(PrunedItem(what="Image", name=i.name) for i in batch.images),
                     *(_tag_item(tag) for tag in batch.tags),
                     *(_manifest_item(manifest) for manifest in batch.manifests),
-                    *_leftovers(plan),
+                    *map(_log_item, plan.logs),
+                    *map(_package_list_item, plan.package_lists),
                 ]
             beside = await self._storage.prune(plan, rules, confirm=confirm)
             items += beside.items
@@ -128,11 +129,13 @@ class Pruning:
         ]
         done += await self._remove_manifests(plan, batch.manifests, rules)
         await self._stores.registry.collect(plan.now - rules.keep_younger_than)
-        for entry in plan.logs:
-            self._stores.logs.remove(entry.build_id)
-        for digest in plan.package_lists:
-            await self._stores.inventory.forget(digest)
-        return [*done, *_leftovers(plan)]
+        done += [_log_item(one) for one in plan.logs if self._stores.logs.remove(one.build_id)]
+        done += [
+            _package_list_item(digest)
+            for digest in plan.package_lists
+            if await self._stores.inventory.forget(digest)
+        ]
+        return done
 
     async def _cut_histories(self, stale: Sequence[StaleRevision]) -> Sequence[StaleRevision]:
         """Take revisions out of the streams; one that changes meanwhile is left to the next run."""
@@ -189,16 +192,13 @@ def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream
     return stream.with_status(replace_tags(stream.status, changed))
 
 
-def _leftovers(plan: PruningPlan) -> Iterator[PrunedItem]:
-    for entry in plan.logs:
-        yield PrunedItem(
-            what="build log",
-            name=entry.build_id,
-            reason="its Build is gone",
-            bytes=entry.size,
-        )
-    for digest in plan.package_lists:
-        yield PrunedItem(what="package list", name=str(digest), reason="its image is gone")
+def _log_item(entry: StoredBuildLog) -> PrunedItem:
+    reason = "its Build is gone"
+    return PrunedItem(what="build log", name=entry.build_id, reason=reason, bytes=entry.size)
+
+
+def _package_list_item(digest: Digest) -> PrunedItem:
+    return PrunedItem(what="package list", name=str(digest), reason="its image is gone")
 
 
 def _revision_item(revision: StaleRevision) -> PrunedItem:
