@@ -55,6 +55,15 @@ def taken(cluster: KitCluster, right: Right) -> Iterator[None]:
         cluster.kubectl("replace", "-f", "-", given=yaml_of([old for old, _ in changed]))
 
 
+def behind(cluster: KitCluster) -> list[str]:
+    """Return the workloads that do not have the tag's image yet."""
+    latest = 'jsonpath={.status.tags[?(@.tag=="latest")].items[0].dockerImageReference}'
+    template = "jsonpath={.spec.template.spec.containers[0].image}"
+    wanted = cluster.kubectl("-n", SHOP, "get", "imagestream.image.openshift.io/app", "-o", latest)
+    images = {one: cluster.kubectl("-n", SHOP, "get", one, "-o", template) for one in FOLLOWERS}
+    return [name for name, found in images.items() if found != wanted]
+
+
 @pytest.fixture(scope="module")
 def server(
     cluster: KitCluster, tmp_path_factory: pytest.TempPathFactory
@@ -102,16 +111,7 @@ def test_a_right_that_goes_while_the_server_runs_is_told_and_used_when_it_is_bac
     assert "[+]role: leader" in seen
 
     moved(cluster)
-    latest = 'jsonpath={.status.tags[?(@.tag=="latest")].items[0].dockerImageReference}'
-    tag = ("-n", SHOP, "get", "imagestream.image.openshift.io/app", "-o", latest)
-    template = "jsonpath={.spec.template.spec.containers[0].image}"
-
-    def behind() -> list[str]:
-        wanted = cluster.kubectl(*tag)
-        images = {one: cluster.kubectl("-n", SHOP, "get", one, "-o", template) for one in FOLLOWERS}
-        return [name for name, found in images.items() if found != wanted]
-
-    until(behind, lambda names: not names)
+    until(lambda: behind(cluster), lambda names: not names)
 
 
 @on_demand(

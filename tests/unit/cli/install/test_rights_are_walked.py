@@ -1,8 +1,9 @@
-"""Each right to write that an installation gives is one that a test takes away by itself."""
+"""Each right that an installation gives is one that a test takes away by itself."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.support.kubernetes.read_rights import BESIDE_READS, READS
 from tests.support.kubernetes.single_rights import (
     ASKED,
     OF_TOKENS,
@@ -18,6 +19,7 @@ from upwell.cli.install.manifests import manifests
 from upwell.policy.notifications.shared_deliveries import part_names, secret_name
 
 _WRITES = {"create", "update", "patch", "delete"}
+_READS = {"list", "watch"}
 _GATEWAY = "gateway.networking.k8s.io"
 _CONFIG = "config.openshift.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -64,13 +66,13 @@ BESIDE: Mapping[Right, str] = {
 """Rights that no walk takes away -> the reason."""
 
 
-def granted() -> Iterator[tuple[str, dict[str, Any], str, str, str]]:
-    """Yield each right to write: its role and rule, its group, verb and resource."""
+def granted(verbs: set[str]) -> Iterator[tuple[str, dict[str, Any], str, str, str]]:
+    """Yield each right to one of the verbs: its role and rule, its group, verb and resource."""
     for parts in manifests(ClusterInstallation()).values():
         for role in parts:
             for rule in role.get("rules", ()):
                 for group in rule["apiGroups"]:
-                    for verb in sorted(_WRITES & set(rule["verbs"])):
+                    for verb in sorted(verbs & set(rule["verbs"])):
                         for resource in rule["resources"]:
                             yield role["metadata"]["name"], rule, group, verb, resource
 
@@ -92,7 +94,7 @@ def test_each_right_to_write_is_taken_away_by_itself_or_has_a_reason() -> None:
     known = [*walked(), *BESIDE]
     unknown = [
         f"{role}: {one}"
-        for role, rule, *one in granted()
+        for role, rule, *one in granted(_WRITES)
         if not any(gives(right, role, rule, (one[0], one[1], one[2])) for right in known)
     ]
     assert unknown == []
@@ -100,7 +102,8 @@ def test_each_right_to_write_is_taken_away_by_itself_or_has_a_reason() -> None:
 
 def test_no_right_is_taken_away_or_explained_that_is_not_given() -> None:
     rights = [
-        (role, rule, (group, verb, resource)) for role, rule, group, verb, resource in granted()
+        (role, rule, (group, verb, resource))
+        for role, rule, group, verb, resource in granted(_WRITES)
     ]
     stale = [one for one in (*walked(), *BESIDE) if not any(gives(one, *given) for given in rights)]
     assert stale == []
@@ -111,3 +114,19 @@ def test_what_is_walked_needs_no_reason() -> None:
     assert [
         one for one in BESIDE if (one.group, one.verb, one.resource, one.role, one.name) in places
     ] == []
+
+
+def test_each_right_to_read_is_taken_away_by_itself_or_has_a_reason() -> None:
+    known = [*(one.right for one in READS), *BESIDE_READS]
+    rights = [
+        (role, rule, (group, verb, resource))
+        for role, rule, group, verb, resource in granted(_READS)
+    ]
+    unknown = [
+        f"{role}: {one}"
+        for role, rule, one in rights
+        if not any(gives(right, role, rule, one) for right in known)
+    ]
+    stale = [one for one in known if not any(gives(one, *given) for given in rights)]
+    assert (unknown, stale) == ([], [])
+    assert not {one.right for one in READS} & BESIDE_READS.keys()
