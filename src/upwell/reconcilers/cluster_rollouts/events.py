@@ -1,6 +1,7 @@
 """Events at a cluster's workloads: what is said of each, once."""
 
 import logging
+from datetime import datetime, timedelta
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
@@ -9,6 +10,11 @@ from upwell.policy.cluster_rollouts.last_write import LastWrite
 from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 log = logging.getLogger(__name__)
+
+_OWED_EACH = timedelta(seconds=0.05)
+"""Between two Events that an earlier process may owe: a new leader finds one of each workload that
+was changed in the last hour, and asks the API server no more often than its own controllers do
+(kube-controller-manager's `--kube-api-qps`, 20 by default)."""
 
 
 class ShownWrites(dict[ObjectKey, LastWrite]):
@@ -27,6 +33,9 @@ class WorkloadEvents:
         self._cluster = cluster
         self._shown: dict[ObjectKey, tuple[str, str]] = {}
         self._writes = writes
+        self._turns: dict[ObjectKey, datetime] = {}
+        """Of those who wait for theirs to be told of what an earlier process may owe."""
+        self._next_turn: datetime | None = None
 
     async def show(
         self, workload: Resource, reason: str, message: str, *, warns: bool = False
@@ -40,6 +49,28 @@ class WorkloadEvents:
         error = await self._tell(WorkloadEvent(workload, reason, message, warns))
         if error is None or not (error.retryable or isinstance(error, AccessDeniedError)):
             self._shown[workload.key] = (reason, message)  # else it is told once that is possible
+
+    async def show_owed(
+        self, workload: Resource, write: LastWrite | None, now: datetime
+    ) -> float | None:
+        """Show the Event of a write that an earlier process may owe, once it is its turn.
+
+        Returns the seconds until then; None: nothing is owed any more.
+        """
+        key = workload.key
+        if write is None or self._writes.get(key) == write:
+            self._turns.pop(key, None)
+            return None
+        if key not in self._turns:
+            self._turns[key] = max(self._next_turn or now, now)
+            self._next_turn = self._turns[key] + _OWED_EACH
+        # None waits for longer than those before it take, wherever the clock was set to meanwhile.
+        wait = min(self._turns[key] - now, _OWED_EACH * len(self._turns))
+        if wait > timedelta():
+            return wait.total_seconds()
+        del self._turns[key]
+        await self.show_write(workload, write)
+        return None
 
     async def show_write(self, workload: Resource, write: LastWrite | None) -> None:
         """Show the Event of a write, unless this process has; nothing else is shown any more."""
@@ -74,3 +105,4 @@ class WorkloadEvents:
         """Forget a workload that is gone."""
         self._shown.pop(workload, None)
         self._writes.pop(workload, None)
+        self._turns.pop(workload, None)

@@ -116,7 +116,7 @@ class ClusterRolloutReconciler:
             self._waits_no_more(key)
             return Result()
         now = self._clock()
-        await self._events.show_write(workload, owed_write(note, now))
+        owed = await self._events.show_owed(workload, owed_write(note, now), now)
         end = hold_end(workload)
         considered = without_hold(workload) if end is not None and end <= now else workload
         observed = observe(considered, pods.of(key), note, now)
@@ -128,7 +128,7 @@ class ClusterRolloutReconciler:
             )
         times = [one for one in (end, observed.look_again) if one is not None and one > now]
         waits = [(one - now).total_seconds() for one in times]
-        waits += [one for one in (wait, refused) if one is not None]
+        waits += [one for one in (wait, refused, owed) if one is not None]
         return Result(min(waits, default=None))
 
     async def _due(
@@ -227,6 +227,9 @@ class ClusterRolloutReconciler:
     async def _write(self, workload: NativeWorkload, step: RolloutStep) -> float | None:
         try:
             if step.note is not None:
+                # Of the note that goes; the next one is told of after it.
+                owed = owed_write(RolloutNote.of(workload), self._clock())
+                await self._events.show_write(workload, owed)
                 write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
                 self._refusals.forget(workload.key)

@@ -1,5 +1,6 @@
 """Events about images that were set or put back: told once, though who has written is gone."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,12 +10,14 @@ from tests.unit.reconcilers.cluster_rollouts.test_cluster_rollouts import (
     START,
     ClusterSetup,
     at_good,
+    image_of,
 )
 
 from upwell.api.apps import Deployment
 from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
 
+MANY = 100
 AWAY = ClusterUnavailableError("the connection was lost")
 
 
@@ -126,3 +129,36 @@ async def test_the_same_image_that_comes_back_is_told_again(setup: ClusterSetup)
 
     texts = [one.message for one in setup.cluster.told]
     assert texts == [f"set app = {image(one)}" for one in ("good", "better", "good")]
+
+
+async def test_events_that_a_fleet_is_owed_are_paced_and_keep_no_image_waiting(
+    setup: ClusterSetup,
+) -> None:
+    await move_tag(setup.store, "good")
+    fleet = [
+        await setup.store.create(workload(Deployment, name=f"web-{number}"))
+        for number in range(MANY)
+    ]
+    setup.cluster.mute = AWAY
+    for one in fleet:
+        await setup.reconcile(one.key)
+    setup.cluster.mute = None
+    setup.reconciler = setup.restarted()
+    asked = setup.cluster.events_asked
+
+    waits = [(await setup.reconcile(one.key)).requeue_after or 0.0 for one in fleet]
+    assert setup.cluster.events_asked - asked == 1
+    assert max(waits) == pytest.approx((MANY - 1) / 20)
+
+    *others, last = fleet
+    await move_tag(setup.store, "better")
+    await setup.reconcile(last.key)
+    assert image_of(await setup.read(last)) == image("better")
+    texts = [f"set app = {image(one)}" for one in ("good", "better")]
+    assert [one.message for one in setup.cluster.told if one.workload.key == last.key] == texts
+
+    setup.clock.now += timedelta(seconds=MANY / 20)
+    for one in others:
+        await setup.reconcile(one.key)
+    told = Counter(one.workload.key for one in setup.cluster.told if one.message == texts[0])
+    assert told == dict.fromkeys((one.key for one in fleet), 1)

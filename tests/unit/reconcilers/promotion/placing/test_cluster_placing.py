@@ -70,6 +70,7 @@ async def test_the_next_leader_tells_once_of_images_that_the_last_one_has_set(
     for _ in range(2):
         pipelines.fail_over()
         for name in (DEV, PRODUCTION):
+            pipelines.clock.advance(seconds=1)  # they are told one after the other
             await pipelines.roll_out(await pipelines.store.get(Deployment, NAMESPACE, name))
 
     written = [one for one in pipelines.cluster.told if one.reason == "ImageUpdated"]
