@@ -90,17 +90,20 @@ class Mirror:
         """
         digest = reference.digest
         known = await self._known(store, digest) if digest is not None else None
-        if digest is None or known is None:
-            manifest = await self._manifest(reference, access)
-            await self._copy(reference, store, manifest, access)
-            if digest is not None:
-                await self._remember(store, digest, manifest.digest)
-            return manifest
-        await self._remote.resolve(reference, access)
-        found = await self._hosted.manifest(Reference(self._hosted.host, store, digest=known))
-        if isinstance(found, Index):
-            raise InvalidAnswerError(str(reference), "an index inside an index")
-        return found
+        if known is not None:
+            await self._remote.resolve(reference, access)
+            with suppress(ManifestUnknownError):  # it is met as damaged, or was deleted meanwhile
+                found = await self._hosted.manifest(
+                    Reference(self._hosted.host, store, digest=known)
+                )
+                if isinstance(found, Index):
+                    raise InvalidAnswerError(str(reference), "an index inside an index")
+                return found
+        manifest = await self._manifest(reference, access)
+        await self._copy(reference, store, manifest, access)
+        if digest is not None:
+            await self._remember(store, digest, manifest.digest)
+        return manifest
 
     async def _show(
         self, reference: Reference, view: str, manifest: Manifest, access: RequestAccess
@@ -123,7 +126,10 @@ class Mirror:
         if await self._hosted.has_manifest(repository, digest):
             return digest
         tag = index_tag(digest, self._platform)
-        return await self._hosted.tag_digest(repository, tag) if tag else None
+        known = await self._hosted.tag_digest(repository, tag) if tag else None
+        # What is damaged is as good as not here: its source may have it whole.
+        has_it = known is not None and await self._hosted.has_manifest(repository, known)
+        return known if has_it else None
 
     async def _remember(self, repository: str, index: Digest, manifest: Digest) -> None:
         tag = index_tag(index, self._platform)

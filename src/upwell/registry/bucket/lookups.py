@@ -26,6 +26,15 @@ class ContentLookups:
             found = (await self.indexes.read(repository)).manifests.get(digest)
         return None if found is None or self.contents.is_damaged(found.link) else found
 
+    async def has_whole(self, repository: str, digest: Digest) -> bool:
+        """Return True if a manifest is there, and nothing that it names is known to be damaged."""
+        found = await self.manifest(repository, digest)
+        if found is None or not self.contents.damage():
+            return found is not None
+        index = await self.indexes.read(repository, age=FRESH)
+        links = (index.link(one) for one in found.needs)
+        return not any(one is not None and self.contents.is_damaged(one) for one in links)
+
     async def blob(self, repository: str, digest: Digest) -> ContentLink:
         """Return where a blob of a repository is; raises BlobUnknownError."""
         link = (await self.indexes.read(repository, age=FRESH)).blobs.get(digest)

@@ -233,8 +233,8 @@ class BucketRegistry(HostedReads):
         return (await self._indexes.read(repository)).digest_of(tag)
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Return True if `repository` holds the manifest or index `digest`."""
-        return await self._lookups.manifest(repository, digest) is not None
+        """Return True if `repository` holds the manifest or index `digest`, undamaged."""
+        return await self._lookups.has_whole(repository, digest)
 
     async def manifests_in(self, repository: str) -> Sequence[Digest]:
         """List the manifests of a repository."""

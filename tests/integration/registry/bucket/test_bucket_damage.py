@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.support.builds.memory_builds import (
+    AMD64,
+    VENDOR,
+    UpstreamRegistry,
+    push,
+    push_index,
+)
 from tests.support.component_reports import running, state
 from tests.support.registry.hosted_images import push_blob
 from tests.support.s3.strict_server import StrictS3, bucket_at, strict_s3
@@ -14,9 +21,12 @@ from upwell.app import cleanup
 from upwell.app.cleanup import IN_BUCKET, scrub_bucket, watch_registry
 from upwell.machine.backoff import Backoff
 from upwell.machine.components import Components
-from upwell.oci import Digest
+from upwell.oci import Digest, Reference
 from upwell.registry.bucket.registry import BucketRegistry
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, RegistryError
+from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.registry.mirror import Mirror
 from upwell.registry.s3.client import S3Bucket
 
 APP = "team/app"
@@ -158,3 +168,37 @@ async def test_large_content_whose_answer_breaks_off_is_not_damaged(
     assert reader.damage() == {}
     spoiling.s3.fault = None
     assert await read(reader, digest, 600_000) == b"x" * 600_000
+
+
+@pytest.mark.parametrize("part", ["manifest", "config"])
+@pytest.mark.parametrize("is_index", [False, True], ids=["image", "index"])
+async def test_a_mirrored_image_that_is_damaged_is_fetched_from_its_source_again(
+    spoiling: SpoilingBucket, tmp_path: Path, part: str, *, is_index: bool
+) -> None:
+    vendor = UpstreamRegistry(EmbeddedRegistry(tmp_path / "vendor", VENDOR))
+    config = b"configuration" * 100
+    image = await push(vendor.registry, "base:amd64", "amd64", config)
+    pinned = await push_index(vendor.registry, "base:1", {AMD64: image}) if is_index else image
+    base = Reference(VENDOR, "base", digest=pinned)
+    first = spoiling.registry
+    copy = await Mirror(vendor, first, AMD64).fetch(base, DEFAULT_ACCESS, "shop")
+    assert copy.digest == image
+    raw = config if part == "config" else await first.read_manifest(copy.repository, image)
+    for key in [key for key, one in spoiling.s3.objects.items() if one.raw == raw]:
+        spoiling.s3.objects[key] = replace(spoiling.s3.objects[key], raw=b"y" * len(raw))
+
+    reader = spoiling.registry
+    with pytest.raises(RegistryError):
+        await pulled(reader, copy.repository, image, config)
+    assert await Mirror(vendor, reader, AMD64).fetch(base, DEFAULT_ACCESS, "shop") == copy
+
+    assert await pulled(reader, copy.repository, image, config) == config
+    await reader.scrub()
+    assert reader.damage() == {}
+
+
+async def pulled(reader: BucketRegistry, repository: str, image: Digest, config: bytes) -> bytes:
+    """Return the configuration of an image, after its manifest."""
+    await reader.read_manifest(repository, image)
+    async with reader.read_blob(repository, Digest.of(config), range(len(config))) as chunks:
+        return b"".join([chunk async for chunk in chunks])
