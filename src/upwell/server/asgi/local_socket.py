@@ -4,7 +4,6 @@ Nothing that is secret crosses it: the peer's uid (SO_PEERCRED, unix(7)) stands 
 """
 
 import asyncio
-import math
 import socket
 import struct
 from pathlib import Path
@@ -20,11 +19,10 @@ from upwell.server.asgi.connections import (
     TrackedConnection,
 )
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
-from upwell.server.asgi.quiet_server import QuietServer
+from upwell.server.asgi.quiet_server import QuietServer, server_config
 from upwell.server.auth.request_info import PEER
 
 _BACKLOG = 128
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _PAUSE = 1.0
 """Before connections are taken again when there are too many open files."""
 _CREDENTIALS = struct.Struct("3i")
@@ -61,20 +59,11 @@ async def serve_local(
     The application's lifespan is that of the server on the network, with which it shares `table`:
     that one closes what is too slow.
     """
-    config = uvicorn.Config(
+    config = server_config(
         app,
-        http="httptools",
-        ws="wsproto",
-        ws_max_size=_MAX_MESSAGE_BYTES,
-        ws_per_message_deflate=False,
-        ws_ping_timeout=None,
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=table.limits.idle_seconds,
-        timeout_graceful_shutdown=math.ceil(grace_seconds),
+        idle_seconds=table.limits.idle_seconds,
+        grace_seconds=grace_seconds,
+        runs_lifespan=False,
     )
     server = _LocalServer(config, table)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,7 +1,6 @@
 """Runs the application under uvicorn inside somebody else's event loop and signal handling."""
 
 import asyncio
-import math
 import socket
 import ssl
 
@@ -11,10 +10,7 @@ from starlette.types import ASGIApp
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection, keep_expiring
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.asgi.mixed_tls import answer_to_name, take_connections
-from upwell.server.asgi.quiet_server import QuietServer
-
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Of a WebSocket: clients may send a whole file to a command as one."""
+from upwell.server.asgi.quiet_server import QuietServer, server_config
 
 
 class _GuardedServer(QuietServer):
@@ -61,21 +57,11 @@ async def serve(
     the application does not start.
     """
     table = table or ConnectionTable()
-    config = uvicorn.Config(
+    config = server_config(
         app,
-        http="httptools",
-        ws="wsproto",  # takes any name of a protocol: that of kubectl's port-forward is no token
-        ws_max_size=_MAX_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # what is sent is sent as it is: nothing unpacks to more
-        ws_ping_timeout=None,  # an answer may wait behind input that a command does not read
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        # A header must not say where a request comes from: limits and the audit log need the truth.
-        proxy_headers=False,
-        timeout_keep_alive=table.limits.idle_seconds,
-        timeout_graceful_shutdown=math.ceil(grace_seconds),
+        idle_seconds=table.limits.idle_seconds,
+        grace_seconds=grace_seconds,
+        runs_lifespan=True,
     )
     server = _GuardedServer(config, tls, table, plain=plain)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
