@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -54,23 +54,8 @@ class ExecutionHandlers:
         protocol = negotiate(websocket, PROTOCOLS)
         found = await self._instances.running(target, query.get("instance", ""), command.container)
         await self._require_entry(websocket, found)
-        self._streams.require_room()
-        try:
-            with self._streams.counted():
-                async with AsyncExitStack() as stack:
-                    # In turn: a start takes processors from all that runs here.
-                    async with self._starts.seat(_client(websocket)):
-                        running = self._instances.runtime.run(found.name, command)
-                        execution = await stack.enter_async_context(running)
-                    await websocket.accept(protocol)
-                    peer = Peer(websocket)
-                    channels = Channels(peer, protocol)
-                    outcome = await _converse(execution, channels)
-                # The command has ended, however long the client takes to hear of it.
-                await _tell(channels, outcome)
-                await peer.close()
-        except WorkloadError as error:
-            raise ApiError(400, str(error), key=target.key) from error
+        running = self._in_turn(websocket, self._instances.runtime.run(found.name, command))
+        await self._relay(websocket, protocol, target, running)
 
     async def attach(self, websocket: WebSocket, target: RequestTarget) -> None:
         """Connect the client to a container's own process, from now on; it outlives the client."""
@@ -79,16 +64,37 @@ class ExecutionHandlers:
         protocol = negotiate(websocket, PROTOCOLS)
         found = await self._instances.running(target, query.get("instance", ""), container)
         await self._require_entry(websocket, found)
-        self._streams.require_room()
         stdin = is_true(websocket, "stdin")
-        runtime = self._instances.runtime
+        held = self._instances.runtime.attach(found.name, container, stdin=stdin)
+        await self._relay(websocket, protocol, target, held)
+
+    @asynccontextmanager
+    async def _in_turn(
+        self, websocket: WebSocket, running: AbstractAsyncContextManager[ExecSession]
+    ) -> AsyncIterator[ExecSession]:
+        """Start a command when it is the client's turn: a start takes processors from all."""
+        async with AsyncExitStack() as stack:
+            async with self._starts.seat(_client(websocket)):
+                execution = await stack.enter_async_context(running)
+            yield execution
+
+    async def _relay(
+        self,
+        websocket: WebSocket,
+        protocol: str,
+        target: RequestTarget,
+        session: AbstractAsyncContextManager[ExecSession],
+    ) -> None:
+        """Connect the client to a session until one of them ends, and tell it how that was."""
+        self._streams.require_room()
         try:
             with self._streams.counted():
-                async with runtime.attach(found.name, container, stdin=stdin) as held:
+                async with session as execution:
                     await websocket.accept(protocol)
                     peer = Peer(websocket)
                     channels = Channels(peer, protocol)
-                    outcome = await _converse(held, channels)
+                    outcome = await _converse(execution, channels)
+                # It has ended, however long the client takes to hear of it.
                 await _tell(channels, outcome)
                 await peer.close()
         except WorkloadError as error:
