@@ -1,10 +1,11 @@
 """The pod template of an object, and its containers, as JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from upwell.cli.core.errors import CommandError
+from upwell.cli.core.kept_options import keep_option
 
 type Document = dict[str, Any]
 
@@ -35,6 +36,19 @@ def container_path(document: Document, name: str) -> str:
 def all_containers(spec: Document) -> list[Document]:
     """Return the init containers and the containers of a Pod."""
     return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+
+
+def containers_option(options: type[Any]) -> Callable[[Any], Any]:
+    """Return the option `--containers`, whose value becomes the field `pattern` of `options`."""
+    return keep_option(
+        options,
+        "pattern",
+        "-c",
+        "--containers",
+        default="*",
+        show_default=True,
+        help="Names of containers, joined by commas; * and ? are wildcards.",
+    )
 
 
 def containers(spec: Document, pattern: str, *, init: bool = False) -> list[Document]:

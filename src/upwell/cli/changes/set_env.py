@@ -10,7 +10,14 @@ import click
 from upwell.api.codec import encode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import Resource
-from upwell.cli.changes.pod_templates import containers, pod_spec, put, store, without
+from upwell.cli.changes.pod_templates import (
+    containers,
+    containers_option,
+    pod_spec,
+    put,
+    store,
+    without,
+)
 from upwell.cli.changes.writing import (
     Document,
     Wanted,
@@ -130,14 +137,7 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     show_default=True,
     help="Keys of --from; * and ? are wildcards.",
 )
-@_option(
-    "pattern",
-    "-c",
-    "--containers",
-    default="*",
-    show_default=True,
-    help="Names of containers, joined by commas; * and ? are wildcards.",
-)
+@containers_option(_EnvOptions)
 @_option(
     "overwrite",
     "--overwrite/--no-overwrite",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from upwell.cli.changes.pod_templates import containers, pod_spec, port_of
+from upwell.cli.changes.pod_templates import containers, containers_option, pod_spec, port_of
 from upwell.cli.changes.writing import (
     Document,
     Wanted,
@@ -150,14 +150,7 @@ def _number(target: str, name: str, text: str) -> Callable[[Any], Any]:
     show_default="as it is",
     help="Number or name of the port to connect to.",
 )
-@_option(
-    "pattern",
-    "-c",
-    "--containers",
-    default="*",
-    show_default=True,
-    help="Names of containers, joined by commas; * and ? are wildcards.",
-)
+@containers_option(_ProbeOptions)
 @_number("initial_delay_seconds", "--initial-delay-seconds", "Seconds before the first try.")
 @_number("timeout_seconds", "--timeout-seconds", "Seconds after which a try has failed.")
 @_number("period_seconds", "--period-seconds", "Seconds between tries.")

@@ -14,6 +14,7 @@ from upwell.cli.changes.pod_templates import (
     all_containers,
     any_match,
     containers,
+    containers_option,
     pod_spec,
     put,
     store,
@@ -232,14 +233,7 @@ def _text(target: str, *names: str, text: str, **facts: Any) -> Callable[[Any], 
     text="Mode of the files of a Secret or config map, in octal digits.",
     shown="0644",
 )
-@_option(
-    "pattern",
-    "-c",
-    "--containers",
-    default="*",
-    show_default=True,
-    help="Names of containers, joined by commas; * and ? are wildcards.",
-)
+@containers_option(_VolumeOptions)
 @target_options
 @write_options(local=True)
 @connection_options
