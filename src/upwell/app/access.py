@@ -129,27 +129,11 @@ async def protect(
     token = kept_secret(
         token_file, partial(new_token, ADMIN), "copies of the old token are refused then"
     )
-    certificate = keys.certificate.current
-    addresses = [f"{name}:{settings.port}" for name in settings.local_names]
-    local = stack.enter_context(listening_locally(data / LOCAL_SOCKET))
-    by_socket = settings.listening.local_admin is LocalAdmin.SOCKET
-    if by_socket and local is None:
-        raise DataFolderError(
-            f"{data} can have no socket (its name is too long, or its file system has none), and"
-            ' [server] local-admin is "socket": move the folder, or set it to "token"'
-        )
-    socket_path = None if local is None else (data / LOCAL_SOCKET).absolute()
-    stack.enter_context(announced(addresses, token_file, certificate.authority, socket_path))
+    local = _reached_locally(settings, token_file, keys.certificate, stack)
     is_one_of_many = settings.on is ServerPlatform.KUBERNETES
     runs = partial(build_runs, store) if is_one_of_many else None
     registry = RegistryTokens(keys.derived("registry tokens"), runs)
-    files = audit_files(settings)
-    component = components.add("audit-log", required=False)
-    signer = await asyncio.to_thread(_audit_signer, data, keys.files)
-    export = await asyncio.to_thread(_audit_export, settings, files, components)
-    if export is not None:
-        stack.push_async_callback(export.send_last)  # after the log has ended
-    audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
+    audit, export = await _open_audit(settings, keys.files, clock, components, stack)
     jwts = OwnJwts(keys.derived("service account tokens"))
     # On a cluster, ServiceAccounts are written past this server, and their grants with them.
     tokens = Tokens(
@@ -175,11 +159,11 @@ async def protect(
             admission=admission,
             people=sign_in.sessions if sign_in is not None else None,
             registry_tokens=RegistryAccessTokens(seconds, keys.derived("registry access")),
-            admin_by_socket=by_socket,
+            admin_by_socket=settings.listening.local_admin is LocalAdmin.SOCKET,
         ),
         InternalLogins(settings.internal_host, registry),
         Signatures(keys.signing),
-        server_context(certificate),
+        server_context(keys.certificate.current),
         not settings.access.is_encrypted,
         keys.certificate,
         local,
@@ -187,6 +171,47 @@ async def protect(
         await open_exchange(settings, tokens.accounts, stack),
         sign_in,
     )
+
+
+def _reached_locally(
+    settings: ServerSettings, token_file: Path, served: ServerCertificate, stack: AsyncExitStack
+) -> socket.socket | None:
+    """Let this machine's commands find the server; return the socket of its own users.
+
+    Raises OSError or DataFolderError.
+    """
+    path = settings.data_dir / LOCAL_SOCKET
+    local = stack.enter_context(listening_locally(path))
+    if settings.listening.local_admin is LocalAdmin.SOCKET and local is None:
+        raise DataFolderError(
+            f"{settings.data_dir} can have no socket (its name is too long, or its file system has"
+            ' none), and [server] local-admin is "socket": move the folder, or set it to "token"'
+        )
+    addresses = [f"{name}:{settings.port}" for name in settings.local_names]
+    authority = served.current.authority
+    found_at = None if local is None else path.absolute()
+    stack.enter_context(announced(addresses, token_file, authority, found_at))
+    return local
+
+
+async def _open_audit(
+    settings: ServerSettings,
+    keys: PrivateFiles,
+    clock: Callable[[], datetime],
+    components: Components,
+    stack: AsyncExitStack,
+) -> tuple[AuditLog, AuditExport | None]:
+    """Open the audit log, and what sends it elsewhere; None: nothing does.
+
+    Raises OSError or DataFolderError.
+    """
+    files = audit_files(settings)
+    component = components.add("audit-log", required=False)
+    signer = await asyncio.to_thread(_audit_signer, settings.data_dir, keys)
+    export = await asyncio.to_thread(_audit_export, settings, files, components)
+    if export is not None:
+        stack.push_async_callback(export.send_last)  # after the log has ended
+    return await stack.enter_async_context(AuditLog.open(files, signer, clock, component)), export
 
 
 @contextmanager
