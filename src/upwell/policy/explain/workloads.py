@@ -1,14 +1,15 @@
 """Explanation of a workload: what it runs, why, and what it waits for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from upwell.api.apps import CronJob, RevisionRecord
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
-from upwell.policy.explain.freshness import Follower, Snapshot, short
+from upwell.policy.explain.freshness import Follower, Freshness, Snapshot, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.origins import OriginExplainer
 from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.health.fault import HealthFault
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.history import image_before
 from upwell.policy.rollouts.settings import Workload
@@ -85,40 +86,18 @@ class WorkloadExplainer:
 
     def _outlook(self, workload: Workload, place: StagePlacement | None) -> Iterator[Statement]:
         """Say what is held back, by what, and what comes next."""
-        rollout = rollout_of(workload)
-        freshness = self._snapshot.workload_freshness(workload)
-        faults = faults_of(workload)
-        for fault in faults:
-            yield Statement(Topic.HELD, str(fault), at=fault.since)
-        told = rollout.text == freshness.waits_for or any(
-            fault.message in rollout.text for fault in faults
-        )
-        if rollout.state is not RolloutState.COMPLETE and not told:
-            yield Statement(Topic.HELD, rollout.text)
-        followers = followers_of(workload)
-        for misread in followers.faults:
-            yield Statement(Topic.HELD, misread)
-        if place is not None and place.status.hold:
-            yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
+        faults, freshness = faults_of(workload), self._snapshot.workload_freshness(workload)
+        yield from _held(workload, place, faults, freshness)
         if freshness.behind:
-            until = place.status.until if place is not None else None
             text = str(freshness)
             if any(fault.message in text for fault in faults):
                 text = str(replace(freshness, waits_for=""))
+            until = place.status.until if place is not None else None
             yield Statement(Topic.HELD, text, at=until)
         elif freshness.unknown:
             text = f"whether anything newer waits is unknown: {freshness.unknown}"
             yield Statement(Topic.NEXT, text)
-        elif faults:
-            return
-        elif place is not None:
-            text = f"nothing is due: {place} has the newest Release"
-            yield Statement(Topic.NEXT, text)
-        elif not followers.entries:
-            text = "no image trigger: images change only when the manifest does"
-            yield Statement(Topic.NEXT, text)
-        elif rollout.state is RolloutState.COMPLETE:
-            text = "nothing is due: it runs the newest image of every tag that it follows"
+        elif not faults and (text := _due(workload, place)):
             yield Statement(Topic.NEXT, text)
 
     def _container(self, workload: Follower, container: str, image: str) -> Iterator[Statement]:
@@ -172,3 +151,35 @@ def _ran_before(
         number, old = before
         text = f"in place of {short(old)}, which revision {number} ran"
         yield Statement(Topic.CAUSE, text, 1, old=old, new=revision.images[container])
+
+
+def _held(
+    workload: Workload,
+    place: StagePlacement | None,
+    faults: Sequence[HealthFault],
+    freshness: Freshness,
+) -> Iterator[Statement]:
+    """Yield what is wrong with it, and what holds its rollout or its stage back."""
+    for fault in faults:
+        yield Statement(Topic.HELD, str(fault), at=fault.since)
+    rollout = rollout_of(workload)
+    told = rollout.text == freshness.waits_for or any(
+        fault.message in rollout.text for fault in faults
+    )
+    if rollout.state is not RolloutState.COMPLETE and not told:
+        yield Statement(Topic.HELD, rollout.text)
+    for misread in followers_of(workload).faults:
+        yield Statement(Topic.HELD, misread)
+    if place is not None and place.status.hold:
+        yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
+
+
+def _due(workload: Workload, place: StagePlacement | None) -> str:
+    """Return what comes next of one that is well and not behind; empty: its rollout goes on."""
+    if place is not None:
+        return f"nothing is due: {place} has the newest Release"
+    if not followers_of(workload).entries:
+        return "no image trigger: images change only when the manifest does"
+    if rollout_of(workload).state is RolloutState.COMPLETE:
+        return "nothing is due: it runs the newest image of every tag that it follows"
+    return ""
