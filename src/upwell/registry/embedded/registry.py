@@ -14,7 +14,8 @@ from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
 from upwell.registry.embedded.reading import BlobReads
-from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
+from upwell.registry.embedded.repositories import StoredRepositories
+from upwell.registry.embedded.repository import Repository, TagHook
 from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.embedded.usage import StorageUsage
 from upwell.registry.errors import (
