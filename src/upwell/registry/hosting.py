@@ -184,7 +184,10 @@ class HostedRegistry(InternalRegistry, Protocol):
         ...
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Return True if `repository` holds the manifest or index `digest`."""
+        """Return True if `repository` holds the manifest or index `digest`.
+
+        One that is known to be damaged, or that names what is, counts as none: a push heals it.
+        """
         ...
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.builds.memory_builds import (
     AMD64,
     ARM64,
+    CONFIG,
     INTERNAL,
     VENDOR,
     UpstreamRegistry,
@@ -21,7 +22,7 @@ from upwell.oci import Digest, Platform, Reference
 from upwell.oci.copies import public_view
 from upwell.oci.index_tags import index_tag
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.errors import InvalidAnswerError
+from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.registry.mirror import Mirror, mirror_repository
 
@@ -40,6 +41,10 @@ class MirroredRegistry:
     @property
     def base(self) -> Reference:
         return Reference(VENDOR, "base", digest=self.index)
+
+    async def fetch(self) -> Reference:
+        """Fetch the image as the first build of a new process does."""
+        return await self.mirror().fetch(self.base, DEFAULT_ACCESS, "shop")
 
 
 @pytest.fixture
@@ -122,3 +127,32 @@ async def test_a_layer_without_end_is_left_at_the_size_that_its_manifest_says(
         await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS, "shop")
     assert given < 1_000_000
     assert await mirrored.internal.storage_used("upstream") == 0, "and nothing of it is kept"
+
+
+@pytest.mark.parametrize("part", ["manifest", "config"])
+async def test_a_copy_that_is_damaged_on_the_disk_is_fetched_from_its_source_again(
+    mirrored: MirroredRegistry, tmp_path: Path, part: str
+) -> None:
+    fetched = await mirrored.fetch()
+    named = Digest.of(CONFIG) if part == "config" else mirrored.amd64
+    (content,) = (tmp_path / "internal" / "blobs").rglob(named.hex)
+    content.write_bytes(b"damaged")
+    with pytest.raises(RegistryError):
+        await pulled(mirrored.internal, fetched.repository, mirrored.amd64)
+    mirrored.vendor.requests.clear()
+
+    assert await mirrored.fetch() == fetched
+    assert await pulled(mirrored.internal, fetched.repository, mirrored.amd64) == CONFIG
+    assert mirrored.internal.damage() == {}
+    asked = len(mirrored.vendor.requests)
+    await mirrored.fetch()
+    assert len(mirrored.vendor.requests) == asked
+
+
+async def pulled(registry: EmbeddedRegistry, repository: str, image: Digest) -> bytes:
+    """Return the configuration of an image, after its manifest."""
+    await registry.read_manifest(repository, image)
+    config = Digest.of(CONFIG)
+    size = await registry.blob_size(repository, config, verified=True)
+    async with registry.read_blob(repository, config, range(size)) as chunks:
+        return b"".join([chunk async for chunk in chunks])

@@ -61,6 +61,11 @@ class Integrity:
         self._whole.pop(facts.st_ino, None)
         self._damaged[facts.st_ino] = _state(facts)
 
+    @property
+    def has_damage(self) -> bool:
+        """True if some file was found to be damaged, and has not been forgotten since."""
+        return bool(self._damaged)
+
     def is_whole(self, facts: os.stat_result) -> bool:
         """Return True while a file is as it was when it was found to be whole."""
         return self._whole.get(facts.st_ino) == hash(_state(facts))

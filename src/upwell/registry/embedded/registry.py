@@ -210,9 +210,9 @@ class EmbeddedRegistry(HostedReads):
         return found.tags.get(tag) if found else None
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Return True if `repository` holds the manifest or index `digest`."""
+        """Return True if `repository` holds the manifest or index `digest`, undamaged."""
         found = await self._find(repository)
-        return found is not None and digest in found.manifests and not found.is_damaged(digest)
+        return found is not None and await asyncio.to_thread(found.has_whole, digest)
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:
         """Remove a manifest and every tag that points at it."""

@@ -85,6 +85,19 @@ class Repository:
         """Return True if a manifest is known to be damaged."""
         return bool(self._damaged) and self.manifest_link(digest) in self._damaged
 
+    def has_whole(self, digest: Digest) -> bool:
+        """Return True if a manifest is here, and nothing it names is known to be damaged; blocks.
+
+        A file is read for that where damage is known at all.
+        """
+        if digest not in self.manifests or self.is_damaged(digest):
+            return False
+        if not (self._damaged or self._contents.integrity.has_damage):
+            return True
+        raw = self.read(digest)
+        named = content_of(parse_manifest(raw)) if raw is not None else ()
+        return raw is not None and not any(self._is_known_damaged(one.digest) for one in named)
+
     def read(self, digest: Digest) -> bytes | None:
         """Return the bytes of a manifest; None when it is not there, or is damaged: it is noted."""
         link = self.manifest_link(digest)
@@ -297,10 +310,14 @@ class Repository:
         )
 
     def _holds(self, digest: Digest) -> bool:
+        is_here = digest in self.manifests or self.blob_link(digest).exists()
+        return is_here and not self._is_known_damaged(digest)
+
+    def _is_known_damaged(self, digest: Digest) -> bool:
         if digest in self.manifests:
-            return not self.is_damaged(digest)
+            return self.is_damaged(digest)
         try:
-            return not self._contents.integrity.is_damaged(self.blob_link(digest).stat())
+            return self._contents.integrity.is_damaged(self.blob_link(digest).stat())
         except FileNotFoundError:
             return False
 
