@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import stat
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from upwell.builder.interface import RegistryLogin
-from upwell.machine.folder import PrivateFolder
+from upwell.machine.folder import PrivateFolder, make_passage
 from upwell.machine.redaction import basic_auth
 
 _BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -44,7 +43,7 @@ class BuildFolder(PrivateFolder):
         elif not self.temporary.is_symlink():
             target = self._passage / self.path.name
             with _passages:
-                _make_passage(self._passage)
+                make_passage(self._passage)
                 target.mkdir(mode=0o711, exist_ok=True)
             self.temporary.symlink_to(target)
         (self.path / "hooks").mkdir(exist_ok=True)
@@ -72,14 +71,6 @@ class BuildFolder(PrivateFolder):
             with _passages, suppress(OSError):  # another build uses it
                 self._passage.rmdir()
         super().remove()
-
-
-def _make_passage(path: Path) -> None:
-    """Make a folder that others may pass through but not list, in one where all may write."""
-    path.mkdir(mode=0o711, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(f"{path} is not ours: remove it")
 
 
 def _auth_key(registry: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,17 @@ class PrivateFolder:
     def remove(self) -> None:
         """Delete the folder; idempotent."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_passage(path: Path) -> None:
+    """Make a folder that others may pass through but not list, in one where all may write.
+
+    Raises PermissionError for one that is there and somebody else's.
+    """
+    path.mkdir(mode=0o711, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{path} is not ours: remove it")
 
 
 def remove_deep(folder: Path) -> None:
