@@ -1,7 +1,6 @@
 """The folder of one build: its source tree, generated files and logins, removed as a whole."""
 
 import json
-import os
 import re
 import shutil
 import threading

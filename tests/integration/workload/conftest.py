@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
+from upwell.machine.folder import remove_deep
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.tokens.files import TokenVolumes
 from upwell.workload.podman.volumes.pins import Pins
@@ -32,6 +33,7 @@ def settings(podman_home: PodmanHome) -> Iterator[PodmanSettings]:
     )
     yield made
     podman_home.clear(name, made.network_name)
+    remove_deep(made.temporary_root)
     Pins(made.pins_root, ()).clear()
     volumes = TokenVolumes(made.tokens_root)
     for instance in volumes.names():

@@ -343,3 +343,4 @@ async def test_teardown_leaves_nothing(
         assert await runtime.instances() == []
     assert settings.network_name not in podman_home.run("network", "ls")
     assert settings.instance_id not in podman_home.run("ps", "--all")
+    assert not settings.temporary_root.exists()

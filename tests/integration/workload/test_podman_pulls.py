@@ -1,6 +1,8 @@
 """Pulls from a real registry that wants credentials, over plain http."""
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +13,12 @@ from aiohttp.test_utils import TestServer
 from tests.support.outbound.rebound_dialer import ReboundDialer
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
 from tests.support.registry.silent_registry import silent_registry
+from tests.support.workload.podman_faults import service_of
 from tests.support.workload.podman_home import PodmanHome, Workload, root_filesystem
 from tests.support.workload.waiting import eventually
 
 from upwell.machine.authorities import write_authorities
+from upwell.machine.components import Components
 from upwell.oci import Digest, Reference
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
@@ -25,6 +29,9 @@ from upwell.workload.instance_spec import InstanceSpec
 from upwell.workload.interface import State
 from upwell.workload.podman.images import judged_pulls
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+
+_PIECES = "container_images_storage*"
+"""Folders in which Podman keeps what it pulls, until it is in its storage."""
 
 
 async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
@@ -323,6 +330,37 @@ async def test_a_registry_that_does_not_answer_holds_nobody_up(
             await runtime.stop(spec.name, 0)
             assert len(await runtime.instances()) == 1
             await eventually(silence.connections, lambda count: count == 0)
+
+
+async def test_what_a_killed_service_has_left_of_a_pull_goes_at_its_next_start(
+    settings: PodmanSettings,
+    workload: Workload,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    component = Components().add("podman")
+
+    def look() -> set[Path]:
+        return {*settings.temporary_root.glob(_PIECES), *tmp_path.glob(_PIECES)}
+
+    async def pieces() -> set[Path]:
+        return await asyncio.to_thread(look)
+
+    async with silent_registry() as silence:
+        image = replace(workload.image, registry=silence.address, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({silence.address}))
+        async with PodmanRuntime.open(settings, component=component) as runtime:
+            await runtime.start(spec)
+            [left] = await eventually(pieces, bool)
+            os.kill(service_of(settings), signal.SIGKILL)
+
+            async def restarts() -> int:
+                return component.state.restarts
+
+            await eventually(restarts, bool)
+            assert left not in await pieces()
 
 
 async def after_pull(runtime: PodmanRuntime, spec: InstanceSpec) -> None:

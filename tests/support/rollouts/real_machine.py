@@ -27,6 +27,7 @@ from upwell.api.core import ConfigMap, Service
 from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.controller import ObjectCache
+from upwell.machine.folder import remove_deep
 from upwell.oci import Reference
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -226,6 +227,7 @@ async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
     name = f"name=^{podman.network_name}$"
     made = json.loads(home.run("network", "ls", "--format=json", "--filter", name))
     home.clear(podman.instance_id, podman.network_name)
+    remove_deep(podman.temporary_root)
     Pins(podman.pins_root, ()).clear()
     for network in made:  # a test that was skipped has made none
         _, upper = IPv4Network(network["subnets"][0]["subnet"]).subnets()

@@ -52,7 +52,6 @@ from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.connection import must_find
 from upwell.workload.podman.api.faults import RuntimeFaults
-from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.api.supervision import ServiceSupervisor
@@ -156,6 +155,7 @@ class PodmanRuntime:
         self._all_instances = SharedCall(self._observe_instances)
         self._renewed: dict[str, Instance] = {}
         """Instances whose containers have gone to be replaced, as they were seen last."""
+        self._is_torn_down = False
         self._network = InstancesNetwork(api, settings.network_name, settings.instance_id)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -178,7 +178,6 @@ class PodmanRuntime:
                 f"{settings.podman} is not installed: apt install podman, and see `upwell doctor`"
             )
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await asyncio.to_thread(end_orphans, settings.data_dir)
         await asyncio.to_thread(forget_earlier_boot, settings)
         service = PodmanService(settings)
         api = PodmanApi(service)
@@ -212,6 +211,8 @@ class PodmanRuntime:
             await runtime._commands.close()
             await api.close()
             await service.close()
+            if runtime._is_torn_down:
+                await asyncio.to_thread(service.remove_temporary)
 
     async def instances(self) -> Sequence[Instance]:
         """Return all instances of this Upwell, running or ended, or waiting for an image.
@@ -451,6 +452,7 @@ class PodmanRuntime:
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
         await self._network.remove()
+        self._is_torn_down = True
 
     def _recovered(self) -> None:
         """Let everybody look again, as what they did meanwhile has failed."""

@@ -23,6 +23,8 @@ from upwell.machine.processes import is_at_work
 from upwell.machine.sockets.listeners import ask_listener
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.podman.api.orphans import end_orphans
+from upwell.workload.podman.api.temporary import ServiceTemporary
 from upwell.workload.podman.confinement import DefaultLimits
 from upwell.workload.podman.tokens.issue import IssueToken, issue_none
 
@@ -94,6 +96,11 @@ class PodmanSettings:
         return Path(f"/run/upwell-{self.instance_id}-tokens")
 
     @property
+    def temporary_root(self) -> Path:
+        """Folder of what is too large for memory, where containers' own ids can pass."""
+        return Path(f"/var/tmp/upwell-podman-{self.instance_id}")  # noqa: S108 - checked to be ours
+
+    @property
     def network_name(self) -> str:
         """The bridge network that all instances join."""
         return self.network or f"upwell-{self.instance_id}"
@@ -137,6 +144,7 @@ class PodmanService:
         self.starts = 0
         """Number of times that it was started: connections to an earlier one are of no use."""
         self._log = settings.data_dir / "podman-service.log"
+        self._temporary = ServiceTemporary(settings.temporary_root)
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._started = 0.0
@@ -234,10 +242,24 @@ class PodmanService:
         except TimeoutError:
             await self.kill()
         self.socket.unlink(missing_ok=True)
+        self._temporary.close()
+
+    def remove_temporary(self) -> None:
+        """Remove the folder of large files, once no container runs that needs it; blocks."""
+        self._temporary.remove()
+
+    def _clear(self) -> None:
+        """End the services of before, whose folder is this one's, and remove what they left."""
+        end_orphans(self._settings.data_dir)
+        self.socket.unlink(missing_ok=True)
+        self._temporary.renew()
 
     async def _start(self) -> None:
         try:
-            self.socket.unlink(missing_ok=True)  # of one that was killed
+            await asyncio.to_thread(self._clear)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"podman is not started: {error}") from error
+        try:
             with self._log.open("wb") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._argv(),
@@ -261,7 +283,8 @@ class PodmanService:
 
     def _argv(self) -> list[str]:
         # Variables through env(1): this process's own environment is passed on untouched.
-        variables = (f"{name}={value}" for name, value in self._settings.variables().items())
+        chosen = {**self._settings.variables(), "TMPDIR": str(self._temporary.path)}
+        variables = (f"{name}={value}" for name, value in chosen.items())
         return [
             "env",
             *variables,
