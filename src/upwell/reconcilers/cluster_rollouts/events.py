@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
-from upwell.policy.cluster_rollouts.last_write import LastWrite
+from upwell.policy.cluster_rollouts.last_write import LastWrite, owed_write
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 log = logging.getLogger(__name__)
@@ -17,8 +18,50 @@ was changed in the last hour, and asks the API server no more often than its own
 (kube-controller-manager's `--kube-api-qps`, 20 by default)."""
 
 
-class ShownWrites(dict[ObjectKey, LastWrite]):
-    """Last write of each workload of a cluster that this process has told, or is not to tell."""
+class ShownWrites:
+    """Last write of each workload of a cluster that this process has told, or is not to tell.
+
+    Whoever writes to the cluster has the same: so those that an earlier process may owe are told
+    one after the other, whoever looks at them.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[ObjectKey, LastWrite] = {}
+        self._turns: dict[ObjectKey, datetime] = {}
+        """Of those who wait for theirs to be told of what an earlier process may owe."""
+        self._next_turn: datetime | None = None
+
+    def has(self, workload: ObjectKey, write: LastWrite) -> bool:
+        """Return True if a write is not to be told any more."""
+        return self._told.get(workload) == write
+
+    def note(self, workload: ObjectKey, write: LastWrite) -> None:
+        """Note that a write was told."""
+        self._told[workload] = write
+        self._turns.pop(workload, None)
+
+    def wait(self, workload: ObjectKey, write: LastWrite | None, now: datetime) -> timedelta | None:
+        """Return how long a write that an earlier process may owe waits for its turn.
+
+        Zero: it is its turn, which is taken. None: nothing is owed any more.
+        """
+        if write is None or self.has(workload, write):
+            self._turns.pop(workload, None)
+            return None
+        if workload not in self._turns:
+            self._turns[workload] = max(self._next_turn or now, now)
+            self._next_turn = self._turns[workload] + _OWED_EACH
+        # None waits for longer than those before it take, wherever the clock was set to meanwhile.
+        wait = min(self._turns[workload] - now, _OWED_EACH * len(self._turns))
+        if wait > timedelta():
+            return wait
+        del self._turns[workload]
+        return timedelta()
+
+    def forget(self, workload: ObjectKey) -> None:
+        """Forget a workload that is gone."""
+        self._told.pop(workload, None)
+        self._turns.pop(workload, None)
 
 
 class WorkloadEvents:
@@ -33,9 +76,6 @@ class WorkloadEvents:
         self._cluster = cluster
         self._shown: dict[ObjectKey, tuple[str, str]] = {}
         self._writes = writes
-        self._turns: dict[ObjectKey, datetime] = {}
-        """Of those who wait for theirs to be told of what an earlier process may owe."""
-        self._next_turn: datetime | None = None
 
     async def show(
         self, workload: Resource, reason: str, message: str, *, warns: bool = False
@@ -57,30 +97,27 @@ class WorkloadEvents:
 
         Returns the seconds until then; None: nothing is owed any more.
         """
-        key = workload.key
-        if write is None or self._writes.get(key) == write:
-            self._turns.pop(key, None)
+        wait = self._writes.wait(workload.key, write, now)
+        if wait is None:
             return None
-        if key not in self._turns:
-            self._turns[key] = max(self._next_turn or now, now)
-            self._next_turn = self._turns[key] + _OWED_EACH
-        # None waits for longer than those before it take, wherever the clock was set to meanwhile.
-        wait = min(self._turns[key] - now, _OWED_EACH * len(self._turns))
         if wait > timedelta():
             return wait.total_seconds()
-        del self._turns[key]
         await self.show_write(workload, write)
         return None
 
+    async def show_replaced(self, workload: Resource, now: datetime) -> None:
+        """Show the Event of the last write, whose note the next one is about to replace."""
+        await self.show_write(workload, owed_write(RolloutNote.of(workload), now))
+
     async def show_write(self, workload: Resource, write: LastWrite | None) -> None:
         """Show the Event of a write, unless this process has; nothing else is shown any more."""
-        if write is None or self._writes.get(workload.key) == write:
+        if write is None or self._writes.has(workload.key, write):
             return
         self._shown.pop(workload.key, None)
         event = WorkloadEvent(workload, write.reason, write.message, write.is_warning, write.at)
         error = await self._tell(event)
         if error is None or not error.retryable:
-            self._writes[workload.key] = write
+            self._writes.note(workload.key, write)
 
     async def _tell(self, event: WorkloadEvent) -> ClusterError | None:
         try:
@@ -104,5 +141,4 @@ class WorkloadEvents:
     def forget(self, workload: ObjectKey) -> None:
         """Forget a workload that is gone."""
         self._shown.pop(workload, None)
-        self._writes.pop(workload, None)
-        self._turns.pop(workload, None)
+        self._writes.forget(workload)

@@ -227,9 +227,7 @@ class ClusterRolloutReconciler:
     async def _write(self, workload: NativeWorkload, step: RolloutStep) -> float | None:
         try:
             if step.note is not None:
-                # Of the note that goes; the next one is told of after it.
-                owed = owed_write(RolloutNote.of(workload), self._clock())
-                await self._events.show_write(workload, owed)
+                await self._events.show_replaced(workload, self._clock())
                 write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
                 self._refusals.forget(workload.key)

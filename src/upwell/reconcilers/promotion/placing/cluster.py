@@ -102,6 +102,7 @@ class ClusterRollouts:
         try:
             if _begins_anew(move):
                 await self._cluster.policies.require(key.namespace, placed.images.values())
+            await self._events.show_replaced(placed.workload, self._clock())
             written = await self._cluster.workloads.set_images(write)
         except WorkloadChangedError as error:
             return StageRollout(RolledOut.GOING_ON, f"{key} has changed meanwhile: {error}")

@@ -140,7 +140,8 @@ class ClusterPlacement:
         there = replace(move, stage=stage_in(move.stage, target.cluster))
         try:
             remote = await self._clusters.connect(target.cluster)
-            return await self._workloads_by(target, remote, (), move.release).drift(there)
+            rollouts = self._rollouts(target, remote, (), move.release)
+            return await self._workloads(target, remote, rollouts).drift(there)
         except ClusterError as error:
             log.info("cluster not read", extra={"cluster": target.name, "why": str(error)})
             return None
@@ -184,36 +185,47 @@ class ClusterPlacement:
             if spread.phase(target) is ClusterPhase.WAITING:
                 # Its first turn: nothing is set before its nodes can pull it.
                 await self._images.provide(move.release, there.stage, move.pipeline.namespace)
-            return await (await self._workloads(target, move)).place(there)
+            remote, rollouts = await self._look(target, move)
+            found = await self._workloads(target, remote, rollouts).place(there)
+            if found.state is not RolledOut.GOING_ON:
+                await rollouts.show_waiting()
         except (RegistryError, InvalidReferenceError) as error:
             return _uncopied(error)
         except ClusterError as error:
             return _unreached(target, error)
+        return found
 
     async def _observe(self, target: ClusterTarget, move: Move) -> StageRollout:
         there = replace(move, stage=stage_in(move.stage, target.cluster))
         try:
-            return await (await self._workloads(target, move)).observe(there)
+            remote, rollouts = await self._look(target, move)
+            return await self._workloads(target, remote, rollouts).observe(there)
         except ClusterError as error:
             return _unreached(target, error)
 
-    async def _workloads(self, target: ClusterTarget, move: Move) -> Workloads:
-        """Return what sets the workloads of one cluster, by its Pods of now."""
+    async def _look(
+        self, target: ClusterTarget, move: Move
+    ) -> tuple[RemoteCluster, RemoteRollouts]:
+        """Return a cluster, and what sets its workloads by its Pods of now."""
         remote = await self._clusters.connect(target.cluster)
         pods = await remote.pods(namespace_of(move.pipeline, move.stage))
-        return self._workloads_by(target, remote, pods, move.release)
+        return remote, self._rollouts(target, remote, pods, move.release)
 
-    def _workloads_by(
+    def _rollouts(
         self,
         target: ClusterTarget,
         remote: RemoteCluster,
         pods: Iterable[PodRecord],
         release: Release,
-    ) -> Workloads:
+    ) -> RemoteRollouts:
         policies = ReleasePolicies(self._policies, release)
         told = self._told.setdefault(target.cluster.uid, ShownWrites())
         parts = RemoteParts(remote.workloads, pods, policies, told)
-        rollouts = RemoteRollouts(parts, self._clock)
+        return RemoteRollouts(parts, self._clock)
+
+    def _workloads(
+        self, target: ClusterTarget, remote: RemoteCluster, rollouts: RemoteRollouts
+    ) -> Workloads:
         return Workloads(remote, rollouts, self._stages_on(target.cluster))
 
     def _stages_on(self, cluster: Cluster) -> StagesOf:

@@ -16,7 +16,7 @@ from upwell.cluster.errors import AccessDeniedError, ClusterError, WorkloadChang
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.cluster_rollouts.decision import RolloutStep, completed, put_back
-from upwell.policy.cluster_rollouts.last_write import owed_write
+from upwell.policy.cluster_rollouts.last_write import LastWrite, owed_write
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS, observe
 from upwell.policy.health.promotion import StageObstacle
@@ -80,6 +80,8 @@ class RemoteRollouts:
         self._clock = clock
         self._rollouts = ClusterRollouts(parts, clock)
         self._events = WorkloadEvents(parts.workloads, parts.shown_writes)
+        self._waiting: list[tuple[Resource, LastWrite]] = []
+        """Writes that were not told in this look, as it is not their turn yet."""
 
     def obstacle(
         self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
@@ -91,13 +93,13 @@ class RemoteRollouts:
         """Put back what has failed, or else apply the images; and judge."""
         note = RolloutNote.of(placed.workload)
         if note.promotion == move.promotion.uid:
-            # Who has written it may have been stopped before it told of that.
-            await self._events.show_write(placed.workload, owed_write(note, self._clock()))
+            await self._show_owed(placed.workload, note)
         step = self._due(placed, note)
         if step is None or step.note is None:
             return await self._rollouts.place(placed, move)
         write = ImageWrite(placed.workload, step.images, step.annotations, step.take_over)
         try:
+            await self._events.show_replaced(placed.workload, self._clock())
             written = await self._parts.workloads.set_images(write)
         except WorkloadChangedError as error:
             why = f"{placed.workload.key} has changed meanwhile: {error}"
@@ -114,6 +116,19 @@ class RemoteRollouts:
     def observe(self, placed: Placed, move: Move) -> StageRollout:
         """Judge by the workload's status, its note and its Pods."""
         return self._rollouts.observe(placed, move)
+
+    async def show_waiting(self) -> None:
+        """Show the Events that waited for their turns: nobody looks again."""
+        for workload, write in self._waiting:
+            await self._events.show_write(workload, write)
+
+    async def _show_owed(self, workload: Resource, note: RolloutNote) -> None:
+        """Show the Event of a write whose process may have been stopped before it told of that."""
+        now = self._clock()
+        write = owed_write(note, now)
+        wait = await self._events.show_owed(workload, write, now)
+        if write is not None and wait is not None:
+            self._waiting.append((workload, write))
 
     def _due(self, placed: Placed, note: RolloutNote) -> RolloutStep | None:
         """Return how a rollout that failed is undone, or a complete one is noted."""
