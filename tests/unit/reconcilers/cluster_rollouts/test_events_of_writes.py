@@ -97,6 +97,16 @@ async def test_no_event_is_owed_of_an_older_version(setup: ClusterSetup) -> None
     assert setup.reasons == []
 
 
+async def test_no_event_is_owed_of_a_copy_that_a_person_has_made(setup: ClusterSetup) -> None:
+    found = await setup.read(await written_and_untold(setup, "ImageUpdated"))
+    fields = workload(Deployment, "kubectl-create").metadata.managed_fields
+    copy = found.with_metadata(name="copy", uid="", resource_version="", managed_fields=fields)
+    copy = await setup.store.create(copy)
+    await setup.reconcile(copy.key)
+
+    assert "ImageUpdated" not in setup.reasons
+
+
 async def test_an_event_is_tried_again_by_who_could_not_tell_it(setup: ClusterSetup) -> None:
     stored = await setup.store.create(workload(Deployment))
     await move_tag(setup.store, "good")
