@@ -15,6 +15,8 @@ _OWED_EACH = timedelta(seconds=0.05)
 """Between two Events that an earlier process may owe: a new leader finds one of each workload that
 was changed in the last hour, and asks the API server no more often than its own controllers do
 (kube-controller-manager's `--kube-api-qps`, 20 by default)."""
+_AGAIN_SECONDS = 30.0
+"""Until one is tried again that a cluster could not take."""
 
 
 class ShownWrites:
@@ -94,7 +96,7 @@ class WorkloadEvents:
     ) -> float | None:
         """Show the Event of a write that an earlier process may owe, once it is its turn.
 
-        Returns the seconds until then; None: nothing is owed any more.
+        Returns the seconds until then, or until it is tried again; None: nothing is owed any more.
         """
         wait = self._writes.wait(workload.key, write, now)
         if wait is None:
@@ -102,7 +104,7 @@ class WorkloadEvents:
         if wait > timedelta():
             return wait.total_seconds()
         await self.show_write(workload, write)
-        return None
+        return None if self._writes.get(key) == write else _AGAIN_SECONDS
 
     async def show_replaced(self, workload: Resource, now: datetime) -> None:
         """Show the Event of the last write, whose note the next one is about to replace."""

@@ -141,6 +141,38 @@ async def test_the_same_image_that_comes_back_is_told_again(setup: ClusterSetup)
     assert texts == [f"set app = {image(one)}" for one in ("good", "better", "good")]
 
 
+async def test_an_event_that_a_busy_cluster_does_not_take_is_tried_again(
+    setup: ClusterSetup,
+) -> None:
+    stored = await written_and_untold(setup, "ImageUpdated")
+    setup.cluster.mute = AWAY
+    wait = (await setup.reconcile(stored.key)).requeue_after
+    assert wait == 30.0
+    setup.cluster.mute = None
+    setup.clock.now += timedelta(seconds=wait)
+    await setup.reconcile(stored.key)
+    assert setup.reasons == ["ImageUpdated"]
+
+
+async def test_no_event_waits_for_a_clock_that_was_ahead(setup: ClusterSetup) -> None:
+    await move_tag(setup.store, "good")
+    fleet = [await setup.store.create(workload(Deployment, name=name)) for name in ("a", "b", "c")]
+    setup.clock.now += timedelta(minutes=30)
+    for one in fleet:
+        await setup.reconcile(one.key)
+    setup.cluster.told.clear()
+    setup.reconciler = setup.restarted()
+    for one in fleet:
+        await setup.reconcile(one.key)
+
+    setup.clock.now -= timedelta(minutes=30)
+    waits = [(await setup.reconcile(one.key)).requeue_after for one in fleet[1:]]
+    assert waits == [pytest.approx(0.1)] * 2
+    await setup.store.delete(Deployment, fleet[1].namespace, fleet[1].name)
+    await setup.reconcile(fleet[1].key)
+    assert (await setup.reconcile(fleet[2].key)).requeue_after == pytest.approx(0.05)
+
+
 async def test_events_that_a_fleet_is_owed_are_paced_and_keep_no_image_waiting(
     setup: ClusterSetup,
 ) -> None:
