@@ -121,6 +121,18 @@ async def test_a_tag_that_has_a_builds_image_before_the_build_ends_waits_for_tha
     assert [span.name for span in traced.recorder.spans] == ["import", "build", "rollout"]
 
 
+async def test_a_rollout_under_way_is_annotated_once_the_build_of_its_image_has_ended(
+    traced: TracedStore,
+) -> None:
+    made = await running(traced, "app")
+    await traced.put(stream(traced, "app", APP, imported=False))
+    workload = await traced.put(deployment(revision(traced, APP, phase="Progressing")))
+    assert context_of(workload) is None
+
+    done = ended(traced, made, BuildPhase.COMPLETE, APP)
+    assert workload.key in set(traced.reconciler.woken(made, done))
+
+
 async def test_a_push_beside_a_build_that_fails_is_told_at_its_end(traced: TracedStore) -> None:
     made = await running(traced, "app")
     pushed = await traced.put(stream(traced, "app", APP, imported=False))
