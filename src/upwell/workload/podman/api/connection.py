@@ -6,6 +6,7 @@ tried again.
 
 import asyncio
 import contextlib
+import errno
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ _PATH = "/v5.0.0/libpod"
 _BASE = f"http://podman{_PATH}"
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=60.0)
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errors of this process or machine: the service may be there all the same."""
 CHUNK = 64 * 1024
 """Bytes that are read at once."""
 
@@ -123,7 +126,8 @@ class PodmanConnection:
             # loop, and with it whoever starts the service anew.
             await asyncio.sleep(0)
             asked = f"podman: {call.method} {call.path}"
-            if isinstance(error, TimeoutError | BadFrameError):
+            has_no_descriptor = isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS
+            if has_no_descriptor or isinstance(error, TimeoutError | BadFrameError):
                 raise RuntimeUnavailableError(
                     f"{asked}: {str(error) or 'no answer in time'}"
                 ) from error

@@ -1,6 +1,7 @@
 """A service that ends: to a followed log a fault of the runtime; its life may be a short one."""
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,21 @@ async def test_a_pull_that_its_service_cuts_short_is_no_fault_of_the_registry(
             await api.pull(Reference.parse("registry.test/web:1"), None, insecure=False)
         await api.close()
     assert told.value.interrupted
+
+
+async def test_a_process_without_descriptors_does_not_say_that_the_service_is_gone(
+    service: RestartedService,
+) -> None:
+    api = PodmanApi(cast("PodmanService", service))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, before[1]))
+    try:
+        with pytest.raises(RuntimeUnavailableError, match="Too many open files") as told:
+            await api.containers("id")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    await api.close()
+    assert "gone" not in str(told.value)
 
 
 async def test_a_followed_log_ends_with_the_service_that_gave_it(service: RestartedService) -> None:
