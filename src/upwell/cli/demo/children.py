@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.cli.core.errors import CommandError
+from upwell.cli.demo.ports import HOST
 from upwell.machine.process import start_group
+from upwell.machine.sockets.listeners import listener_at, listening_sockets, sockets_of
 
 _TAIL_BYTES = 4096
 _TAIL_LINES = 12
@@ -140,7 +142,11 @@ class ChildProcesses:
                 raise CommandError(f"{name} ended with exit code {code}:\n{why}")
 
     async def until_listening(self, name: str, port: int, seconds: float = 20.0) -> None:
-        """Wait until a process accepts connections; raises CommandError."""
+        """Wait until a process accepts connections.
+
+        Raises CommandError, also where another process does: two demos that start together take
+        the same ports.
+        """
         try:
             async with asyncio.timeout(seconds):
                 while not await _accepts(port):
@@ -150,6 +156,11 @@ class ChildProcesses:
             why = _tail(self.log(name).read_bytes())
             message = f"{name} does not listen on port {port} after {seconds:g} s:\n{why}"
             raise CommandError(message) from error
+        if other := await asyncio.to_thread(_other_listener, port, self._running[name]):
+            raise CommandError(
+                f"{name} cannot listen on port {port}: {other} does;"
+                " start the demo again, it takes a port that is free"
+            )
 
 
 async def stop_recorded(folder: Path) -> None:
@@ -187,9 +198,17 @@ def started_at(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def _other_listener(port: int, pid: int) -> str:
+    """Return who listens on a port, for people; empty if the process `pid` itself does."""
+    listening = listening_sockets(HOST, port)
+    if not listening or not listening.isdisjoint(sockets_of([pid])):
+        return ""
+    return listener_at(HOST, port) or "another process"
+
+
 async def _accepts(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
         return False
     writer.close()

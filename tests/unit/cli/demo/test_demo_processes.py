@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,31 @@ def test_a_process_that_has_ended_is_noticed_with_its_log(children: ChildProcess
     children.start("registry", "sh", "-c", "echo address in use; exit 2")
     with pytest.raises(CommandError, match="registry ended with exit code 2:\n  address in use"):
         asyncio.run(children.until_listening("registry", 1))
+
+
+async def test_a_port_that_another_process_has_taken_meanwhile_is_told_with_its_name(
+    children: ChildProcesses,
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        children.start("serve", "sleep", "600")
+        taken = rf"serve cannot listen on port {port}: process {os.getpid()} \(.+\) does"
+        with pytest.raises(CommandError, match=taken):
+            await children.until_listening("serve", port)
+
+
+async def test_a_process_that_listens_itself_has_started(
+    children: ChildProcesses, tmp_path: Path
+) -> None:
+    script = (
+        "import pathlib, socket, time; one = socket.create_server(('127.0.0.1', 0));"
+        f"pathlib.Path({str(tmp_path / 'port')!r}).write_text(str(one.getsockname()[1]));"
+        "time.sleep(600)"
+    )
+    children.start("serve", sys.executable, "-c", script)
+    await children.until_listening("serve", int(await written(tmp_path / "port")))
 
 
 def test_recorded_processes_are_stopped_from_the_folder_alone(tmp_path: Path) -> None:
