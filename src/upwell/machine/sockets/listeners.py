@@ -3,7 +3,7 @@
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -64,7 +64,14 @@ def _address(text: str, family: socket.AddressFamily) -> IPv4Address | IPv6Addre
     return ip_address(socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)))
 
 
-def ask_listener(path: Path, sent: bytes, seconds: float, *, is_all: bool = False) -> bytes:
+def ask_listener(
+    path: Path,
+    sent: bytes,
+    seconds: float,
+    *,
+    is_all: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
     """Send to a Unix socket, and return what is answered until its end; blocks.
 
     `is_all`: the listener is told that nothing more comes.
@@ -72,7 +79,7 @@ def ask_listener(path: Path, sent: bytes, seconds: float, *, is_all: bool = Fals
     For questions whether something lives: in a thread, the answer does not wait for the event loop,
     whose own delay would be taken for the other's. Raises OSError, TimeoutError among them.
     """
-    deadline = time.monotonic() + seconds
+    deadline = clock() + seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(seconds)
         client.connect(str(path))
@@ -81,10 +88,13 @@ def ask_listener(path: Path, sent: bytes, seconds: float, *, is_all: bool = Fals
             client.shutdown(socket.SHUT_WR)
         found = b""
         while len(found) <= _MOST_BYTES:
-            if (left := deadline - time.monotonic()) <= 0:
-                raise TimeoutError(f"no answer in {seconds:g} s")
-            client.settimeout(left)
-            if not (piece := client.recv(_MOST_BYTES)):
+            # At the end of the time, what is there already counts: this thread may have been late.
+            client.settimeout(max(deadline - clock(), 0))
+            try:
+                piece = client.recv(_MOST_BYTES)
+            except (BlockingIOError, TimeoutError) as error:
+                raise TimeoutError(f"no answer in {seconds:g} s") from error
+            if not piece:
                 break
             found += piece
         return found

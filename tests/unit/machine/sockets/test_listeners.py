@@ -66,6 +66,35 @@ async def test_a_listener_is_asked_while_the_event_loop_is_held_up(tmp_path: Pat
     assert await asking == b"quite well"
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_answer_that_is_there_counts_however_late_it_is_looked_for(
+    tmp_path: Path, *, answers: bool
+) -> None:
+    path = tmp_path / "socket"
+    looks = 0
+
+    def clock() -> float:
+        """Let the time pass between the question and the first look, while this thread is held."""
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            return 0
+        if answers and looks == 2:
+            with listener.accept()[0] as client:
+                assert client.recv(5) == b"well?"
+                client.sendall(b"quite well")
+        return 31
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        if answers:
+            assert ask_listener(path, b"well?", 30, clock=clock) == b"quite well"
+        else:
+            with pytest.raises(TimeoutError, match="no answer in 30 s"):
+                ask_listener(path, b"well?", 30, clock=clock)
+
+
 def test_who_says_nothing_or_never_ends_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -34,6 +34,7 @@ _ASK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
+_STATUS_CHARACTERS = 80
 _PAUSES = Backoff(first=0.5, longest=4)
 _SHORT_LIFE_SECONDS = 3.5
 """Longer than it takes to see that one hangs at its end, and to kill it."""
@@ -204,6 +205,13 @@ class PodmanService:
     async def answers(self, seconds: float) -> bool:
         """Return True if it answers a request that asks for nothing within `seconds`.
 
+        Raises RuntimeUnavailableError as `fault_of_answer` does.
+        """
+        return not await self.fault_of_answer(seconds)
+
+    async def fault_of_answer(self, seconds: float) -> str:
+        """Say why it does not answer such a request: late, refused or with an error; or nothing.
+
         Raises RuntimeUnavailableError when this process has no descriptor or memory to ask with.
         """
         try:
@@ -212,8 +220,9 @@ class PodmanService:
         except OSError as error:  # a TimeoutError is one too
             if error.errno in _OURS:
                 raise RuntimeUnavailableError(f"podman cannot be asked: {error}") from error
-            return False
-        return b" 200 " in answer.partition(b"\n")[0]
+            return error.strerror or str(error)
+        status = answer.partition(b"\r\n")[0].decode(errors="replace")
+        return "" if " 200 " in status else f"it answers {status[:_STATUS_CHARACTERS]!r}"
 
     def is_at_work(self) -> bool:
         """Return True if a thread of the process runs, waits for a processor or for a disk."""

@@ -48,13 +48,13 @@ class ServiceSupervisor:
         misses, killed = 0, False
         try:
             while not ending.done():
-                answered = await self._answers()
-                if answered:
+                why = await self._fault_of_answer()
+                if why == "":
                     misses = 0
                     self._faults.clear(FaultPlace.SERVICE)
-                elif answered is False and not ending.done():
+                elif why is not None and not ending.done():
                     misses += 1
-                    killed = await self._judge(misses)
+                    killed = await self._judge(misses, why)
                 pause = _MISS_PAUSE if misses else until_tick(_PING_PERIOD)
                 await asyncio.wait([ending], timeout=pause)
             if not killed:
@@ -63,21 +63,21 @@ class ServiceSupervisor:
         finally:
             ending.cancel()
 
-    async def _answers(self) -> bool | None:
-        """Return True if the service answers; None when this process could not see it."""
+    async def _fault_of_answer(self) -> str | None:
+        """Say why the service does not answer; empty: it does; None: this process cannot see it."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
-            answered = await self._service.answers(_PING_SECONDS)
+            why = await self._service.fault_of_answer(_PING_SECONDS)
         except RuntimeUnavailableError:
             return None
         late = loop.time() - asked > _PING_SECONDS + _LATE_SECONDS
-        return None if late and not answered else answered
+        return None if late and why else why
 
-    async def _judge(self, misses: int) -> bool:
+    async def _judge(self, misses: int, why: str) -> bool:
         """Report a service that does not answer; kill it, and return True, when it hangs."""
         if misses >= _REPORTED_MISSES:
-            message = "Podman's service does not answer; it is started anew if that goes on"
+            message = f"Podman's service does not answer ({why}): started anew if that goes on"
             self._faults.report(FaultPlace.SERVICE, "ServiceNotAnswering", message)
         hangs = misses >= (_MISSES_AT_WORK if self._service.is_at_work() else _MISSES)
         if hangs:

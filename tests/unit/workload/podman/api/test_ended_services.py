@@ -15,6 +15,7 @@ from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.api import supervision
 from upwell.workload.podman.api.client import PodmanApi
+from upwell.workload.podman.api.service import PodmanSettings
 
 if TYPE_CHECKING:
     from upwell.workload.podman.api.service import PodmanService
@@ -98,3 +99,29 @@ def test_a_service_that_hangs_after_its_first_answer_counts_as_one_that_does_not
     asked = supervision._PING_PERIOD * 1.01 + supervision._MISSES * supervision._PING_SECONDS
     killed = asked + (supervision._MISSES - 1) * supervision._MISS_PAUSE
     assert killed < podman_service._SHORT_LIFE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "it answers 'HTTP/1.1 503 Busy'"),
+        (None, "no answer in 0.05 s"),
+    ],
+)
+async def test_it_is_said_how_a_service_fails_to_answer(
+    tmp_path: Path, answer: bytes | None, fault: str
+) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    service = podman_service.PodmanService(PodmanSettings(tmp_path, "id"))
+    assert await service.fault_of_answer(30) == "No such file or directory"
+    async with await asyncio.start_unix_server(listen, service.socket):
+        assert await service.fault_of_answer(0.05 if answer is None else 30) == fault
+        assert await service.answers(0.05 if answer is None else 30) is not bool(fault)
