@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.support.workload.podman_home import Workload
-from tests.support.workload.waiting import eventually
+from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.instance_spec import (
     ContainerSpec,
@@ -197,7 +197,9 @@ async def test_a_startup_probe_in_vain_ends_the_container(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime:
-        startup = ProbeSpec(in_shell("echo nothing; exit 1"), period=0.1, failure_threshold=3)
+        check = in_shell("echo nothing; exit 1")
+        # On a busy machine a command may take longer than the second of the default.
+        startup = ProbeSpec(check, period=0.1, timeout=DEADLINE_SECONDS, failure_threshold=3)
         main = replace(shell(workload, "trap 'exit 0' TERM; sleep 600 & wait"), startup=startup)
         await runtime.start(spec(workload, main))
         ended = await eventually(lambda: only(runtime), lambda one: one.state is State.EXITED)
