@@ -99,12 +99,12 @@ class WorkloadEvents:
         Returns the seconds until then, or until it is tried again; None: nothing is owed any more.
         """
         wait = self._writes.wait(workload.key, write, now)
-        if wait is None:
+        if wait is None or write is None:
             return None
         if wait > timedelta():
             return wait.total_seconds()
         await self.show_write(workload, write)
-        return None if self._writes.get(key) == write else _AGAIN_SECONDS
+        return None if self._writes.has(workload.key, write) else _AGAIN_SECONDS
 
     async def show_replaced(self, workload: Resource, now: datetime) -> None:
         """Show the Event of the last write, whose note the next one is about to replace."""
