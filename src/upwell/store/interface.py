@@ -23,6 +23,8 @@ class StoreError(Exception):
     retryable: ClassVar[bool] = False
     by_admission: bool = False
     """True if the admission of an API server refuses a write: a webhook, a quota, a policy."""
+    of_native_write: bool = False
+    """True if a right lacks to write what a cluster has itself: people write that by kubectl."""
 
 
 class NotFoundError(StoreError):

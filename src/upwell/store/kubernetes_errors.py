@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from upwell.api.meta import Kind, ObjectKey
+from upwell.api.schemas.native import NATIVE_GROUPS
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -109,6 +110,7 @@ class ApiStatus:
         """Return the error to raise for a request about `key`."""
         error = self._error(kind, key, retry_after)
         error.by_admission = self.is_of_admission
+        error.of_native_write = self.is_of_native_write
         return error
 
     @property
@@ -132,8 +134,15 @@ class ApiStatus:
             and _DENIED_RIGHT.search(self.message) is None
         )
 
+    @property
+    def is_of_native_write(self) -> bool:
+        """True if a right lacks to write a kind that a cluster has without us."""
+        found = _MISSING_RIGHT.search(self.message)
+        return found is not None and found["verb"] in _WRITES and found["group"] in NATIVE_GROUPS
+
     def _error(self, kind: Kind, key: ObjectKey, retry_after: float) -> StoreError:
-        message = f"{key}: {self.message}"
+        # A server of ours has written both, as it had them from its cluster.
+        message = self.message if self.message.startswith(f"{key}: ") else f"{key}: {self.message}"
         if self.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # What stands between, a proxy, does not answer with a Status and its reason.
             kind_of = ServerFaultError if self.reason else UnavailableError
@@ -154,7 +163,7 @@ class ApiStatus:
                 error = NamespaceTerminatingError(message)
             case HTTPStatus.FORBIDDEN:
                 hint = _what_to_grant(self.message)
-                error = StoreForbiddenError(f"{message}; {hint}" if hint else message)
+                error = StoreForbiddenError(f"{message}{hint}")
             case HTTPStatus.TOO_MANY_REQUESTS:
                 error = BusyError(message, retry_after)
             case _:
@@ -204,13 +213,15 @@ _MISSING_RIGHT = re.compile(
     r' in API group "(?P<group>[^"]*)"(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
 """Message of a denial (k8s.io/apiserver, handlers/responsewriters, `forbiddenMessage`)."""
+_WRITES = frozenset({"create", "update", "patch", "delete"})
+_GRANT = "; grant "
 _ACCOUNT = "system:serviceaccount:"
 
 
 def _what_to_grant(message: str) -> str:
     """Return which right a denial asks for, and who gives it; empty: it is no denial by rights."""
     found = _MISSING_RIGHT.search(message)
-    if found is None:
+    if found is None or _GRANT in message:
         return ""
     resource, slash, subresource = found["resource"].partition("/")
     group = f".{found['group']}" if found["group"] else ""
@@ -220,6 +231,6 @@ def _what_to_grant(message: str) -> str:
     account = user.removeprefix(_ACCOUNT).replace(":", "/")
     who = f"ServiceAccount {account}" if user.startswith(_ACCOUNT) else f"user {user}"
     return (
-        f"grant {found['verb']} {resource}{group}{slash}{subresource} {place} to {who}:"
+        f"{_GRANT}{found['verb']} {resource}{group}{slash}{subresource} {place} to {who}:"
         " by RBAC, or for the account of an Upwell by `upwell install kubernetes` again"
     )

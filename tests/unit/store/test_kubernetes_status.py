@@ -93,6 +93,26 @@ def test_a_right_that_is_missing_is_told_with_who_gives_it(denied: str, grant: s
     assert f"{denied}{grant}" in str(refused)
 
 
+def test_what_a_server_of_ours_has_relayed_is_told_once() -> None:
+    denied = 'services is forbidden: User "a" cannot create resource "services" in API group ""'
+    first = error(403, reason="Forbidden", message=denied)
+    assert str(error(403, reason="Forbidden", message=str(first))) == str(first)
+
+
+@pytest.mark.parametrize(
+    ("what", "is_native"),
+    [
+        ('update resource "deployments" in API group "apps"', True),
+        ('create resource "secrets" in API group ""', True),
+        ('list resource "secrets" in API group ""', False),
+        ('update resource "pipelines" in API group "upwell.dev"', False),
+    ],
+)
+def test_a_write_of_what_a_cluster_has_itself_is_told_apart(what: str, is_native: bool) -> None:  # noqa: FBT001
+    denied = f'forbidden: User "system:serviceaccount:upwell:upwell" cannot {what}'
+    assert error(403, reason="Forbidden", message=denied).of_native_write is is_native
+
+
 def test_a_quota_asks_for_no_right() -> None:
     message = 'pods "a" is forbidden: exceeded quota: small, requested: pods=1'
     refused = error(403, reason="Forbidden", message=message)

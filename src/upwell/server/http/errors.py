@@ -35,6 +35,9 @@ _STORE_CODES = {
     "Forbidden": 403,
     "ServiceUnavailable": 503,
 }
+_BY_KUBECTL = (
+    "or write it by kubectl, with rights of your own (`upwell help kubernetes by-kubectl`)"
+)
 _EXAMINATION_CODES = {
     "ManifestUnknown": 404,
     "RepositoryUnknown": 404,
@@ -185,6 +188,8 @@ def _store_text(error: StoreError) -> str:
             return f'{resource_of_kind(key.kind).KIND.resource} "{key.name}" not found'
         case AlreadyExistsError(key=key) if key.name:
             return f'{resource_of_kind(key.kind).KIND.resource} "{key.name}" already exists'
+        case _ if error.of_native_write:
+            return f"{error}; {_BY_KUBECTL}"
         case _:
             return str(error)
 
