@@ -34,9 +34,13 @@ _MAX_DETAIL_CHARACTERS = 600
 
 
 class HostCheckStatus(StrEnum):
-    """Fail: Upwell does not work here. Warn: some of it does not, or not well."""
+    """Fail: Upwell does not work here. Warn: some of it does not, or not well.
+
+    Unknown: whoever asked was not told.
+    """
 
     OK = "ok"
+    UNKNOWN = "unknown"
     WARN = "warn"
     FAIL = "fail"
 

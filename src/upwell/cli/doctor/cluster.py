@@ -14,6 +14,7 @@ from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.core.errors import CommandError
 from upwell.cli.doctor.build_probe import BuildProbe
 from upwell.cli.doctor.components import check_components
+from upwell.cli.doctor.servers import check_servers
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
@@ -28,6 +29,7 @@ from upwell.machine.checks import HostCheck, HostCheckStatus
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 _OK, _WARN, _FAIL = HostCheckStatus.OK, HostCheckStatus.WARN, HostCheckStatus.FAIL
+_UNKNOWN = HostCheckStatus.UNKNOWN
 _GROUPS = ("apps/v1", "batch/v1", "coordination.k8s.io/v1", "networking.k8s.io/v1")
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 _ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -79,6 +81,7 @@ def examine_cluster(
         ("routers", lambda: _routers(kubectl)),
         ("builds", lambda: _builds(kubectl, installation)),
         ("registry bucket", lambda: check_bucket_secret(kubectl, installation)),
+        ("servers", lambda: check_servers(kubectl, installation)),
         ("components", lambda: check_components(kubectl)),
     ]
     if probe is not None:
@@ -91,7 +94,7 @@ def examine_cluster(
         except CommandError as error:
             first = not found
             remedy = "name a kubeconfig and a context by which it is reached" if first else ""
-            found.append(HostCheck(name, _FAIL if first else _WARN, str(error), remedy))
+            found.append(HostCheck(name, _FAIL if first else _UNKNOWN, str(error), remedy))
             if first:
                 break
     return found
@@ -130,7 +133,7 @@ def _rights(kubectl: KubectlRunner, installation: ClusterInstallation) -> HostCh
     allowed = [bool((one.get("status") or {}).get("allowed")) for one in answers]
     if len(allowed) != len(questions):
         detail = f"{len(allowed)} of {len(questions)} questions were answered"
-        return HostCheck("rights", _WARN, detail, "ask again as an administrator")
+        return HostCheck("rights", _UNKNOWN, detail)
     pairs = zip(questions, allowed, strict=True)
     if denied := [str(one) for one, is_allowed in pairs if not is_allowed]:
         detail = f"{account} lacks {len(denied)} of {len(questions)}: {_some(denied)}"

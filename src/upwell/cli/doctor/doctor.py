@@ -45,12 +45,10 @@ class Examination:
     def status(self) -> HostCheckStatus:
         """Worst status among the checks."""
         found = {check.status for check in self.checks}
-        return next(
-            (bad for bad in (HostCheckStatus.FAIL, HostCheckStatus.WARN) if bad in found),
-            HostCheckStatus.OK,
-        )
+        return next((bad for bad in _WORST_FIRST if bad in found), HostCheckStatus.OK)
 
 
+_WORST_FIRST = (HostCheckStatus.FAIL, HostCheckStatus.UNKNOWN, HostCheckStatus.WARN)
 _ADMISSION = "admission"
 _NO_CONF = ContainersConf((), "", "")
 
@@ -207,8 +205,8 @@ def doctor(  # noqa: PLR0913 - each option is a parameter
     Runs a container and removes it. Where images lie in a bucket, it writes small objects there and
     removes them. With --security it looks at files, settings and objects of the server that runs,
     and changes nothing. The router's addresses and the bucket are those of the server that runs
-    with the data directory, unless options name others. Exits 1 if a check fails, 0 with warnings
-    or without.
+    with the data directory, unless options name others. Exits 1 if a check fails or could not be
+    made, 0 with warnings or without.
 
     With --on kubernetes it asks a cluster, by kubectl, and changes nothing there: which kinds it
     serves, which rights the server's account lacks of those that `upwell install kubernetes` gives,
@@ -261,7 +259,8 @@ def _print(found: Examination, output: str) -> NoReturn:
             echo(line)
     else:
         write_report("Examination", _data(found), output)
-    sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
+    failed = {HostCheckStatus.FAIL, HostCheckStatus.UNKNOWN}
+    sys.exit(Exit.FAILED if found.status in failed else Exit.DONE)
 
 
 def _check_security(data_dir: Path, output: str) -> NoReturn:
@@ -343,6 +342,12 @@ def _conclusion(found: Examination) -> str:
     bad = [check.name for check in found.checks if check.status is HostCheckStatus.FAIL]
     if bad:
         return f"Upwell cannot run on this {found.place}: {', '.join(bad)}"
+    unknown = [check.name for check in found.checks if check.status is HostCheckStatus.UNKNOWN]
+    if unknown:
+        return (
+            f"Whether Upwell can run on this {found.place} is not known: {', '.join(unknown)};"
+            " ask again as an administrator of it"
+        )
     warned = [check.name for check in found.checks if check.status is HostCheckStatus.WARN]
     limits = f", with limits: {', '.join(warned)}" if warned else ""
     return f"Upwell can run on this {found.place}{limits}"

@@ -13,6 +13,7 @@ from upwell.api.codec import encode
 from upwell.api.meta import ObjectMeta
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.doctor.components import check_components
+from upwell.cli.doctor.servers import check_servers
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.kubectl import KubectlRunner
@@ -65,6 +66,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / definitions).write_text(listed(*kinds))
     (tmp_path / "get-ingressclasses.networking.k8s.io").write_text(listed("nginx"))
     (tmp_path / "get-namespaces").write_text(listed("dev"))
+    (tmp_path / "get-pods").write_text(listed())
     (tmp_path / "denied").write_text("[]")
     return tmp_path
 
@@ -119,6 +121,37 @@ def test_a_cluster_that_is_not_reached_is_one_failure(answers: Path) -> None:
 
     assert (code, list(checks)) == (1, ["API server"])
     assert "forbidden" in checks["API server"]["detail"]
+
+
+def test_what_the_user_may_not_look_at_is_not_known(answers: Path) -> None:
+    (answers / "api-versions").unlink()
+
+    done = CliRunner().invoke(main, ["doctor", "--on=kubernetes"])
+
+    assert done.exit_code == 1
+    last = done.output.splitlines()[-1]
+    assert last.startswith("Whether Upwell can run on this cluster is not known: API groups, ")
+
+
+WAITING = {"reason": "ErrImagePull", "message": "no basic auth credentials"}
+
+
+@pytest.mark.parametrize(("ready", "status"), [(0, "fail"), (1, "warn"), (2, "ok")])
+def test_servers_that_do_not_serve_are_named_with_why(
+    answers: Path, ready: int, status: str
+) -> None:
+    serves = {"conditions": [{"type": "Ready", "status": "True"}]}
+    waits = {"containerStatuses": [{"state": {"waiting": WAITING}}]}
+    pods = [
+        {"metadata": {"name": f"a{n}"}, "status": serves if n < ready else waits} for n in (0, 1)
+    ]
+    (answers / "get-pods").write_text(json.dumps({"items": pods}))
+
+    found = check_servers(KubectlRunner(None, ""), ClusterInstallation())
+
+    assert found is not None
+    assert found.status.value == status
+    assert ("a1: ErrImagePull: no basic auth credentials" in found.detail) is (ready < len(pods))
 
 
 BUCKET = """\
