@@ -73,6 +73,7 @@ async def test_what_one_replica_took_another_has_and_fetches_it_once(tmp_path: P
         assert found[0].stat().st_mode & 0o222 == 0
         assert await two.used("a") == await one.used("a") == 4096
         await one.save(pieces(b"of another build"), "a")
+        assert await two.used("a") == 4096, "as it was counted last"
         clock.now += 10
         assert await two.used("a") == await one.used("a") == 2 * 4096
         with pytest.raises(InputMissingError):

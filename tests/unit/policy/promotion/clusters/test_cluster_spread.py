@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import ClusterPhase, ClusterProgress, Stage, StageClusters
+from upwell.policy.promotion.clusters.catching_up import with_drift
 from upwell.policy.promotion.clusters.spread import ClusterSpread
 from upwell.policy.promotion.clusters.targets import ClusterTarget
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
@@ -138,3 +139,14 @@ def test_a_cluster_has_a_release_since_it_arrived_there_and_not_since_it_was_see
     [record] = records
     assert record.phase is ClusterPhase.COMPLETE
     assert record.since == (NOW + 2 * HOUR if arrives_anew else NOW)
+
+
+def test_a_cluster_that_had_something_else_has_a_release_since_that_was_put_back() -> None:
+    later = NOW + 2 * HOUR
+    record = ClusterProgress(
+        name="c0", release="shop-2", phase=ClusterPhase.COMPLETE, since=NOW, arrived=NOW
+    )
+    [drifted] = with_drift([record], {"c0": "web runs another image"}, "undo it", NOW + HOUR)
+    assert (drifted.phase, drifted.arrived) == (ClusterPhase.DRIFTED, None)
+    [back] = with_drift([drifted], {"c0": ""}, "undo it", later)
+    assert (back.phase, back.since, back.arrived) == (ClusterPhase.COMPLETE, later, later)
