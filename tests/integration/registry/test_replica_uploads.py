@@ -200,9 +200,12 @@ async def test_a_registry_that_is_away_keeps_nothing_and_may_come_back(tmp_path:
         pass
     async with uploads_at(host) as shared:
         inputs = SharedInputs(tmp_path / "one", shared)
-        for wanted in (inputs.save(pieces(), "a"), inputs.path(Digest.of(CONTENT), "a")):
+        for want in (
+            lambda: inputs.save(pieces(), "a"),
+            lambda: inputs.path(Digest.of(CONTENT), "a"),
+        ):
             with pytest.raises(SharedContentError) as caught:
-                await wanted
+                await want()
             assert caught.value.retryable
         assert files(tmp_path / "one") == []
 

@@ -92,16 +92,16 @@ async def test_more_than_the_quota_is_refused_and_not_kept(tmp_path: Path) -> No
     manifest = ManifestPush("shop/app", image(), str(MediaType.OCI_MANIFEST), "v1")
     await registry.put_manifest(manifest)  # what is there takes nothing
     for more in (
-        registry.start_upload("shop/app"),
-        registry.put_manifest(
+        lambda: registry.start_upload("shop/app"),
+        lambda: registry.put_manifest(
             ManifestPush("shop/app", image("other"), str(MediaType.OCI_MANIFEST))
         ),
-        registry.put_manifest(
+        lambda: registry.put_manifest(
             ManifestPush("shop/app", image(), str(MediaType.OCI_MANIFEST), "another-tag")
         ),
     ):
         with pytest.raises(QuotaExceededError):
-            await more
+            await more()
     assert await registry.storage_used("shop") == 5 * BLOCK
     await push(registry, "bank/app")
 

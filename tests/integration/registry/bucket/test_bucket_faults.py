@@ -329,12 +329,12 @@ async def test_a_bucket_that_is_deleted_is_named_and_no_upload_is_begun(
 ) -> None:
     faulty.answer(lambda: error(404, "NoSuchBucket"))
     for ask in (
-        faulty.registry.find_manifest(APP, "v1"),
-        faulty.registry.start_upload(APP),
-        faulty.registry.repositories(),
+        lambda: faulty.registry.find_manifest(APP, "v1"),
+        lambda: faulty.registry.start_upload(APP),
+        faulty.registry.repositories,
     ):
         with pytest.raises(BucketRefusedError, match="NoSuchBucket"):
-            await ask
+            await ask()
 
 
 async def test_a_bucket_that_fails_is_told_as_a_component_until_it_is_back(
