@@ -46,7 +46,6 @@ BESIDE = {
     "CheckedStreams": "shows when ImageStreams were checked, in the API alone: nothing is written",
     "RevisionReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
     "ScriptedRegistry": SERVER,
-    "SilentRegistry": SERVER,
     "TokenRegistry": SERVER,
     "FaultyRegistry": SERVER,
     "GatedRegistry": "the registry of the suite, but for those whom it does not know",

@@ -1,9 +1,8 @@
 """Contract of the port to other clusters: what they answer, deny, hold and run."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from tests.support.cluster.workloads import NAMESPACE, image, manifest, workload
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.outbound.dialers import loopback_dialer
+from tests.support.outbound.silent_server import silent_server
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment, Job, StatefulSet
@@ -29,7 +29,11 @@ from upwell.cluster.errors import (
     WorkloadChangedError,
 )
 from upwell.cluster.interface import ImageWrite, OwnedPod, RemoteCluster, RemoteClusters
-from upwell.cluster.kubernetes_remote import KubernetesRemoteCluster, KubernetesRemoteClusters
+from upwell.cluster.kubernetes_remote import (
+    REQUEST_SECONDS,
+    KubernetesRemoteCluster,
+    KubernetesRemoteClusters,
+)
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import OutboundPolicy
 from upwell.policy.clusters.rights import needed_rights
@@ -274,59 +278,57 @@ async def test_to_forget_a_cluster_ends_nothing_else(remote: RemoteUnderTest) ->
     assert report.version
 
 
+@asynccontextmanager
+async def reached(
+    store: MemoryStore, dialer: Dialer, seconds: float = REQUEST_SECONDS
+) -> AsyncIterator[KubernetesRemoteClusters]:
+    clusters = KubernetesRemoteClusters(store, dialer.connect, now, seconds=seconds)
+    try:
+        yield clusters
+    finally:
+        await clusters.close()
+
+
 async def test_a_changed_secret_is_another_access(cluster: KitCluster) -> None:
     store = MemoryStore(now)
     secret = await store.create(kubeconfig_secret(cluster))
-    clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now)
-    first = await clusters.connect(east())
-    assert await clusters.connect(east()) is first
+    async with reached(store, loopback_dialer()) as clusters:
+        first = await clusters.connect(east())
+        assert await clusters.connect(east()) is first
 
-    text = secret.decoded()["value"].decode()
-    users = text.index("users:")
-    broken = f"{text[:users]}users:\n- name: admin\n  user: {{token: none}}\n"
-    data = Secret.encode_values({"value": broken.encode()})
-    await store.update(secret.model_copy(update={"data": data}))
+        text = secret.decoded()["value"].decode()
+        users = text.index("users:")
+        broken = f"{text[:users]}users:\n- name: admin\n  user: {{token: none}}\n"
+        data = Secret.encode_values({"value": broken.encode()})
+        await store.update(secret.model_copy(update={"data": data}))
 
-    second = await clusters.connect(east())
-    assert second is not first
-    with pytest.raises(AccessDeniedError, match="does not take the token"):
-        await second.report(())
-    await clusters.close()
+        second = await clusters.connect(east())
+        assert second is not first
+        with pytest.raises(AccessDeniedError, match="does not take the token"):
+            await second.report(())
 
 
 async def test_an_address_that_the_policy_forbids_is_not_asked(cluster: KitCluster) -> None:
     store = MemoryStore(now)
     await store.create(kubeconfig_secret(cluster))
-    clusters = KubernetesRemoteClusters(store, Dialer(OutboundPolicy.of(())).connect, now)
-
-    with pytest.raises(ClusterUnavailableError, match=r"127\.0\.0\.1 is a loopback address"):
-        await (await clusters.connect(east())).report(())
-    await clusters.close()
+    async with reached(store, Dialer(OutboundPolicy.of(()))) as clusters:
+        with pytest.raises(ClusterUnavailableError, match=r"127\.0\.0\.1 is a loopback address"):
+            await (await clusters.connect(east())).report(())
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
-    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     store = MemoryStore(now)
-    config = f"""
+    async with silent_server() as silence:
+        config = f"""
 current-context: c
 contexts: [{{name: c, context: {{cluster: c}}}}]
-clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{port}"}}}}]
+clusters: [{{name: c, cluster: {{server: "https://{silence.address}"}}}}]
 """
-    data = Secret.encode_values({"value": config.encode()})
-    metadata = ObjectMeta(namespace="ops", name="east")
-    await store.create(Secret(metadata=metadata, data=data))
-    clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now, seconds=0.2)
-
-    connected = await clusters.connect(east())
-    assert isinstance(connected, KubernetesRemoteCluster)
-    with pytest.raises(ClusterUnavailableError, match="did not answer"):
-        await connected.pods(NAMESPACE)
-    await clusters.close()
-    server.close()
+        data = Secret.encode_values({"value": config.encode()})
+        metadata = ObjectMeta(namespace="ops", name="east")
+        await store.create(Secret(metadata=metadata, data=data))
+        async with reached(store, loopback_dialer(), seconds=0.2) as clusters:
+            connected = await clusters.connect(east())
+            assert isinstance(connected, KubernetesRemoteCluster)
+            with pytest.raises(ClusterUnavailableError, match="did not answer"):
+                await connected.pods(NAMESPACE)

@@ -1,6 +1,5 @@
 """Clones by git against git's own daemon and its HTTP service."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 from tests.integration.builder.test_git_hardening import SshServer, ssh_server  # noqa: F401
 from tests.support.gitops.git_host import PERSON, GitHost
 from tests.support.gitops.http_servers import git_http_backend
+from tests.support.outbound.silent_server import silent_server
 
 from upwell.git.interface import GitLimits, GitSource
 from upwell.gitops.git import GitRepositories
@@ -203,19 +203,13 @@ async def test_a_repository_that_is_too_large_is_left(host: GitHost, tmp_path: P
 
 
 async def test_a_host_that_never_answers_is_left_in_time(tmp_path: Path) -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    author = Author("Upwell", "upwell@example.test")
-    hasty = GitRepositories(tmp_path / "x", author, limits=GitLimits(seconds=0.5))
-    source = GitSource(f"git://127.0.0.1:{port}/config.git")
-    with pytest.raises(RepositoryError, match=r"git took over 0\.5 s"):
-        async with hasty.open(source) as clone:
-            await clone.tips(["main"])
-    server.close()
+    async with silent_server() as silence:
+        author = Author("Upwell", "upwell@example.test")
+        hasty = GitRepositories(tmp_path / "x", author, limits=GitLimits(seconds=0.5))
+        source = GitSource(f"git://{silence.address}/config.git")
+        with pytest.raises(RepositoryError, match=r"git took over 0\.5 s"):
+            async with hasty.open(source) as clone:
+                await clone.tips(["main"])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.support.outbound.rebound_dialer import ReboundDialer
+from tests.support.outbound.silent_server import silent_server
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
-from tests.support.registry.silent_registry import silent_registry
 from tests.support.workload.podman_faults import service_of
 from tests.support.workload.podman_home import PodmanHome, Workload, root_filesystem
 from tests.support.workload.waiting import eventually
@@ -168,7 +168,7 @@ async def test_an_image_that_cannot_be_pulled_is_named(
 async def test_podman_is_not_sent_to_this_machine_unless_that_is_allowed(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         image = replace(workload.image, registry=silence.address, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
         spec = replace(spec, insecure_registries=frozenset({silence.address}))
@@ -225,7 +225,7 @@ async def test_a_redirect_leads_podman_to_no_other_place(
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", redirect)
-    async with silent_registry() as silence, TestServer(app, host="127.0.0.1") as server:
+    async with silent_server() as silence, TestServer(app, host="127.0.0.1") as server:
         registry = f"localhost:{server.port}"
         image = replace(workload.image, registry=registry, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
@@ -239,7 +239,7 @@ async def test_a_redirect_leads_podman_to_no_other_place(
 async def test_a_name_that_has_moved_to_this_machine_is_refused_at_connect(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         registry = f"registry.test:{silence.address.rpartition(':')[2]}"
         image = replace(workload.image, registry=registry, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
@@ -254,7 +254,7 @@ async def test_a_name_that_has_moved_to_this_machine_is_refused_at_connect(
 async def test_a_pull_by_the_policy_ends_with_the_wish_for_it(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         registry = silence.address.replace("127.0.0.1", "localhost")
         image = replace(workload.image, registry=registry, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
@@ -272,7 +272,7 @@ async def test_a_pull_by_the_policy_ends_when_nothing_more_comes(
     settings: PodmanSettings, workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judged_pulls, "PULL_SILENCE_SECONDS", 1.0)
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         registry = silence.address.replace("127.0.0.1", "localhost")
         image = replace(workload.image, registry=registry, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
@@ -309,7 +309,7 @@ async def test_what_is_no_registry_is_not_quoted(
 async def test_a_registry_that_does_not_answer_holds_nobody_up(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         image = replace(workload.image, registry=silence.address, repository="team/web")
         container = replace(workload.container("sleep", "60"), image=image)
         spec = replace(
@@ -347,7 +347,7 @@ async def test_what_a_killed_service_has_left_of_a_pull_goes_at_its_next_start(
     async def pieces() -> set[Path]:
         return await asyncio.to_thread(look)
 
-    async with silent_registry() as silence:
+    async with silent_server() as silence:
         image = replace(workload.image, registry=silence.address, repository="team/web")
         spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
         spec = replace(spec, insecure_registries=frozenset({silence.address}))

@@ -1,4 +1,4 @@
-"""A registry that takes every request and never answers: a pull from it lasts for ever."""
+"""A server that takes every request and never answers: what asks it waits for ever."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 _CHUNK = 64 * 1024
 
 
-class SilentRegistry:
+class SilentServer:
     """Says who waits."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class SilentRegistry:
 
 
 @asynccontextmanager
-async def silent_registry() -> AsyncIterator[SilentRegistry]:
-    registry = SilentRegistry()
-    server = await asyncio.start_server(registry.listen, "127.0.0.1", 0)
-    registry.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+async def silent_server() -> AsyncIterator[SilentServer]:
+    silence = SilentServer()
+    server = await asyncio.start_server(silence.listen, "127.0.0.1", 0)
+    silence.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield registry
+        yield silence
     finally:
         server.close()
-        registry.hang_up()
+        silence.hang_up()
