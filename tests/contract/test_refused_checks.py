@@ -1,5 +1,6 @@
 """Jobs of checks that a real cluster's admission refuses: named, tried again, ended in time."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,12 +100,21 @@ class CheckedCluster:
         self.cluster.kubectl("-n", SHOP, "delete", "jobs", "--all")
 
 
-@pytest.mark.parametrize("words", [DENIAL, UNREACHED])
-async def test_a_job_that_a_webhook_refuses_is_told_and_tried_again_to_its_time(
-    cluster: KitCluster, tmp_path: Path, words: str
-) -> None:
+@pytest.fixture
+async def checked(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[CheckedCluster]:
     checked = CheckedCluster(cluster, tmp_path / "kept")
     await checked.open()
+    try:
+        yield checked
+    finally:
+        await checked.forget_jobs()
+        await checked.clusters.close()
+
+
+@pytest.mark.parametrize("words", [DENIAL, UNREACHED])
+async def test_a_job_that_a_webhook_refuses_is_told_and_tried_again_to_its_time(
+    checked: CheckedCluster, cluster: KitCluster, tmp_path: Path, words: str
+) -> None:
     asked = (
         webhook(cluster, tmp_path, REFUSES, JOBS, lambda _: denied("unsigned", 409))
         if words == DENIAL
@@ -128,18 +138,14 @@ async def test_a_job_that_a_webhook_refuses_is_told_and_tried_again_to_its_time(
         assert "no answer within 60 s" in ended.message
         assert words in ended.message
 
-    await checked.clusters.close()
-
 
 @on_demand(
     "tests/unit/reconcilers/promotion/test_verification.py"
     "::test_one_that_is_refused_is_tried_again_and_says_why"
 )
 async def test_a_job_that_is_no_longer_refused_is_started(
-    cluster: KitCluster, tmp_path: Path
+    checked: CheckedCluster, cluster: KitCluster
 ) -> None:
-    checked = CheckedCluster(cluster, tmp_path / "kept")
-    await checked.open()
     with unreachable_webhook(cluster, JOBS):
 
         async def refused() -> str:
@@ -155,5 +161,3 @@ async def test_a_job_that_is_no_longer_refused_is_started(
         return len(await checked.jobs())
 
     await eventually(started, lambda count: count == 1)
-    await checked.forget_jobs()
-    await checked.clusters.close()

@@ -299,9 +299,11 @@ async def killed_parent(
     }
     script = textwrap.dedent(PARENT)
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, json.dumps(given))
-    await until(lambda: len(processes(marker)) == 2)
-    parent.send_signal(signal.SIGKILL)
-    await parent.wait()
+    try:
+        await until(lambda: len(processes(marker)) == 2)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        await parent.wait()
     yield
     await until(lambda: not processes(marker))
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from tests.support.delivery.envelopes import envelope
@@ -17,9 +18,8 @@ from upwell.outbound.policy import OutboundPolicy
 
 @pytest.fixture
 def notices() -> Iterator[Notices]:
-    notices = Notices(loopback_dialer().policy, seconds=20)
-    yield notices
-    notices.close()
+    with closing(Notices(loopback_dialer().policy, seconds=20)) as notices:
+        yield notices
 
 
 def url(receiver: HttpReceiver, user: str = "user:pw") -> str:
@@ -64,12 +64,11 @@ async def test_no_password_is_in_errors_logs_or_what_is_remembered(
 
 
 async def test_a_service_that_hangs_is_given_up() -> None:
-    notices = Notices(loopback_dialer().policy, seconds=0.3)
-    async with receiving(otherwise=HANG) as receiver:
-        sink = notices.notice([f"{url(receiver)}?rto=1&cto=1"])
-        with pytest.raises(DeliveryError, match="did not reach 1 of 1 address"):
-            await sink.send(envelope(1))
-    notices.close()
+    with closing(Notices(loopback_dialer().policy, seconds=0.3)) as notices:
+        async with receiving(otherwise=HANG) as receiver:
+            sink = notices.notice([f"{url(receiver)}?rto=1&cto=1"])
+            with pytest.raises(DeliveryError, match="did not reach 1 of 1 address"):
+                await sink.send(envelope(1))
 
 
 @pytest.mark.parametrize("urls", [[], ["no url"], ["json://localhost"] * 51])
@@ -79,18 +78,17 @@ def test_what_is_no_list_of_addresses_is_refused(notices: Notices, urls: list[st
 
 
 async def test_nothing_is_written_to_this_machine(caplog: pytest.LogCaptureFixture) -> None:
-    notices = Notices(OutboundPolicy(), seconds=20)
-    async with receiving() as receiver:
-        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
-            sink = notices.notice([f"json://user:hunter2@{host}:{receiver.port}/x"])
-            with pytest.raises(DeliveryError, match="did not reach 1 of 1 address") as caught:
+    with closing(Notices(OutboundPolicy(), seconds=20)) as notices:
+        async with receiving() as receiver:
+            for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
+                sink = notices.notice([f"json://user:hunter2@{host}:{receiver.port}/x"])
+                with pytest.raises(DeliveryError, match="did not reach 1 of 1 address") as caught:
+                    await sink.send(envelope(1))
+                assert "hunter2" not in f"{caught.value}{caplog.text}"
+            sink = notices.notice([url(receiver)])
+            with pytest.raises(DeliveryError, match=r"refused: 127\.0\.0\.1 is a loopback address"):
                 await sink.send(envelope(1))
-            assert "hunter2" not in f"{caught.value}{caplog.text}"
-        sink = notices.notice([url(receiver)])
-        with pytest.raises(DeliveryError, match=r"refused: 127\.0\.0\.1 is a loopback address"):
-            await sink.send(envelope(1))
-        assert receiver.arrived == []
-    notices.close()
+            assert receiver.arrived == []
 
 
 async def test_a_redirect_to_this_machine_is_not_followed() -> None:
@@ -98,19 +96,20 @@ async def test_a_redirect_to_this_machine_is_not_followed() -> None:
         moved = status(307, "Temporary Redirect", Location=inside.url)
         async with receiving(otherwise=moved) as outside:
             policy = OutboundPolicy.of([f"127.0.0.1:{outside.port}"])
-            notices = Notices(policy, seconds=20)
-            with pytest.raises(DeliveryError, match="did not reach"):
+            with (
+                closing(Notices(policy, seconds=20)) as notices,
+                pytest.raises(DeliveryError, match="did not reach"),
+            ):
                 await notices.notice([url(outside)]).send(envelope(1))
-            notices.close()
         assert inside.arrived == []
 
 
 async def test_a_service_of_an_allowed_name_is_reached() -> None:
     async with receiving() as receiver:
-        notices = Notices(OutboundPolicy.of([f"localhost:{receiver.port}"]), seconds=20)
-        sink = notices.notice([f"json://localhost:{receiver.port}/x"])
-        assert await sink.send(envelope(1)) == "sent to 1 address"
-        notices.close()
+        policy = OutboundPolicy.of([f"localhost:{receiver.port}"])
+        with closing(Notices(policy, seconds=20)) as notices:
+            sink = notices.notice([f"json://localhost:{receiver.port}/x"])
+            assert await sink.send(envelope(1)) == "sent to 1 address"
 
 
 async def test_mail_is_not_sent_by_way_of_this_machine() -> None:
@@ -121,13 +120,12 @@ async def test_mail_is_not_sent_by_way_of_this_machine() -> None:
         greeted = True
         writer.close()
 
-    notices = Notices(OutboundPolicy(), seconds=20)
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        sink = notices.notice(
-            [f"mailto://a:b@127.0.0.1:{port}/?from=b@x.test&to=a@x.test&mode=insecure"]
-        )
-        with pytest.raises(DeliveryError, match="a loopback address"):
-            await sink.send(envelope(1))
-    notices.close()
+    with closing(Notices(OutboundPolicy(), seconds=20)) as notices:
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            sink = notices.notice(
+                [f"mailto://a:b@127.0.0.1:{port}/?from=b@x.test&to=a@x.test&mode=insecure"]
+            )
+            with pytest.raises(DeliveryError, match="a loopback address"):
+                await sink.send(envelope(1))
     assert not greeted

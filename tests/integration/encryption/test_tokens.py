@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -138,35 +139,40 @@ async def test_a_token_that_goes_away_stops_no_server_but_its_next_start(
     source = token.source()
     await asyncio.to_thread(source.make)
     keyring = Keyring([source], data)
-    store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
-    outbox = await asyncio.to_thread(lambda: SqliteOutbox(data / "deliveries.db", keyring=keyring))
-    keys = DataFolderKeys(keyring, SealedFiles(keyring), outbox, store)
-    components = Components()
-    watch = asyncio.create_task(keys.watch(components, seconds=0.1))
-    await turned(components, faulty=False)
-    gone = token.take_away()
-    await turned(components, faulty=True)
-    assert "token upwell is not there" in keys.state().fault
-    with pytest.raises(UnavailableError, match="token upwell is not there"):
+    async with AsyncExitStack() as stack:
+        store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
+        stack.push_async_callback(store.close)
+        outbox = await asyncio.to_thread(
+            lambda: SqliteOutbox(data / "deliveries.db", keyring=keyring)
+        )
+        stack.callback(outbox.close)
+        keys = DataFolderKeys(keyring, SealedFiles(keyring), outbox, store)
+        components = Components()
+        watch = asyncio.create_task(keys.watch(components, seconds=0.1))
+        await turned(components, faulty=False)
+        gone = token.take_away()
+        await turned(components, faulty=True)
+        assert "token upwell is not there" in keys.state().fault
+        with pytest.raises(UnavailableError, match="token upwell is not there"):
+            await keys.rotate()
+        await store.identify("one", ["a"])  # what is written goes on
+        token.bring_back(gone)
+        await turned(components, faulty=False)
         await keys.rotate()
-    await store.identify("one", ["a"])  # what is written goes on
-    token.bring_back(gone)
-    await turned(components, faulty=False)
-    await keys.rotate()
-    assert keys.state().fault == ""
+        assert keys.state().fault == ""
 
-    token.pin.write_text("1111\n")
-    async with asyncio.timeout(120):
-        await watch  # a wrong PIN is not tried again
-    assert "refuses the PIN" in keys.state().fault
-    outbox.close()
-    await store.close()
+        token.pin.write_text("1111\n")
+        async with asyncio.timeout(120):
+            await watch  # a wrong PIN is not tried again
+        assert "refuses the PIN" in keys.state().fault
     with pytest.raises(EncryptionKeyError, match="refuses the PIN"):
         await SqliteStore.open(data / "upwell.db", clock=now, keyring=Keyring([source], data))
     token.pin.write_text("4321\n")
     again = await SqliteStore.open(data / "upwell.db", clock=now, keyring=Keyring([source], data))
-    assert again.instance_id == "one"
-    await again.close()
+    try:
+        assert again.instance_id == "one"
+    finally:
+        await again.close()
 
 
 async def turned(components: Components, *, faulty: bool) -> None:
@@ -191,14 +197,15 @@ async def test_a_slow_token_holds_up_nothing(data: Path, tmp_path: Path) -> None
 
     opening = asyncio.create_task(SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring))
     await answer()
-    store = await opening
-    outbox = SqliteOutbox(data / "deliveries.db")
-    keys = DataFolderKeys(keyring, SealedFiles(keyring), outbox, store)
-    rotation = asyncio.create_task(store.rotate())
-    await answer()
-    await rotation
-    watch = asyncio.create_task(keys.watch(Components(), seconds=3600))
-    await answer()
-    watch.cancel()
-    outbox.close()
-    await store.close()
+    async with AsyncExitStack() as stack:
+        store = await opening
+        stack.push_async_callback(store.close)
+        outbox = SqliteOutbox(data / "deliveries.db")
+        stack.callback(outbox.close)
+        keys = DataFolderKeys(keyring, SealedFiles(keyring), outbox, store)
+        rotation = asyncio.create_task(store.rotate())
+        await answer()
+        await rotation
+        watch = asyncio.create_task(keys.watch(Components(), seconds=3600))
+        await answer()
+        watch.cancel()

@@ -1,8 +1,8 @@
 """Logs of ended builds that replicas share in a registry, and what each of them reads."""
 
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,16 @@ async def kept(tmp_path: Path) -> AsyncIterator[RegistryLogs]:
         yield opened
 
 
+@contextmanager
+def replica(folder: Path, kept: RegistryLogs) -> Iterator[SharedBuildLogs]:
+    """Give the logs of one replica; close those that it still writes."""
+    logs = SharedBuildLogs(folder, kept, LIMIT)
+    try:
+        yield logs
+    finally:
+        logs.close_all()
+
+
 async def read(logs: SharedBuildLogs, namespace: str = "a") -> bytes:
     return b"".join([piece async for piece in logs.read(BUILD, namespace)])
 
@@ -42,27 +52,26 @@ async def read(logs: SharedBuildLogs, namespace: str = "a") -> bytes:
 async def test_another_replica_reads_the_log_of_an_ended_build(
     kept: RegistryLogs, tmp_path: Path
 ) -> None:
-    one, two = (SharedBuildLogs(tmp_path / name, kept, LIMIT) for name in ("one", "two"))
-    one.sink(BUILD)(b"the whole log\n" * 20)
-    assert await read(two) == b""
-    assert await one.keep(BUILD, "a") == 0
-    assert await read(two) == b"the whole log\n" * 20
-    assert await read(two, "b") == b"", "it is a log of namespace a"
-    one.close_all()
+    two = SharedBuildLogs(tmp_path / "two", kept, LIMIT)
+    with replica(tmp_path / "one", kept) as one:
+        one.sink(BUILD)(b"the whole log\n" * 20)
+        assert await read(two) == b""
+        assert await one.keep(BUILD, "a") == 0
+        assert await read(two) == b"the whole log\n" * 20
+        assert await read(two, "b") == b"", "it is a log of namespace a"
 
 
 async def test_a_leader_that_was_deposed_takes_no_later_ones_log_away(
     kept: RegistryLogs, tmp_path: Path
 ) -> None:
-    one, two = (SharedBuildLogs(tmp_path / name, kept, LIMIT) for name in ("one", "two"))
-    one.sink(BUILD)(b"the beginning\n")
-    one.close(BUILD)
-    two.sink(BUILD)(b"the whole log\n")
-    assert await two.keep(BUILD, "a") == 0
-    assert await read(one) == b"the whole log\n"
-    assert await one.keep(BUILD, "a", again=True) == 0
-    assert await read(SharedBuildLogs(tmp_path / "three", kept, LIMIT)) == b"the whole log\n"
-    two.close_all()
+    with replica(tmp_path / "one", kept) as one, replica(tmp_path / "two", kept) as two:
+        one.sink(BUILD)(b"the beginning\n")
+        one.close(BUILD)
+        two.sink(BUILD)(b"the whole log\n")
+        assert await two.keep(BUILD, "a") == 0
+        assert await read(one) == b"the whole log\n"
+        assert await one.keep(BUILD, "a", again=True) == 0
+        assert await read(SharedBuildLogs(tmp_path / "three", kept, LIMIT)) == b"the whole log\n"
 
 
 async def test_a_log_that_could_not_be_kept_is_kept_later(tmp_path: Path) -> None:
@@ -112,10 +121,9 @@ async def test_a_refusal_that_lasts_is_told_as_one_and_asked_again(
         registry.misbehave = status(code)
         artifacts = ReplicaArtifacts(internal, target, ReplicaContent.LOGS)
         refusing = RegistryLogs(artifacts, lambda: True, namespaces)
-        one = SharedBuildLogs(tmp_path / "one", refusing, LIMIT)
-        one.sink(BUILD)(b"the log\n")
-        assert await one.keep(BUILD, "a") == 300
-        one.close_all()
+        with replica(tmp_path / "one", refusing) as one:
+            one.sink(BUILD)(b"the log\n")
+            assert await one.keep(BUILD, "a") == 300
     (record,) = [one for one in caplog.records if one.getMessage().startswith("log of a build")]
     assert record.getMessage() == told
     assert step in vars(record)["why"]
@@ -134,10 +142,9 @@ async def test_a_log_that_unpacks_to_more_than_one_may_have_is_cut(
 
 
 async def test_logs_of_builds_that_are_gone_are_removed(kept: RegistryLogs, tmp_path: Path) -> None:
-    one = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
-    one.sink(BUILD)(b"the log\n")
-    await one.keep(BUILD, "a")
-    one.close_all()
+    with replica(tmp_path / "one", kept) as one:
+        one.sink(BUILD)(b"the log\n")
+        await one.keep(BUILD, "a")
     assert list(await kept.stored("a")) == [BUILD]
     await remove_old_logs(MemoryStore(now), kept)
     assert list(await kept.stored("a")) == []
@@ -167,10 +174,9 @@ async def test_logs_go_several_at_a_time(tmp_path: Path) -> None:
 async def test_a_namespace_that_cannot_be_listed_keeps_no_other_from_being_cleaned(
     kept: RegistryLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = SharedBuildLogs(tmp_path / "one", kept, LIMIT)
-    one.sink(BUILD)(b"the log\n")
-    await one.keep(BUILD, "b")
-    one.close_all()
+    with replica(tmp_path / "one", kept) as one:
+        one.sink(BUILD)(b"the log\n")
+        await one.keep(BUILD, "b")
     monkeypatch.setattr(ReplicaArtifacts, "tags", unlisted(ReplicaArtifacts.tags, "a"))
     await remove_old_logs(MemoryStore(now), kept)
     assert not await kept.has("b", BUILD)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -360,13 +360,18 @@ async def test_it_serves_on_when_its_parent_is_killed(
         parent = await asyncio.create_subprocess_exec(
             sys.executable, "-c", textwrap.dedent(program), stdout=subprocess.PIPE
         )
-        assert parent.stdout is not None
-        assert await parent.stdout.readline() == b"applied\n"
-        before = await worker(router)
-        async with load(f"http://{router.http_address}/", HOST, clients=2) as seen:
-            parent.kill()
+        try:
+            assert parent.stdout is not None
+            assert await parent.stdout.readline() == b"applied\n"
+            before = await worker(router)
+            async with load(f"http://{router.http_address}/", HOST, clients=2) as seen:
+                parent.kill()
+                await parent.wait()
+                await router.apply(serving(one.endpoint))
+                await more_answers(seen)
+        finally:
+            with suppress(ProcessLookupError):
+                parent.kill()
             await parent.wait()
-            await router.apply(serving(one.endpoint))
-            await more_answers(seen)
         assert seen.failures == []
         assert await worker(router) == before, "taken over, not started anew"

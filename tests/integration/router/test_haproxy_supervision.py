@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -336,23 +336,22 @@ async def test_workers_that_drain_do_not_pile_up(settings: HaproxySettings) -> N
     limited = replace(settings, limits=RouterLimits(max_reloads=3))
     async with supervised(limited) as served:
         host, _, port = settings.http_address.rpartition(":")
-        writers = []
-        for number in range(8):  # each worker has a client that never goes
-            _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n".encode())
-            await writer.drain()
-            writers.append(writer)
-            rules = (RULE, HttpRule(f"rule-{number}", f"host-{number}.example", "/", RULE.backends))
-            await served.router.apply(
-                RoutingTable((Backend(BACKEND, (served.site.endpoint,)),), rules)
-            )
 
         async def workers() -> int:
             return len(await served.router._cli.workers())
 
-        await eventually(workers, lambda count: count <= 5)
-        for writer in writers:
-            writer.close()
+        with ExitStack() as clients:
+            for number in range(8):  # each worker has a client that never goes
+                _, writer = await asyncio.open_connection(host, int(port))
+                clients.callback(writer.close)
+                head = f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n"
+                writer.write(head.encode())
+                await writer.drain()
+                rule = HttpRule(f"rule-{number}", f"host-{number}.example", "/", RULE.backends)
+                await served.router.apply(
+                    RoutingTable((Backend(BACKEND, (served.site.endpoint,)),), (RULE, rule))
+                )
+            await eventually(workers, lambda count: count <= 5)
         await served.router.stop()
         assert list(await served.router._processes.find()) == []
 
