@@ -1,7 +1,8 @@
 """Changes of one repository of a bucket that come at once: one write takes them all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ async def push(registry: BucketRegistry, mark: str) -> Digest:
     return (await registry.put_manifest(ManifestPush(APP, image(mark), kind, mark))).digest
 
 
-def hold_index_writes(s3: StrictS3) -> tuple[asyncio.Event, asyncio.Event]:
-    """Hold the next write of the index; return what says that it has come, and what lets it go."""
+@contextmanager
+def held_index_writes(s3: StrictS3) -> Iterator[asyncio.Event]:
+    """Hold writes of the index until the block ends; yield what says that one has come."""
     has_come, may_go = asyncio.Event(), asyncio.Event()
 
     async def hold(request: web.BaseRequest) -> web.StreamResponse | None:
@@ -60,7 +62,10 @@ def hold_index_writes(s3: StrictS3) -> tuple[asyncio.Event, asyncio.Event]:
         return None
 
     s3.fault = hold
-    return has_come, may_go
+    try:
+        yield has_come
+    finally:
+        may_go.set()
 
 
 async def outcome(work: Awaitable[object]) -> type[Exception] | None:
@@ -85,21 +90,20 @@ async def test_tags_that_are_pushed_at_once_share_writes(
 async def test_each_change_of_a_write_has_a_result_of_its_own(
     s3: StrictS3, registry: BucketRegistry, digest: Digest
 ) -> None:
-    has_come, may_go = hold_index_writes(s3)
-    holding = asyncio.create_task(registry.tag(APP, "held", digest))
-    await has_come.wait()
-    before = s3.requests.count(INDEX)
-    works = [
-        registry.tag(APP, "a", digest),
-        registry.tag(APP, "b", UNKNOWN),
-        registry.untag(APP, "a"),
-        registry.untag(APP, "a"),
-        registry.tag(APP, "c", digest),
-        registry.delete_manifest(APP, UNKNOWN),
-    ]
-    found = [asyncio.create_task(outcome(work)) for work in works]
-    await asyncio.sleep(0)  # each has joined the queue
-    may_go.set()
+    with held_index_writes(s3) as has_come:
+        holding = asyncio.create_task(registry.tag(APP, "held", digest))
+        await has_come.wait()
+        before = s3.requests.count(INDEX)
+        works = [
+            registry.tag(APP, "a", digest),
+            registry.tag(APP, "b", UNKNOWN),
+            registry.untag(APP, "a"),
+            registry.untag(APP, "a"),
+            registry.tag(APP, "c", digest),
+            registry.delete_manifest(APP, UNKNOWN),
+        ]
+        found = [asyncio.create_task(outcome(work)) for work in works]
+        await asyncio.sleep(0)  # each has joined the queue
     refused = ManifestUnknownError
     assert await asyncio.gather(*found) == [None, refused, None, refused, None, refused]
     await holding
@@ -110,15 +114,14 @@ async def test_each_change_of_a_write_has_a_result_of_its_own(
 async def test_who_goes_away_takes_nobody_elses_change_along(
     s3: StrictS3, registry: BucketRegistry, digest: Digest
 ) -> None:
-    has_come, may_go = hold_index_writes(s3)
-    first = asyncio.create_task(registry.tag(APP, "first-of-all", digest))
-    await has_come.wait()
-    gone = asyncio.create_task(registry.tag(APP, "gone", digest))
-    stays = asyncio.create_task(registry.tag(APP, "stays", digest))
-    await asyncio.sleep(0)  # both have joined the queue
-    first.cancel()
-    gone.cancel()
-    may_go.set()
+    with held_index_writes(s3) as has_come:
+        first = asyncio.create_task(registry.tag(APP, "first-of-all", digest))
+        await has_come.wait()
+        gone = asyncio.create_task(registry.tag(APP, "gone", digest))
+        stays = asyncio.create_task(registry.tag(APP, "stays", digest))
+        await asyncio.sleep(0)  # both have joined the queue
+        first.cancel()
+        gone.cancel()
     await stays
     assert await registry.tag_digest(APP, "stays") == digest
     assert await registry.tag_digest(APP, "gone") is None
@@ -143,14 +146,13 @@ async def test_one_that_is_too_much_is_refused_alone(
 ) -> None:
     room = len(s3.objects[INDEX.removeprefix("PUT /images/")].raw) + 200
     monkeypatch.setattr(indexes, "MAX_INDEX_BYTES", room)
-    has_come, may_go = hold_index_writes(s3)
-    holding = asyncio.create_task(registry.tag(APP, "first", digest))
-    tasks = [
-        asyncio.create_task(outcome(registry.tag(APP, name, digest)))
-        for name in ("a", "long" * 25, "b")
-    ]
-    await has_come.wait()
-    may_go.set()
+    with held_index_writes(s3) as has_come:
+        holding = asyncio.create_task(registry.tag(APP, "first", digest))
+        tasks = [
+            asyncio.create_task(outcome(registry.tag(APP, name, digest)))
+            for name in ("a", "long" * 25, "b")
+        ]
+        await has_come.wait()
     assert await asyncio.gather(*tasks) == [None, StorageFullError, None]
     await holding
     assert [tag for tag, _ in await registry.pushed_tags(APP)] == ["a", "b", "first"]
@@ -159,17 +161,16 @@ async def test_one_that_is_too_much_is_refused_alone(
 async def test_a_deposed_leader_writes_nothing_and_clients_beside_it_do(
     s3: StrictS3, registry: BucketRegistry, digest: Digest
 ) -> None:
-    has_come, may_go = hold_index_writes(s3)
-    term = Term()
-    holding = asyncio.create_task(registry.tag(APP, "held", digest))
-    await has_come.wait()
-    led = asyncio.create_task(
-        outcome(registry.tag(APP, "led", digest)), context=fenced_context(term)
-    )
-    served = asyncio.create_task(outcome(registry.tag(APP, "served", digest)))
-    await asyncio.sleep(0)  # both have joined the queue
-    term.over = True
-    may_go.set()
+    with held_index_writes(s3) as has_come:
+        term = Term()
+        holding = asyncio.create_task(registry.tag(APP, "held", digest))
+        await has_come.wait()
+        led = asyncio.create_task(
+            outcome(registry.tag(APP, "led", digest)), context=fenced_context(term)
+        )
+        served = asyncio.create_task(outcome(registry.tag(APP, "served", digest)))
+        await asyncio.sleep(0)  # both have joined the queue
+        term.over = True
     assert await led is UnavailableError
     assert await served is None
     await holding
