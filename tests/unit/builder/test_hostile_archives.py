@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.memory import most_resident_kib, resident_kib
 
 from upwell.builder import unpacking
 from upwell.builder.archive import ArchiveError, ArchiveLimits, run
@@ -239,12 +240,6 @@ WORKER_MIB = 96
 """Address space, of which the interpreter takes about 40."""
 
 
-def memory_kib(name: str) -> int:
-    """Return a line of this process's status in KiB (proc(5))."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let workers have little, of a fork server that has imported no other task."""
@@ -264,12 +259,11 @@ async def test_headers_take_no_memory_of_anybody(
     tmp_path: Path, target: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "bomb")
-    before = memory_kib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240 - VmHWM begins anew (proc(5))
+    before = resident_kib()
     with pytest.raises(ArchiveError) as caught:
         await unpack_apart(tmp_path / "bomb", target, ArchiveLimits())
     assert "of memory" not in str(caught.value)
-    assert memory_kib("VmHWM") - before < 32 * 1024
+    assert most_resident_kib() - before < 32 * 1024
 
 
 @pytest.mark.usefixtures("little_memory")

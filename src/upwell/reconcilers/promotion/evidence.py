@@ -185,14 +185,16 @@ async def keep(kept: BinaryInputs, namespace: str, name: str, content: bytes) ->
     return Evidence(name=name, digest=str(stored.digest), size=stored.size)
 
 
-async def _findings(reports: Sequence[ContainerFile]) -> Findings:
+async def _findings(
+    reports: Sequence[ContainerFile], limits: WorkerLimits = _REPORT_LIMITS
+) -> Findings:
     """Return what reports say, which a worker reads; nothing that they hold fails us."""
     sizes = [len(file.content) for file in reports]
     try:
         with tempfile.TemporaryFile(prefix="upwell-reports-") as source:
             await asyncio.to_thread(source.writelines, [file.content for file in reports])
             await asyncio.to_thread(source.seek, 0)
-            found = await run_worker(_REPORT_TASK, source, {"sizes": sizes}, _REPORT_LIMITS)
+            found = await run_worker(_REPORT_TASK, source, {"sizes": sizes}, limits)
     except (WorkerError, OSError) as error:
         return Findings(fault=f"the report cannot be read: {error}")
     if not isinstance(found, list) or len(found) != len(reports):

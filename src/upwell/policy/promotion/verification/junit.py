@@ -13,6 +13,7 @@ from xml.parsers import expat
 PRINTED = "/dev/stdout"
 """Path of a report that is in the test's log."""
 _ROOT = re.compile(rb"<(testsuites?)(?=[\s/>])")
+_NO_MEMORY = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _MAX_PRINTED = 2000
 _MAX_DEPTH = 64
 _MAX_CASES = 500_000
@@ -65,7 +66,7 @@ class Report:
 
 
 def parse_report(content: bytes) -> Report:
-    """Read a report; raises InvalidReportError.
+    """Read a report; raises InvalidReportError, or MemoryError.
 
     Tests are counted as they stand there. A suite that claims more failures than it shows is
     believed: a runner that crashed has no test to blame.
@@ -80,6 +81,8 @@ def parse_report(content: bytes) -> Report:
     except InvalidReportError:
         raise
     except (expat.ExpatError, ValueError, LookupError) as error:
+        if isinstance(error, expat.ExpatError) and error.code == _NO_MEMORY:
+            raise MemoryError from error
         raise InvalidReportError(f"not a JUnit report: {error}") from error
     return reader.report()
 
