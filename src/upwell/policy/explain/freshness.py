@@ -26,6 +26,7 @@ from upwell.policy.builds.backlog import (
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
+from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.cluster_rollouts.note import RolloutNote, failures_text
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
@@ -361,9 +362,18 @@ class Snapshot:
             if rollout.state is not RolloutState.COMPLETE:
                 return rollout.text
         coming = {digest_of(image) for image in self.next_images(workload)}
-        failures = RolloutNote.of(workload).failures
-        failed = [one for one in failures if digest_of(one.image) in coming]
-        return failures_text(failed) or "the next rollout"
+        note = RolloutNote.of(workload)
+        failed = [one for one in note.failures if digest_of(one.image) in coming]
+        return failures_text(failed) or _taken(workload, note) or "the next rollout"
+
+
+def _taken(workload: Follower, note: RolloutNote) -> str:
+    """Say who has set an image by hand on a cluster, since Upwell set it there; empty: nobody."""
+    if not note.images:
+        return ""
+    slots = [entry.slot for entry in followers_of(workload).entries]
+    taken = ownership(workload, slots, set_before=True).taken_by
+    return next((owned_text(slot, manager) for slot, manager in taken.items()), "")
 
 
 def output_digest(build: Build) -> str:

@@ -1,6 +1,7 @@
 """Workloads that a cluster rolls out are told of as those that this server rolls out."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support.clocks import TickingClock
@@ -91,6 +92,28 @@ async def test_one_that_was_put_back_says_so_wherever_it_is_asked() -> None:
         )
     ).workloads.values()
     assert "failed" not in str(found.workload_freshness(seen))
+
+
+@pytest.mark.parametrize(
+    ("manager", "waits_for"),
+    [
+        ("kubectl-set", "the image of container app is owned by field manager kubectl-set: apply"),
+        ("upwell", "the next rollout"),
+    ],
+)
+async def test_one_whose_image_a_person_has_set_says_who(manager: str, waits_for: str) -> None:
+    one = running(Deployment, "old")
+    note = RolloutNote({"app": image("good")}).format()
+    fields: dict[str, Any] = {"f:containers": {'k:{"name":"app"}': {"f:image": {}}}}
+    fields = {"f:spec": {"f:template": {"f:spec": fields}}}
+    owned = {"manager": manager, "operation": "Update", "fieldsV1": fields}
+    taken = one.with_metadata(
+        annotations={**one.annotations, NOTE_ANNOTATION: note}, managed_fields=(owned,)
+    )
+    found = await snapshot(with_status_of(taken, **complete(taken)))
+
+    [seen] = found.workloads.values()
+    assert found.workload_freshness(seen).waits_for.startswith(waits_for)
 
 
 async def test_a_rollout_under_way_and_one_that_failed_are_told() -> None:
