@@ -1,6 +1,7 @@
 """Gauges of the state of all objects."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from upwell.api.codec import RESOURCES
 from upwell.api.core import Namespace, ResourceQuota, Secret
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
+from upwell.machine.tasks import together
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.builds.backlog import Backlog
 from upwell.policy.explain.freshness import Snapshot
@@ -31,14 +33,16 @@ from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Selector, Store, StoreError
 
+log = logging.getLogger(__name__)
+
 _KEPT_SECONDS = 5.0
 """Seconds for which gauges count while nothing changes: what has not ended yet takes longer."""
 _MAX_TOKENS = 1000
 """Tokens that have a metric."""
 _MAX_LIMITS = 1000
 """Limits of namespaces that have a metric."""
-_FORBIDDEN = "Forbidden"
-"""Reason of a StoreError (meta/v1 StatusReason)."""
+_UNLISTED = frozenset({"Forbidden", "NotFound"})
+"""Reasons of a StoreError (meta/v1 StatusReason): a kind may not be listed, or is not served."""
 _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
 
 
@@ -56,13 +60,17 @@ class StateGauges:
         self._made: _Made | None = None
 
     async def __call__(self) -> Sequence[Metric]:
-        """Return the gauges."""
+        """Return the gauges; while the store does not answer, those that it has no part in."""
         watches = gauge("upwell_watches", "Open watches and followed logs.", self._streams.count)
         asked = asyncio.get_running_loop().time()
-        async with self._making:
-            if not await self._counts(asked):
-                self._made = await self._make()
-            made = self._made
+        try:
+            async with self._making:
+                if not await self._counts(asked):
+                    self._made = await self._make()
+                made = self._made
+        except StoreError as error:
+            log.warning("gauges of objects left out", extra={"why": str(error)})
+            made = None
         return [watches, *(made.gauges if made is not None else ())]
 
     async def _counts(self, asked: float) -> bool:
@@ -80,20 +88,21 @@ class StateGauges:
     async def _make(self) -> "_Made":
         began, version = asyncio.get_running_loop().time(), await self._version()
         kinds = [kind for kind in RESOURCES if kind.KIND.is_stored]
-        async with asyncio.TaskGroup() as tasks:
-            lists = [tasks.create_task(self._listed(kind)) for kind in kinds]
-        found = [task.result() for task in lists]
+        found = await together(self._listed(kind) for kind in kinds)
         unknown = {kind for kind, items in zip(kinds, found, strict=True) if items is None}
         objects = [item for items in found for item in items or ()]
         gauges = await asyncio.to_thread(_gauges_of, objects, unknown, self._clock())
         return _Made(gauges, version, began)
 
     async def _listed(self, kind: type[Resource]) -> Sequence[Resource] | None:
-        """Return the objects of a kind; None of one that a cluster does not let the server list."""
+        """Return the objects of a kind; None of one that a cluster does not list for the server.
+
+        Raises another StoreError.
+        """
         try:
             return (await self._store.list(kind)).items
         except StoreError as error:
-            if error.reason != _FORBIDDEN:
+            if error.reason not in _UNLISTED:
                 raise
             return None
 

@@ -21,8 +21,14 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.explain import freshness
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.metrics.gauges import StateGauges
-from upwell.store.interface import EVERYTHING, Listing, Selector
-from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.interface import (
+    EVERYTHING,
+    Listing,
+    Selector,
+    StoreError,
+    UnavailableError,
+)
+from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -85,16 +91,28 @@ async def test_builds_are_looked_at_once_for_all_who_ask_until_something_changes
 
 
 class PartOfACluster(MemoryStore):
-    """A cluster whose rights are those of an installation: some kinds are not to be listed."""
+    """A cluster that does not list one kind, for now."""
+
+    fault: StoreError | None = None
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
-        if kind is NetworkPolicy:
-            raise StoreForbiddenError("networkpolicies is forbidden")
+        if kind is NetworkPolicy and self.fault is not None:
+            raise self.fault
         return await super().list(kind, selector)
 
 
-async def test_kinds_that_the_server_may_not_list_are_left_out() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        StoreForbiddenError("networkpolicies is forbidden"),
+        KindNotServedError(NetworkPolicy.KIND),
+    ],
+)
+async def test_kinds_that_the_server_may_not_list_or_does_not_serve_are_left_out(
+    fault: StoreError,
+) -> None:
     store = PartOfACluster(lambda: NOW)
+    store.fault = fault
     await store.create(build(1))
 
     found = await StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)()
@@ -102,3 +120,16 @@ async def test_kinds_that_the_server_may_not_list_are_left_out() -> None:
     assert value_of(found, "upwell_objects", kind="Build") == 1
     kinds = {one.labels.get("kind") for family in found for one in family.samples}
     assert "NetworkPolicy" not in kinds
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("no answer"), StoreError("it is not JSON")])
+async def test_a_store_that_does_not_answer_hides_no_other_gauge(fault: StoreError) -> None:
+    store = PartOfACluster(lambda: NOW)
+    await store.create(build(1))
+    gauges = StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)
+    store.fault = fault
+    away = await gauges()
+    store.fault = None
+
+    assert [one.name for one in away] == ["upwell_watches"]
+    assert value_of(await gauges(), "upwell_objects", kind="Build") == 1
