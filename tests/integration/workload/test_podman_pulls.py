@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from tests.support.outbound.rebound_dialer import ReboundDialer
 from tests.support.outbound.silent_server import silent_server
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
+from tests.support.registry.slow_registry import slow_registry
 from tests.support.workload.podman_faults import service_of
 from tests.support.workload.podman_home import PodmanHome, Workload, root_filesystem
 from tests.support.workload.waiting import eventually
@@ -280,6 +281,28 @@ async def test_a_pull_by_the_policy_ends_when_nothing_more_comes(
         judged = ImageRegistries(Dialer(OutboundPolicy.of([silence.address])))
         async with PodmanRuntime.open(replace(settings, registries=judged)) as runtime:
             assert "has sent nothing for 1 s" in await refusal(runtime, spec)
+            await eventually(silence.connections, lambda count: count == 0)
+
+
+async def test_a_large_layer_may_take_longer_than_silence(
+    settings: PodmanSettings, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged_pulls, "PULL_SILENCE_SECONDS", 2.0)
+    monkeypatch.setattr(judged_pulls, "_LOOK_SECONDS", 0.1)
+    async with slow_registry(pieces=12, pause=0.25) as (registry, digest):
+        image = replace(workload.image, registry=registry, repository="team/web", digest=digest)
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        async with PodmanRuntime.open(settings) as runtime:
+            await after_pull(runtime, spec)
+            assert await runtime.provide(spec)
+    monkeypatch.setattr(judged_pulls, "PULL_SILENCE_SECONDS", 0.5)
+    async with silent_server() as silence:
+        image = replace(workload.image, registry=silence.address, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({silence.address}))
+        async with PodmanRuntime.open(settings) as runtime:
+            assert "nothing has come for 0.5 s" in await refusal(runtime, spec)
             await eventually(silence.connections, lambda count: count == 0)
 
 

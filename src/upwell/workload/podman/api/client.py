@@ -39,8 +39,6 @@ _REQUEST_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 PULL_SECONDS = 3600.0
 """Longest time of one pull."""
-PULL_SILENCE_SECONDS = 300.0
-"""Longest time in which nothing comes of one."""
 _ARCHIVE_SECONDS = 120.0
 _START_TIMEOUT = aiohttp.ClientTimeout(total=15 * 60.0)
 """Of a creation or start: the first of a large image changes the owners of all its files."""
@@ -279,7 +277,8 @@ class PodmanApi:
     ) -> None:
         """Pull an image; `login` is (username, password). Raises ImagePullError.
 
-        The registry is asked even if the image is here: whether it gives it to this login.
+        The registry is asked even if the image is here: whether it gives it to this login. Podman
+        says something when a layer begins, and no more until it is there: silence means nothing.
         """
         # One layer retries, and it is not this one.
         parameters = {"reference": str(reference), "policy": "always", "retry": "0"}
@@ -290,7 +289,7 @@ class PodmanApi:
             # In a header, over a socket that only we can open: no file, no command line.
             account = json.dumps({"username": login[0], "password": login[1]})
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(account.encode()).decode()
-        timeout = aiohttp.ClientTimeout(total=PULL_SECONDS, sock_read=PULL_SILENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=PULL_SECONDS)
         call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
         try:
             async with self._connection.open(call) as response:

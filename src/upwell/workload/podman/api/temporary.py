@@ -6,6 +6,7 @@ data folder it cannot be: containers with ids of their own are reached by mounts
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from upwell.machine.folder import make_passage, remove_deep
@@ -36,6 +37,14 @@ class ServiceTemporary:
         for entry in self.path.iterdir():
             if not entry.name.startswith(_MOUNTPOINTS):
                 remove_deep(entry)
+
+    def size(self) -> int:
+        """Return the bytes of what lies in it now, of all pulls; blocks."""
+        found = 0
+        for entry in self.path.glob("container_images_storage*/*"):
+            with suppress(OSError):  # it has gone into the storage meanwhile
+                found += entry.stat().st_size
+        return found
 
     def remove(self) -> None:
         """Remove the folder as a whole: for when no container runs; idempotent."""

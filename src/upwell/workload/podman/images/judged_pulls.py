@@ -22,11 +22,14 @@ from upwell.outbound.image_registries import ImageRegistries, RegistryLookupErro
 from upwell.outbound.registry_network import RegistryNetwork
 from upwell.outbound.socks import SocksServer
 from upwell.workload.errors import ImagePullError
-from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS
+from upwell.workload.podman.api.client import PULL_SECONDS
 from upwell.workload.podman.api.pull_faults import failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.api.temporary import ServiceTemporary
 from upwell.workload.podman.images.pulls import ImageApi
 
+PULL_SILENCE_SECONDS = 300.0
+"""Longest time in which nothing comes of a pull."""
 _LOOK_SECONDS = 1.0
 _LEAST_BYTES = 300 * 1024
 """Has to come in PULL_SILENCE_SECONDS while there are connections."""
@@ -40,6 +43,7 @@ class JudgedPulls:
         self._api = api
         self._launcher = Launcher(f"{settings.instance_id}-pulls")
         self._folder = settings.data_dir.absolute() / "pulls"
+        self._pieces = ServiceTemporary(settings.temporary_root)
 
     def recover(self) -> None:
         """Remove what pulls of a killed process have left."""
@@ -92,7 +96,10 @@ class JudgedPulls:
     ) -> None:
         registries = self._settings.registries
         if registries is None or await _is_trusted(registries, reference, insecure=insecure):
-            await self._api.pull(reference, login, insecure=insecure)
+            async with side_by_side() as group:
+                watch = group.create_task(self._end_when_silent(reference))
+                await self._api.pull(reference, login, insecure=insecure)
+                watch.cancel()
             return
         folder = PrivateFolder(self._folder / secrets.token_hex(8))
         async with child_network(registries.dialer) as child:
@@ -117,6 +124,18 @@ class JudgedPulls:
                 unanswered = not child.refusal and not child.server.received_bytes
                 said = child.refusal or outcome.last_line
                 raise failed_pull(reference, said, unanswered=unanswered)
+
+    async def _end_when_silent(self, reference: Reference) -> None:
+        """Raise ImagePullError when no pull of Podman's service brings anything any more."""
+        clock = asyncio.get_running_loop().time
+        since, before = clock(), 0
+        while clock() - since < PULL_SILENCE_SECONDS:
+            await asyncio.sleep(min(_LOOK_SECONDS, PULL_SILENCE_SECONDS))
+            size = await asyncio.to_thread(self._pieces.size)
+            if size != before:
+                since, before = clock(), size
+        said = f"nothing has come for {PULL_SILENCE_SECONDS:g} s"
+        raise ImagePullError(f"cannot pull {reference}: {said}")
 
     async def _run(self, argv: tuple[str, ...], child: ChildNetwork, folder: Path) -> ProcessResult:
         # Large pieces of layers lie in the folder, which goes with the pull.

@@ -25,8 +25,10 @@ def test_what_an_ended_service_left_goes_and_what_containers_are_entered_by_stay
         (folder.path / name).mkdir()
     (folder.path / "container_images_storage12" / "1").write_bytes(b"piece")
     (folder.path / "podman-archive").write_bytes(b"piece")
+    assert folder.size() == len(b"piece"), "what is being pulled, and nothing else"
     folder.renew()
     assert [one.name for one in folder.path.iterdir()] == ["intermediate-mountpoint-0.0"]
+    assert folder.size() == 0
     folder.close()
     folder.remove()
     assert not folder.path.exists()
