@@ -205,14 +205,9 @@ def _mode(policy: Mapping[str, Any]) -> str:
     return str((spec.get("enforcement") or {}).get("mode") or EnforcementMode.ENFORCE.value)
 
 
-def _scopes(policy: Mapping[str, Any]) -> str:
-    return ",".join((policy.get("spec") or {}).get("scopes") or ())
-
-
 _COLUMNS = (
     Column("MODE", "spec.enforcement.mode", text=_mode),
-    # Of the items at a path, a column of a custom resource shows the first; of a list, all.
-    Column("SCOPES", "spec.scopes", text=_scopes),
+    Column("SCOPES", "spec.scopes[*]"),
     Column("FINDINGS", "status.findingCount", ColumnType.INTEGER),
 )
 

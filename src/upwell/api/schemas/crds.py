@@ -72,9 +72,11 @@ def _printer_column(column: Column) -> dict[str, Any]:
     # Priority 1 shows with `-o wide` only. A definition subtracts no times: of a span, it has the
     # end, as the time since then.
     is_span = column.type is ColumnType.SPAN
+    # Of the items at a path, a definition shows the first alone; of a list of texts, all.
+    path = (column.until if is_span else column.path).removesuffix("[*]")
     return {
         "name": "COMPLETED" if is_span else column.title,
         "type": column.type.of_definition,
-        "jsonPath": f".{column.until if is_span else column.path}",
+        "jsonPath": f".{path}",
         "priority": int(column.wide or column.notable is not None),
     }

@@ -68,3 +68,10 @@ def test_a_build_shows_when_it_ended_as_a_definition_subtracts_no_times() -> Non
     columns = {one["name"]: one["jsonPath"] for one in version["additionalPrinterColumns"]}
     assert columns["COMPLETED"] == ".status.completionTimestamp"
     assert "DURATION" not in columns
+
+
+def test_columns_of_lists_of_texts_show_all_of_them() -> None:
+    (version,) = DEFINITIONS["Freeze"]["spec"]["versions"]
+    columns = {one["name"]: one["jsonPath"] for one in version["additionalPrinterColumns"]}
+    assert columns["NAMESPACES"] == ".spec.namespaces"
+    assert columns["PIPELINES"] == ".spec.pipelines"
