@@ -167,7 +167,7 @@ def test_a_wrong_configuration_is_refused(raw: bytes, named: str) -> None:
     ids=["lists", "no end", "texts"],
 )
 def test_more_values_than_a_manifest_has_take_no_memory(filler: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(InvalidManifestError):
@@ -176,7 +176,7 @@ def test_more_values_than_a_manifest_has_take_no_memory(filler: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert most < 24 * 1024**2
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_commas_in_texts_are_no_values() -> None:

@@ -34,7 +34,7 @@ def damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 def test_hostile_bytes_take_little_and_raise_nothing_else(name: str, data: st.DataObject) -> None:
     target = TARGETS[name]
     content = data.draw(damaged(target.seeds) | st.binary(max_size=200))
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         target.run(content)
@@ -42,7 +42,7 @@ def test_hostile_bytes_take_little_and_raise_nothing_else(name: str, data: st.Da
     finally:
         tracemalloc.stop()
     assert most < CEILING
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.support.server.api_server import ApiAnswer
@@ -142,6 +143,7 @@ def requests(draw: st.DrawFn) -> Sent:
     return Sent(method, plural, place, named, part if named else "", body)
 
 
+@pytest.mark.timeout(300)  # some forty servers, one after the other
 @settings(
     max_examples=40,
     deadline=None,
