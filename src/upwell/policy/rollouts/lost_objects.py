@@ -3,6 +3,10 @@
 An instance carries the timeline and the version of the store from which it was started. A store of
 that timeline that is not at that version yet has lost changes; a store that never heard of the
 timeline is another one. The absence of an owner from such a store is no deletion.
+
+Deletion ends instances before the object goes (its finalizer), so that one whose owner is absent is
+the remainder of an interrupted call. That is only known of instances that were started in the
+store's own timeline.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -58,3 +62,13 @@ def _is_unheard(instance: Instance, store: StoreFacts) -> bool:
     version = instance.owner_version
     present = instance.timeline == store.timelines[-1]
     return present and version.isdecimal() and int(version) > store.newest_version
+
+
+def remains(instances: Iterable[Instance], timeline: str) -> Sequence[Instance]:
+    """Return those whose owner, being absent, was deleted: they may be removed."""
+    return [one for one in instances if timeline and one.timeline == timeline]
+
+
+def unexplained(instances: Iterable[Instance], timeline: str) -> Sequence[Instance]:
+    """Return those whose owner's absence proves nothing: they are left alone, and reported."""
+    return [one for one in instances if not timeline or one.timeline != timeline]

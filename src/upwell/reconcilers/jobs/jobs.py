@@ -19,7 +19,7 @@ from upwell.policy.rollouts.instance import (
     instance_name,
     is_interrupted,
 )
-from upwell.policy.rollouts.orphans import remains
+from upwell.policy.rollouts.lost_objects import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.report import IMAGES_AVAILABLE, missing_images
 from upwell.policy.rollouts.settings import grace_seconds

@@ -12,7 +12,7 @@ from upwell.machine.disk import DiskPressureError
 from upwell.policy.jobs.pods import FINALIZER, PENDING, PodPlan, is_run_once, plan, revision_of
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.instance import build_pod, instance_name
-from upwell.policy.rollouts.orphans import remains
+from upwell.policy.rollouts.lost_objects import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError

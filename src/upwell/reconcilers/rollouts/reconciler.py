@@ -13,7 +13,7 @@ from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.policy.rollouts.instance import key_of, owner_of
 from upwell.policy.rollouts.judgement import pulling_first
-from upwell.policy.rollouts.orphans import remains
+from upwell.policy.rollouts.lost_objects import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.report import late_at, status_of
 from upwell.policy.rollouts.rollout import Rollout, RolloutTarget, Settings

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
-from upwell.policy.rollouts.orphans import remains, unexplained
+from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store, remains, unexplained
 from upwell.workload.instance_spec import Owner
 from upwell.workload.interface import Instance, State
 
