@@ -18,6 +18,7 @@ from upwell.cli.doctor.servers import check_servers
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import NAME, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.registry_logins import check_registry_logins
 from upwell.cli.install.rights import (
     GrantedRule,
     cluster_rules,
@@ -81,6 +82,7 @@ def examine_cluster(
         ("routers", lambda: _routers(kubectl)),
         ("builds", lambda: _builds(kubectl, installation)),
         ("registry bucket", lambda: check_bucket_secret(kubectl, installation)),
+        ("registry logins", lambda: check_registry_logins(kubectl, installation)),
         ("servers", lambda: check_servers(kubectl, installation)),
         ("components", lambda: check_components(kubectl)),
     ]

@@ -7,6 +7,7 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.registry_logins import check_registry_logins
 from upwell.machine.checks import HostCheckStatus
 
 
@@ -33,13 +34,14 @@ def tell_what_does_not_last(installation: ClusterInstallation) -> None:
         )
 
 
-def tell_what_keeps_servers_from_starting(
-    kubectl: KubectlRunner, installation: ClusterInstallation
-) -> None:
-    """Print what a cluster lacks for an installation that was applied; raises CommandError."""
+def tell_missing_secrets(kubectl: KubectlRunner, installation: ClusterInstallation) -> None:
+    """Print which Secrets an installation that was applied still lacks; raises CommandError."""
     found = check_bucket_secret(kubectl, installation)
     if found is not None and found.status is HostCheckStatus.FAIL:
         echo(f"\nServers do not start yet: {found.detail}\n  {found.remedy}", err=True)
+    logins = check_registry_logins(kubectl, installation)
+    if logins is not None and logins.status is not HostCheckStatus.OK:
+        echo(f"\nRegistry {logins.detail}\n  {logins.remedy}", err=True)
 
 
 def _has_bucket(settings: Mapping[str, Any]) -> bool:

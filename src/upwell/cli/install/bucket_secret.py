@@ -3,17 +3,14 @@
 The bucket itself is tried by the servers, from where they run, when they start.
 """
 
-import tomllib
-from typing import Any
-
-from upwell.cli.install.installation import NAME, REGISTRY_BUCKET, ClusterInstallation
+from upwell.cli.install.installation import REGISTRY_BUCKET, ClusterInstallation
+from upwell.cli.install.installed_settings import filled_keys, installed_table
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import BUCKET_FOLDER
 from upwell.machine.checks import HostCheck, HostCheckStatus
 
 _NAME = "registry bucket"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_NAMES_OF_KEYS = "go-template={{range $key, $value := .data}}{{if $value}}{{$key}} {{end}}{{end}}"
 
 
 def check_bucket_secret(
@@ -24,7 +21,7 @@ def check_bucket_secret(
     Asks for the names of its keys alone, of those that are not empty. Raises CommandError.
     """
     namespace = installation.namespace
-    bucket = _bucket(kubectl, namespace)
+    bucket = installed_table(kubectl, namespace, "embedded-registry", "bucket")
     if not bucket.get("bucket"):
         return None
     where = f"bucket {bucket['bucket']} at {bucket.get('endpoint')}"
@@ -33,8 +30,7 @@ def check_bucket_secret(
         detail = f"{where}: the servers have no file {folder}"
         remedy = f'credentials-file = "{BUCKET_FOLDER}", in the settings of the installation'
         return HostCheck(_NAME, HostCheckStatus.FAIL, detail, remedy)
-    options = ("--ignore-not-found", "-o", _NAMES_OF_KEYS)
-    names = kubectl.ask("get", "secret", REGISTRY_BUCKET, "-n", namespace, *options).upper().split()
+    names = [one.upper() for one in filled_keys(kubectl, namespace, REGISTRY_BUCKET)]
     if missing := [key for key in _KEYS if key not in names]:
         detail = f"{where}: Secret {REGISTRY_BUCKET} has no {' and no '.join(missing)}"
         literals = " ".join(f"--from-literal={key}=…" for key in _KEYS)
@@ -42,13 +38,3 @@ def check_bucket_secret(
         return HostCheck(_NAME, HostCheckStatus.FAIL, detail, step)
     detail = f"{where}: Secret {REGISTRY_BUCKET} has its credentials; servers try them at the start"
     return HostCheck(_NAME, HostCheckStatus.OK, detail)
-
-
-def _bucket(kubectl: KubectlRunner, namespace: str) -> dict[str, Any]:
-    found = kubectl.items("configmap", NAME, "-n", namespace)
-    text = str((found[0].get("data") or {}).get("upwell.toml", "")) if found else ""
-    try:
-        table = tomllib.loads(text).get("embedded-registry", {})
-        return dict(table.get("bucket", {}))
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError):
-        return {}  # somebody's edit, which the servers refuse with words

@@ -11,8 +11,8 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo, write_text
 from upwell.cli.install.advice import (
+    tell_missing_secrets,
     tell_what_does_not_last,
-    tell_what_keeps_servers_from_starting,
 )
 from upwell.cli.install.extra_settings import read_settings
 from upwell.cli.install.files import yaml_of
@@ -263,7 +263,7 @@ class _Applying:
             echo(f"not checked: what is in namespace {namespace}, which does not exist", err=True)
         if not self.dry_run:
             remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
-            tell_what_keeps_servers_from_starting(self.kubectl, self.installation)
+            tell_missing_secrets(self.kubectl, self.installation)
             echo(
                 "\nWait until it serves:\n"
                 f"  kubectl -n {self.installation.namespace} rollout status deployment/{NAME}",

@@ -14,9 +14,11 @@ from upwell.api.meta import ObjectMeta
 from upwell.api.schemas.crds import custom_kinds
 from upwell.cli.doctor.components import check_components
 from upwell.cli.doctor.servers import check_servers
+from upwell.cli.install.advice import tell_missing_secrets
 from upwell.cli.install.bucket_secret import check_bucket_secret
 from upwell.cli.install.installation import ClusterInstallation
 from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.registry_logins import check_registry_logins
 from upwell.cli.program import main
 from upwell.machine.checks import HostCheck, HostCheckStatus
 from upwell.machine.clock import now
@@ -164,7 +166,11 @@ credentials-file = "{folder}"
 
 def settings_of_servers(answers: Path, folder: str) -> None:
     """Have the installation's ConfigMap name a bucket."""
-    text = BUCKET.format(folder=folder)
+    write_settings(answers, BUCKET.format(folder=folder))
+
+
+def write_settings(answers: Path, text: str) -> None:
+    """Have the installation's ConfigMap hold these settings."""
     config = {"metadata": {"name": "upwell"}, "data": {"upwell.toml": text}}
     (answers / "get-configmap").write_text(json.dumps(config))
 
@@ -232,3 +238,34 @@ def test_what_running_servers_find_faulty_is_told(answers: Path) -> None:
     found = told()
     assert found is not None
     assert (found.status, found.detail) == (HostCheckStatus.OK, "nothing is wrong with all 2")
+
+
+@pytest.mark.parametrize("keys", ["", "config.json ", ".dockerconfigjson "])
+def test_an_external_registry_without_logins_is_told(
+    answers: Path, keys: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubectl, installation = KubectlRunner(), ClusterInstallation(namespace="ours")
+    write_settings(answers, "[external-registry]\n")
+    assert check_registry_logins(kubectl, installation) is None
+
+    write_settings(answers, '[external-registry]\nprefix = "registry.example/team"\n')
+    if keys:
+        (answers / "get-secret").write_text(keys)
+    found = check_registry_logins(kubectl, installation)
+    tell_missing_secrets(kubectl, installation)
+    told = capsys.readouterr().err
+
+    assert found is not None
+    if "dockerconfigjson" in keys:
+        assert (found.status, told) == (HostCheckStatus.OK, "")
+        return
+    assert found.status is HostCheckStatus.WARN
+    assert "no Secret upwell-registry-logins has a .dockerconfigjson" in told
+    step = "kubectl -n ours create secret docker-registry upwell-registry-logins"
+    assert f"{step} --docker-server=registry.example " in told
+
+
+@pytest.mark.parametrize("text", ["[external-registry", "external-registry = 1\n"])
+def test_settings_that_nobody_can_read_name_no_registry(answers: Path, text: str) -> None:
+    write_settings(answers, text)
+    assert check_registry_logins(KubectlRunner(), ClusterInstallation()) is None
