@@ -26,9 +26,15 @@ from upwell.cli.core.waiting import until
 from upwell.cli.presentation.progress import ProgressLine
 from upwell.machine import clock
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.rollouts.commands import is_native, resumes, rollout_command
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
 from upwell.policy.rollouts.summary import RolloutProgress, RolloutState, rollout_of
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
+from upwell.policy.rollouts.triggers import (
+    HOLD_ANNOTATION,
+    HOLD_UNTIL_ANNOTATION,
+    hold_text,
+    lifts_hold,
+)
 from upwell.store.interface import ApiClient
 
 _PAUSABLE = (Deployment, DeploymentConfig)
@@ -111,11 +117,9 @@ def status(
         if found.state is RolloutState.FAILED:
             raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")
         echo(f"{full_name(workload)}: {shortened(found.text)}")
-        if workload.status.hold:
-            echo(
-                f"on hold: {workload.status.hold}; `upwell rollout resume {named}` lifts the hold",
-                err=True,
-            )
+        if hold := workload.status.hold or hold_text(workload):
+            lifts = lifts_hold(workload, f"`upwell rollout resume {named}`")
+            echo(f"on hold: {hold}; {lifts} lifts the hold", err=True)
 
     session.run(work)
 
@@ -133,6 +137,9 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)
+        if is_native(workload):
+            shown = rollout_command(workload, "history")
+            raise CommandError(f"the revisions of {named} are its cluster's: {shown} lists them")
         revisions = workload.status.revisions
         if output != Format.TABLE:
             fields = {"template"}
@@ -239,7 +246,8 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
         workload = await _get(client, named, session)
         if is_paused(workload):
             raise CommandError(
-                f"cannot restart {named}: it is paused; run `upwell rollout resume {named}` first"
+                f"cannot restart {named}: it is paused; run"
+                f" {resumes(workload, f'`upwell rollout resume {named}`')} first"
             )
         await client.patch(named.resource, session.namespace, named.name, change)
         echo(f"{full_name(workload)} restarted")

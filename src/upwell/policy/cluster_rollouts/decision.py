@@ -128,7 +128,7 @@ def set_images(
     wanted, failed, changed = _sorted_out(workload, note, verdict.images)
     if not wanted:
         if failed:
-            return RolloutStep(FAILED_BEFORE, failures_text(failed), is_warning=True)
+            return RolloutStep(FAILED_BEFORE, failures_text(workload, failed), is_warning=True)
         if changed:
             text = f"admission changed {listed_images(changed)}; it is left so"
             return RolloutStep(CHANGED, text, is_warning=True)

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, RevisionRecord, StatefulSet
 from upwell.api.conditions import find
+from upwell.api.meta import Resource
 from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
+from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import is_rolled_out, is_stuck
+from upwell.policy.rollouts.commands import cluster_revision
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.triggers import followers_of, images_set
 
-_DEPLOYMENT = "deployment.kubernetes.io/revision"
-"""Annotation of the cluster's Deployment controller."""
-_DAEMON_SET = "deprecated.daemonset.template.generation"
-"""Annotation of the API server (apps/v1)."""
-_STATEFUL_SET = "updateRevision"
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
@@ -25,7 +25,7 @@ def as_rolled_out(workload: Workload) -> Workload:
     """
     if isinstance(workload, DeploymentConfig) or workload.status.revisions:
         return workload
-    number = _number(workload)
+    number = cluster_revision(workload)
     if number is None:
         return workload
     progressing = find(workload.status.conditions, "Progressing")
@@ -47,26 +47,34 @@ def as_rolled_out(workload: Workload) -> Workload:
     return workload.model_copy(update={"status": status})
 
 
-def _number(workload: Deployment | StatefulSet | DaemonSet) -> int | None:
-    """Return the number of the newest revision; None before a cluster's controllers saw it."""
-    match workload:
-        case StatefulSet():
-            known = (workload.status.model_extra or {}).get(_STATEFUL_SET)
-            return workload.status.observed_generation if known else None
-        case Deployment():
-            text = workload.annotations.get(_DEPLOYMENT, "")
-        case DaemonSet():
-            text = workload.annotations.get(_DAEMON_SET, "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
 def _phase(workload: Deployment | StatefulSet | DaemonSet, number: int) -> tuple[Phase, str]:
     if is_rolled_out(workload):
         return Phase.COMPLETE, ""
     if isinstance(workload, Deployment) and is_stuck(workload):
-        seconds = workload.spec.progress_deadline_seconds
-        return Phase.FAILED, f"revision {number}: no progress for {seconds} s"
+        why = filter(None, (_stuck(workload), taken_text(workload)))
+        return Phase.FAILED, f"revision {number}: {'; '.join(why)}"
     return Phase.PROGRESSING, ""
+
+
+def _stuck(workload: Deployment) -> str:
+    """Say what the Deployment itself knows of why it is stuck: no Pod can be made, say."""
+    told = f"no progress for {workload.spec.progress_deadline_seconds} s"
+    failure = find(workload.status.conditions, "ReplicaFailure")
+    return f"{told}: {failure.message}" if failure is not None and failure.is_true else told
+
+
+def taken_text(workload: Resource) -> str:
+    """Say who has set an image by hand on a cluster, since Upwell set it there; empty: nobody."""
+    note = RolloutNote.of(workload)
+    if not note.images:
+        return ""
+    staged = bool(note.promotion)
+    slots = [entry.slot for entry in followers_of(workload).entries]
+    if staged:
+        slots = [slot for slot in images_set(workload) if slot[0] in note.images]
+    taken = ownership(workload, slots, set_before=True, staged=staged).taken_by
+    told = (owned_text(slot, manager, staged=staged) for slot, manager in taken.items())
+    return next(told, "")
 
 
 def _counts(workload: Deployment | StatefulSet | DaemonSet) -> Mapping[str, int]:

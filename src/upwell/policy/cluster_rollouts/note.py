@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from upwell.api.meta import Resource, format_time, parse_time
+from upwell.policy.rollouts.commands import without_annotation
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.triggers import with_images
@@ -119,7 +120,7 @@ class RolloutNote:
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
-def failures_text(failures: Iterable[FailedImage]) -> str:
+def failures_text(workload: Resource, failures: Iterable[FailedImage]) -> str:
     """Return words of what failed at a workload and is not set again; empty: nothing."""
     by_cause: dict[str, dict[str, str]] = {}
     for one in failures:
@@ -127,7 +128,7 @@ def failures_text(failures: Iterable[FailedImage]) -> str:
     if not by_cause:
         return ""
     told = [f"{listed_images(ones)} failed here before: {why}" for why, ones in by_cause.items()]
-    return f"{'; '.join(told)}; removing annotation {NOTE_ANNOTATION} tries it again"
+    return f"{'; '.join(told)}; {without_annotation(workload, NOTE_ANNOTATION)} tries it again"
 
 
 def listed_images(images: Mapping[str, str]) -> str:

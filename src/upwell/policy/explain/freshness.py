@@ -26,8 +26,7 @@ from upwell.policy.builds.backlog import (
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
-from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
-from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out, taken_text
 from upwell.policy.cluster_rollouts.note import RolloutNote, failures_text
 from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
@@ -364,16 +363,7 @@ class Snapshot:
         coming = {digest_of(image) for image in self.next_images(workload)}
         note = RolloutNote.of(workload)
         failed = [one for one in note.failures if digest_of(one.image) in coming]
-        return failures_text(failed) or _taken(workload, note) or "the next rollout"
-
-
-def _taken(workload: Follower, note: RolloutNote) -> str:
-    """Say who has set an image by hand on a cluster, since Upwell set it there; empty: nobody."""
-    if not note.images:
-        return ""
-    slots = [entry.slot for entry in followers_of(workload).entries]
-    taken = ownership(workload, slots, set_before=True).taken_by
-    return next((owned_text(slot, manager) for slot, manager in taken.items()), "")
+        return failures_text(workload, failed) or taken_text(workload) or "the next rollout"
 
 
 def output_digest(build: Build) -> str:

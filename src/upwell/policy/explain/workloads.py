@@ -4,15 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from upwell.api.apps import CronJob, RevisionRecord
+from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.cluster_rollouts.note import RolloutNote, listed_images
 from upwell.policy.explain.freshness import Follower, Freshness, Snapshot, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.origins import OriginExplainer
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.fault import HealthFault
 from upwell.policy.health.judgement import faults_of
+from upwell.policy.rollouts.commands import is_native
 from upwell.policy.rollouts.history import image_before
-from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.rollouts.summary import RolloutState, desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
 
@@ -137,10 +140,26 @@ class WorkloadExplainer:
 def _unfinished(workload: Workload) -> str:
     """Say what serves where the newest revision is not complete, and no other is recorded."""
     ready, newest = workload.status.ready_replicas, next(iter(workload.status.revisions), None)
+    if newest is not None and not ready and is_native(workload):
+        return f"no replica of revision {newest.revision} is ready{_known_before(workload)}"
     if not ready or newest is None:
         return "no revision serves yet"
     wanted = desired_replicas(workload)
     return f"{ready} of {wanted} replicas ready, of revision {newest.revision} or one before it"
+
+
+def _known_before(workload: Workload) -> str:
+    """Say which images a workload of a cluster had before, as Upwell has noted them, if it has."""
+    note, declared = RolloutNote.of(workload), images_of_template(template_of(workload))
+    replaced = {
+        name: one
+        for name, one in note.images.items()
+        if one not in {declared.get(name), note.failed.get(name)}
+    }
+    if replaced:
+        return f"; before it, Upwell had set {listed_images(replaced)}"
+    good = {name: one for name, one in note.good.items() if declared.get(name) != one}
+    return f"; {listed_images(good)} ran in full before" if good else ""
 
 
 def _ran_before(

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from upwell.api.apps import RevisionRecord
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import Condition
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.rollouts.commands import is_native, rollout_command
 from upwell.policy.rollouts.history import Phase, last_good
 from upwell.policy.rollouts.judgement import OWN_REASONS
 from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK
@@ -28,6 +31,7 @@ _NOT_FOLLOWED = frozenset({Reason.STREAM_NOT_FOUND, Reason.TAG_NOT_FOUND, Reason
 
 def workload_faults(workload: Workload) -> Iterator[HealthFault]:
     """Yield the faults of a Deployment, DeploymentConfig, StatefulSet or DaemonSet."""
+    workload = as_rolled_out(workload)
     rollout = list(_rollout_faults(workload))
     yield from rollout
     yield from _trigger_faults(workload)
@@ -89,8 +93,15 @@ def _failure(workload: Workload) -> HealthFault:
     newest = next(iter(workload.status.revisions), None)
     # What has not begun begins by itself once the cause is gone: there is nothing to retry.
     begun = newest is not None and newest.phase == Phase.FAILED
-    how = f"`upwell rollout retry {_name(workload)}`" if begun else ""
+    how = _retry(workload, newest) if newest is not None and begun else ""
     return HealthFault(workload.key, event, reason, message, since, how)
+
+
+def _retry(workload: Workload, failed: RevisionRecord) -> str:
+    """Name what ends a failure; a cluster goes on trying by itself, and may have nothing before."""
+    if not is_native(workload):
+        return f"`upwell rollout retry {_name(workload)}`"
+    return rollout_command(workload, "undo") if failed.revision > 1 else ""
 
 
 def _name(workload: Workload) -> str:

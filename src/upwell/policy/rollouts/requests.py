@@ -10,6 +10,7 @@ from datetime import datetime
 from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.policy.rollouts.commands import is_native, resumes, rollout_command
 from upwell.policy.rollouts.history import (
     CANCELLED_BY_PERSON,
     Phase,
@@ -72,8 +73,18 @@ class NoRevisionsError(RolloutRefusedError):
 class PausedWorkloadError(RolloutRefusedError):
     """The workload is paused, and resuming it would lift a hold too."""
 
-    def __init__(self, key: ObjectKey, message: str) -> None:
-        super().__init__(f"{message}: {key} has spec.paused; `rollout resume` first")
+    def __init__(self, workload: Workload, message: str) -> None:
+        resume = resumes(workload, "`rollout resume`")
+        super().__init__(f"{message}: {workload.key} has spec.paused; {resume} first")
+
+
+class ClusterRolloutError(RolloutRefusedError):
+    """A cluster rolls the workload out, and keeps its revisions."""
+
+    def __init__(self, workload: Workload, step: str) -> None:
+        super().__init__(
+            f"{workload.key}: its cluster rolls it out, and keeps its revisions: {step}"
+        )
 
 
 class InProgressError(RolloutRefusedError):
@@ -117,7 +128,7 @@ def require_startable(resource: Resource, *, again: bool) -> Workload:
         raise NoRolloutsError(workload.key, "rollout latest --again", (DeploymentConfig,), step)
     if is_paused(workload):
         paused = "deployment config" if is_config else "deployment"
-        raise PausedWorkloadError(workload.key, f"cannot deploy a paused {paused}")
+        raise PausedWorkloadError(workload, f"cannot deploy a paused {paused}")
     records = workload.status.revisions
     if is_config and records and records[0].phase == Phase.PROGRESSING:
         raise InProgressError(records[0].revision)
@@ -149,8 +160,11 @@ def newest_images(workload: Workload, images: Mapping[Slot, str]) -> Mapping[Slo
 
 
 def _restart(workload: Workload) -> str:
-    command = f"upwell rollout restart {workload.KIND.singular}/{workload.name}"
-    return f"`{command} -n {workload.namespace}` replaces its instances"
+    here = f"upwell rollout restart {workload.KIND.singular}/{workload.name}"
+    command = f"`{here} -n {workload.namespace}`"
+    if is_native(workload):
+        command = rollout_command(workload, "restart")
+    return f"{command} replaces its instances"
 
 
 def started(config: DeploymentConfig, now: datetime) -> Workload:
@@ -179,9 +193,9 @@ def cancelled(resource: Resource, now: datetime, revision: int | None = None) ->
 
     `revision`: the one that is meant, if that is said. Raises RolloutRefusedError.
     """
-    workload = _meant(_workload(resource), revision)
+    workload = _meant(_own(resource, "undo"), revision)
     if is_paused(workload):
-        raise PausedWorkloadError(workload.key, "unable to cancel paused deployment")
+        raise PausedWorkloadError(workload, "unable to cancel paused deployment")
     records = workload.status.revisions
     if not records or records[0].phase != Phase.PROGRESSING:
         raise NothingToDoError(f"{workload.key}: no rollout is in progress{_newest(workload)}")
@@ -201,10 +215,10 @@ def retried(resource: Resource, now: datetime, revision: int | None = None) -> W
 
     `revision`: the one that is meant, if that is said. Raises RolloutRefusedError.
     """
-    workload = _meant(_workload(resource), revision)
+    workload = _meant(_own(resource, "restart"), revision)
     if is_paused(workload):
         paused = "deployment config" if isinstance(workload, DeploymentConfig) else "deployment"
-        raise PausedWorkloadError(workload.key, f"unable to retry paused {paused}")
+        raise PausedWorkloadError(workload, f"unable to retry paused {paused}")
     records = workload.status.revisions
     if not records or records[0].phase != Phase.FAILED:
         raise NothingToDoError(
@@ -233,13 +247,14 @@ def require_revision(resource: Resource, number: int | None) -> tuple[Workload, 
     """
     if not isinstance(resource, WORKLOADS):
         raise NoRevisionsError(resource.key)
+    _own(resource, "undo")
     if is_paused(resource):
         refusal = (
             "cannot rollback a paused deployment config"
             if isinstance(resource, DeploymentConfig)
             else "you cannot rollback a paused deployment"
         )
-        raise PausedWorkloadError(resource.key, refusal)
+        raise PausedWorkloadError(resource, refusal)
     return resource, _chosen(resource, number)
 
 
@@ -294,6 +309,14 @@ def _workload(resource: Resource) -> Workload:
     if not isinstance(resource, WORKLOADS):
         raise NoRolloutsError(resource.key, "rollout", WORKLOADS, "name one of those")
     return resource
+
+
+def _own(resource: Resource, verb: str) -> Workload:
+    """Return a workload that this server rolls out; `verb` is kubectl's for any other."""
+    workload = _workload(resource)
+    if is_native(workload):
+        raise ClusterRolloutError(workload, rollout_command(workload, verb))
+    return workload
 
 
 def _meant(workload: Workload, revision: int | None) -> Workload:

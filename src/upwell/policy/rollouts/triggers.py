@@ -15,8 +15,15 @@ from upwell.api.meta import Resource, parse_time
 from upwell.api.pod_template import Container, PodSpec
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
+from upwell.policy.rollouts.commands import (
+    goes_at_once,
+    is_native,
+    resumes,
+    updated_from_now_on,
+    without_annotation,
+)
 from upwell.policy.rollouts.image_ownership import is_pinned, pod_template
-from upwell.policy.rollouts.settings import WORKLOADS, is_paused, with_pod_template
+from upwell.policy.rollouts.settings import is_paused, with_pod_template
 from upwell.policy.signatures.wording import NOT_CHECKED, NOT_SATISFIED
 
 HOLD_ANNOTATION = "upwell.dev/hold"
@@ -224,19 +231,26 @@ def _kept_away(
     """Say what keeps the triggers from acting, if anything does: a person first."""
     held = workload.annotations.get(HOLD_ANNOTATION)
     if held is not None:
+        how = f"`rollout resume` or removing annotation {HOLD_ANNOTATION}"
         return TriggerVerdict(
             Reason.HELD,
             f"held: {hold_text(workload)}{_pending(changes)};"
-            f" `rollout resume` or removing annotation {HOLD_ANNOTATION} lifts the hold",
+            f" {lifts_hold(workload, how)} lifts the hold",
         )
     if is_paused(workload):
         return TriggerVerdict(
             Reason.PAUSED,
-            f"spec.paused is set{_pending(changes)}; `rollout resume` or false resumes",
+            f"spec.paused is set{_pending(changes)};"
+            f" {resumes(workload, '`rollout resume`')} or false resumes",
         )
     if not followers.automatic():
         return _none_automatic(workload, followers, streams)
     return None
+
+
+def lifts_hold(workload: Resource, here: str) -> str:
+    """Return what lifts a hold: `here`, unless a cluster runs the workload."""
+    return without_annotation(workload, HOLD_ANNOTATION) if is_native(workload) else here
 
 
 def hold_end(workload: Resource) -> datetime | None:
@@ -321,15 +335,6 @@ def _verdict_of_now(workload: Resource) -> str:
     return found.message
 
 
-def goes_at_once(workload: Resource) -> str:
-    """Name the command that rolls out what is kept back, where the kind has one; else nothing."""
-    if not isinstance(workload, WORKLOADS):
-        return ""
-    kind = "dc" if isinstance(workload, DeploymentConfig) else workload.KIND.singular
-    command = f"upwell rollout latest {kind}/{workload.name} -n {workload.namespace}"
-    return f"; `{command}` goes at once"
-
-
 def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:
     """Return the workload with these images in its template."""
     template = pod_template(workload)
@@ -403,9 +408,7 @@ def _none_automatic(
     wanted, _ = _resolve(followers.entries, streams)
     pending = _pending(_changes(workload, wanted))
     why = "triggers are not automatic" if manual else "triggers are paused"
-    kind = workload.KIND.singular
-    always = f"`upwell set triggers {kind}/{workload.name} -n {workload.namespace} --auto`"
-    steps = f"{goes_at_once(workload)}; {always} updates it from now on" if pending else ""
+    steps = f"{goes_at_once(workload)}; {updated_from_now_on(workload)}" if pending else ""
     return TriggerVerdict(Reason.PAUSED, f"all {why}{pending}{steps}")
 
 

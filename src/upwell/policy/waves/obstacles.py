@@ -18,6 +18,7 @@ from upwell.policy.explain.lineage import StagePlacement
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.windows import bar
+from upwell.policy.rollouts.commands import resumes
 from upwell.policy.rollouts.settings import Workload, is_paused
 from upwell.policy.rollouts.triggers import (
     IMAGE_TRIGGERED,
@@ -27,6 +28,7 @@ from upwell.policy.rollouts.triggers import (
     followers_of,
     hold_end,
     hold_text,
+    lifts_hold,
 )
 from upwell.policy.waves.approval import NO_APPROVALS, asks_for_approval, waiting_changes
 from upwell.policy.waves.gate import closed_gate, needs_approval
@@ -235,6 +237,7 @@ def _of_trigger(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObsta
                 f" --from-image={tag}` changes that"
             )
     if hold := hold_text(workload):
-        yield PlanObstacle(f"it is held: {hold}; `upwell resume` lifts it", hold_end(workload))
+        lifts = lifts_hold(workload, "`upwell resume`")
+        yield PlanObstacle(f"it is held: {hold}; {lifts} lifts it", hold_end(workload))
     if is_paused(workload):
-        yield PlanObstacle(f"it is paused: `upwell rollout resume {what}`")
+        yield PlanObstacle(f"it is paused: {resumes(workload, f'`upwell rollout resume {what}`')}")

@@ -8,8 +8,9 @@ from upwell.api.apps import DeploymentConfig
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache
 from upwell.policy.cluster_rollouts.revisions import BEFORE_DEADLINES, with_revisions
+from upwell.policy.rollouts.commands import goes_at_once
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.triggers import TriggerVerdict, goes_at_once
+from upwell.policy.rollouts.triggers import TriggerVerdict
 from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.rollouts.turns import RolloutTurns

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Watch
 from upwell.policy.builds.fairness import FairQueue, QueuedBuild
+from upwell.policy.rollouts.commands import goes_at_once
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
-from upwell.policy.rollouts.triggers import goes_at_once
 from upwell.policy.waves.budget import RolloutBudget
 
 _LONGEST = timedelta(hours=1)

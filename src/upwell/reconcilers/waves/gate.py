@@ -13,7 +13,8 @@ from upwell.policy.builds.triggers import ImageBar, digest_of
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.components import bases
 from upwell.policy.promotion.stages import STAGED
-from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of, goes_at_once
+from upwell.policy.rollouts.commands import goes_at_once
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of
 from upwell.policy.waves.canary import canary_text, goes_first, lets_go
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.stop import WAVE_LABEL, holds

@@ -40,6 +40,24 @@ class TestRollout:
 
         assert "revision 3 is complete, 1 of 1 ready" in result.stdout
 
+    async def test_revisions_and_holds_of_a_clusters_workload_are_kubectls(
+        self, upwell: Upwell, client: "FakeClient"
+    ) -> None:
+        made = workload(Deployment)
+        seen = {"deployment.kubernetes.io/revision": "3", "upwell.dev/hold": "audit"}
+        made = made.with_metadata(namespace="default", name="native", annotations=seen)
+        made = await client.create(made)
+        await client.update_status(with_status_of(made, **complete(made)))
+
+        history = await asyncio.to_thread(upwell, "rollout", "history", "deployment/native")
+        status = await asyncio.to_thread(upwell, "rollout", "status", "deployment/native")
+
+        place = "deployment/native -n default"
+        assert history.exit_code == 1
+        assert f"its cluster's: `kubectl rollout history {place}` lists them" in history.stderr
+        lifts = f"`kubectl annotate {place} upwell.dev/hold-` lifts the hold"
+        assert f"on hold: audit; {lifts}" in status.stderr
+
     def test_rollout_history_lists_revisions(self, upwell: Upwell) -> None:
         lines = upwell("rollout", "history", "deploy/shop").stdout.splitlines()
 
