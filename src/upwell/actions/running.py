@@ -10,6 +10,7 @@ from upwell.api.apps import DeploymentConfig
 from upwell.api.builds.build import Build
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.requests.running import RunningWorkload, RunningWorkloadStatus, WorkloadImage
+from upwell.cluster.interface import PodRecord
 from upwell.policy.explain.ancestry import KnownImages, LayersOf, MayRead, most_behind
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.triggers import followers_of
@@ -27,6 +28,9 @@ _KINDS = {kind.KIND.kind: kind for kind in STAGED}
 
 class PodsNotListedError(Exception):
     """The Pods of the cluster were not listed yet."""
+
+    def __init__(self) -> None:
+        super().__init__("the Pods of the cluster are still being listed: ask again in a moment")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,8 +78,7 @@ class RunningActions:
 
         Raises PodsNotListedError.
         """
-        if not all(one.is_listed for one in self._pods):
-            raise PodsNotListedError
+        self._require_listed()
         found = {
             key
             for pods in self._pods
@@ -88,6 +91,16 @@ class RunningActions:
             for key in found
             if key.namespace in visible
         )
+
+    def pods(self, workload: ObjectKey) -> Sequence[PodRecord]:
+        """Return the Pods of a workload, by name. Raises PodsNotListedError."""
+        self._require_listed()
+        found = (pod for index in self._pods for pod in index.of(workload))
+        return sorted(found, key=lambda one: one.name)
+
+    def _require_listed(self) -> None:
+        if not all(one.is_listed for one in self._pods):
+            raise PodsNotListedError
 
     async def look(
         self, names: Sequence[WorkloadName], may_read: MayRead

@@ -127,7 +127,7 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
         waves = await _waves(client) if isinstance(asked, Build | BuildConfig) else ()
         urgency = urgencies_in(snapshot, waves)
         turn = turn_of(snapshot, asked.key, clock.now(), urgency)
-        statements = [*explain(snapshot, asked), *turn]
+        statements = [*explain(snapshot, snapshot.workloads.get(asked.key, asked)), *turn]
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:
             write_report("Explanation", _data(asked, statements, changes), output)

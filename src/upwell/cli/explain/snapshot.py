@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from upwell.api.apps import CronJob, Job
+from upwell.api.apps import CronJob, Deployment, Job
 from upwell.api.builds.build import Build
 from upwell.api.builds.config import BuildConfig
 from upwell.api.clusters.cluster import Cluster
@@ -17,9 +17,12 @@ from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.core.terminal import echo
 from upwell.oci.registry_names import OwnRegistry, serve_as
+from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
+from upwell.policy.cluster_rollouts.observation import is_rolled_out, is_stuck
 from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.rollouts.commands import is_native
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.store.interface import ApiClient, Selector
+from upwell.store.interface import ApiClient, Selector, StoreError
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
 _KINDS: tuple[type[Resource], ...] = (
@@ -40,6 +43,8 @@ _KINDS: tuple[type[Resource], ...] = (
 )
 _UNPLACED: tuple[type[Resource], ...] = (ClusterImagePolicy, Cluster)
 """Kinds that lie in no namespace."""
+_MOST_ASKED = 20
+"""Workloads whose Pods are asked for, each by a request: people read no more at once."""
 
 
 async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
@@ -48,14 +53,14 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     A token without access to all gets those of `namespace`, if that is given.
     """
     try:
-        return Snapshot(_named(await _read(client, Selector())))
+        return Snapshot(await _with_reasons(client, _named(await _read(client, Selector()))))
     except ExceptionGroup as group:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
     # First: what is refused there too may be so to the server, by the cluster that it asks.
     found = await _read(client, Selector(namespace))
     echo(f"showing namespace {namespace} only: your token cannot read other namespaces", err=True)
-    return Snapshot(_named(found), namespace)
+    return Snapshot(await _with_reasons(client, _named(found)), namespace)
 
 
 def _named(objects: list[Resource]) -> list[Resource]:
@@ -77,6 +82,33 @@ async def _read(client: ApiClient, where: Selector) -> list[Resource]:
         *(item for task in unplaced for item in task.result()),
         *(item for task in lists for item in task.result().items),
     ]
+
+
+async def _with_reasons(client: ApiClient, objects: list[Resource]) -> list[Resource]:
+    """Let stuck Deployments of a cluster say what their Pods wait for; the first of many alone."""
+    stuck = [one for one in objects if isinstance(one, Deployment) and _is_stuck(one)]
+    chosen = stuck[:_MOST_ASKED]
+    async with asyncio.TaskGroup() as tasks:
+        asked = {one.key: tasks.create_task(_trouble(client, one)) for one in chosen}
+    told = {one.key: as_rolled_out(one, asked[one.key].result()) for one in chosen}
+    return [told.get(one.key, one) for one in objects]
+
+
+def _is_stuck(workload: Deployment) -> bool:
+    return is_native(workload) and is_stuck(workload) and not is_rolled_out(workload)
+
+
+async def _trouble(client: ApiClient, workload: Deployment) -> str:
+    """Return what the first Pod that is not ready says; empty where nobody tells."""
+    place = (type(workload), workload.namespace, workload.name, "instances")
+    try:
+        answer = await client.call("GET", *place)
+    except StoreError:
+        return ""  # not to this token, or not by this API server: then it is known as stuck alone
+    items = answer.get("items")
+    pods = [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
+    told = (str(one.get("message") or "") for one in pods if not one.get("ready"))
+    return next(filter(None, told), "")
 
 
 async def _readable(client: ApiClient, kind: type[Resource]) -> Sequence[Resource]:

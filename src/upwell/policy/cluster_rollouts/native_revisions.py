@@ -18,10 +18,11 @@ from upwell.policy.rollouts.triggers import followers_of, images_set
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
-def as_rolled_out(workload: Workload) -> Workload:
+def as_rolled_out(workload: Workload, trouble: str = "") -> Workload:
     """Return a workload with its newest revision in the status, if a cluster rolls it out.
 
-    One that this server rolls out has its revisions there, and stays as it is.
+    `trouble`: what its Pods say, where that is known. One that this server rolls out has its
+    revisions there, and stays as it is.
     """
     if isinstance(workload, DeploymentConfig) or workload.status.revisions:
         return workload
@@ -31,7 +32,7 @@ def as_rolled_out(workload: Workload) -> Workload:
     progressing = find(workload.status.conditions, "Progressing")
     changed = progressing.last_update_time if progressing is not None else None
     at = changed or workload.metadata.creation_timestamp or _BEGINNING
-    phase, message = _phase(workload, number)
+    phase, message = _phase(workload, number, trouble)
     record = RevisionRecord(
         revision=number,
         hash="",
@@ -47,18 +48,22 @@ def as_rolled_out(workload: Workload) -> Workload:
     return workload.model_copy(update={"status": status})
 
 
-def _phase(workload: Deployment | StatefulSet | DaemonSet, number: int) -> tuple[Phase, str]:
+def _phase(
+    workload: Deployment | StatefulSet | DaemonSet, number: int, trouble: str
+) -> tuple[Phase, str]:
     if is_rolled_out(workload):
         return Phase.COMPLETE, ""
     if isinstance(workload, Deployment) and is_stuck(workload):
-        why = filter(None, (_stuck(workload), taken_text(workload)))
+        why = filter(None, (_stuck(workload, trouble), taken_text(workload)))
         return Phase.FAILED, f"revision {number}: {'; '.join(why)}"
     return Phase.PROGRESSING, ""
 
 
-def _stuck(workload: Deployment) -> str:
-    """Say what the Deployment itself knows of why it is stuck: no Pod can be made, say."""
+def _stuck(workload: Deployment, trouble: str) -> str:
+    """Say what is known of why it is stuck: what its Pods say, or that none can be made."""
     told = f"no progress for {workload.spec.progress_deadline_seconds} s"
+    if trouble:
+        return f"{told}: {trouble}"
     failure = find(workload.status.conditions, "ReplicaFailure")
     return f"{told}: {failure.message}" if failure is not None and failure.is_true else told
 

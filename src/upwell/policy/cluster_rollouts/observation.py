@@ -303,6 +303,15 @@ def _crash_loop(one: PodContainer) -> RolloutObservation | None:
     return RolloutObservation(RolloutState.FAILED, WorkloadFailureReason.CRASH_LOOPING, why)
 
 
+def pod_trouble(pod: PodRecord) -> str:
+    """Say why the first container of a Pod that waits does; empty: none does."""
+    one = next((one for one in pod.containers if one.waits), None)
+    if one is None:
+        return ""
+    said = one.message if one.message.startswith(one.waits) else f"{one.waits}: {one.message}"
+    return f"container {one.name}: {said.removesuffix(': ')}"
+
+
 def _words(container: PodContainer) -> str:
     return container.message or container.waits
 

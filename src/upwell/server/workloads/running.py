@@ -47,9 +47,8 @@ class RunningWorkloadHandlers:
             raise ApiError(403, f"token {caller_of(request)} may not {action}: {missing(action)}")
         try:
             names = self._actions.names(sees, target.namespace)
-        except PodsNotListedError:
-            message = "the Pods of the cluster are still being listed: ask again in a moment"
-            raise ApiError(503, message) from None
+        except PodsNotListedError as error:
+            raise ApiError(503, str(error)) from None
         page, metadata = page_of(request, names, _VERSION, MOST_WORKLOADS)
         may_read = _sight_of(request, "get", ImageStream.KIND.plural)
         found = await self._actions.look(page, may_read)

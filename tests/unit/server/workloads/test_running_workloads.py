@@ -12,6 +12,7 @@ from tests.support.cluster.workloads import NAMESPACE, manifest
 from tests.support.registry.memory import RegistryInMemory
 from tests.support.server.granted_api import GrantedApi, open_granted_api
 from tests.support.server.memory_actions import MemoryActions
+from tests.support.workload.waiting import eventually
 
 from upwell.actions.running import RunningActions
 from upwell.api.apps import Deployment, DeploymentConfig
@@ -161,3 +162,28 @@ async def test_a_server_without_a_cluster_says_so(tmp_path: Path) -> None:
 
     assert answer.status == 404
     assert "keeps no cluster" in answer.text
+
+
+async def test_pods_of_a_workload_say_what_they_wait_for(
+    served: GrantedApi, pods: MemoryClusterPods
+) -> None:
+    why = 'Back-off pulling image "nope"'
+    waits = PodContainer("app", "nope", waits="ImagePullBackOff", message=why)
+    await pods.put(
+        PodRecord(NAMESPACE, "z", "Deployment", "web", "two", ready=False, containers=(waits,))
+    )
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/web/instances"
+
+    async def seen() -> list[dict[str, Any]]:
+        return await ask(served, "ada", path)
+
+    well, stuck = await eventually(seen, lambda found: len(found) > 1)
+
+    assert (well["name"], well["ready"], well["state"]) == ("c", True, "Running")
+    assert well["message"] == ""
+    assert (stuck["state"], stuck["ready"]) == ("Waiting", False)
+    assert stuck["message"] == f"container app: ImagePullBackOff: {why}"
+    missing = await served.send("ada", "GET", path.replace("web", "none"))
+    assert missing.status == 404
+    other = await served.send("joan", "GET", path.replace(NAMESPACE, "vault"))
+    assert other.status == 403

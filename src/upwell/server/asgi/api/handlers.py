@@ -32,6 +32,7 @@ from upwell.server.objects.token_requests import TokenRequestHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.objects.writes import Writer
 from upwell.server.waves.plans import ImpactPlanHandlers
+from upwell.server.workloads.cluster_pods import ClusterPodHandlers
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import replica_sets_of
 from upwell.server.workloads.replication_controllers import (
@@ -216,13 +217,16 @@ def workload_handlers(
     workloads = WorkloadHandlers(
         deps.store, pods.instances, deps.actions.rollouts, streams, deps.limits, deps.clock
     )
+    instances = workloads.instances
+    if deps.actions.running is not None:
+        instances = ClusterPodHandlers(deps.store, deps.actions.running).instances
     return {
         ("pods", COLLECTION): pods.collection,
         ("pods", OBJECT): pods.object,
         **{(one, COLLECTION): {"GET": read.list} for one, read in pods.endpoints.items()},
         **{(one, OBJECT): {"GET": read.get} for one, read in pods.endpoints.items()},
         **{(plural, "log"): {"GET": workloads.log} for plural in WORKLOADS},
-        **{(plural, "instances"): {"GET": workloads.instances} for plural in WORKLOADS},
+        **{(plural, "instances"): {"GET": instances} for plural in WORKLOADS},
         **{(plural, "scale"): stored.scale for plural in _SCALED},
         **{(plural, "rollback"): {"POST": workloads.rollback} for plural in WORKLOADS},
         **{(plural, "rollout"): {"POST": workloads.roll_out} for plural in WORKLOADS},
