@@ -27,6 +27,7 @@ def of(kind: str, name: str, **parts: Any) -> dict[str, Any]:
 PIPELINE = of(
     "Pipeline",
     "shop",
+    metadata={"annotations": {HELD: "audit"}},
     spec={
         "components": [{"name": "web", "from": {"kind": "ImageStreamTag", "name": "shop:latest"}}],
         "stages": [

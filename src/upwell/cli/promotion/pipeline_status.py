@@ -11,6 +11,7 @@ from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.core.output import MISSING, aligned, format_age
 from upwell.formats.human_duration import human_duration
 from upwell.policy.explain.freshness import short
+from upwell.policy.promotion.stages import lifted
 from upwell.policy.promotion.windows import bar
 
 _SOON = 86_400.0
@@ -138,7 +139,8 @@ class PipelineView:
         status, promotion = self._status(stage), self._promotion(stage)
         if status.hold:
             command = f"`upwell resume pipeline/{self.pipeline.name} --stage {stage.name}`"
-            yield f"{stage.name} is held: {status.hold}; {command} lifts the hold"
+            hold = lifted(self.pipeline, stage, status.hold, f"{command} lifts the hold")
+            yield f"{stage.name} is held: {hold}"
         if promotion is not None and promotion.status.phase is not PromotionPhase.WAITING:
             yield f"{stage.name}: {status.waits_for}{self._when(status.until)}"
         elif status.waits_for and not (status.hold and promotion is None):

@@ -7,7 +7,7 @@ from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import Agreement
 from upwell.policy.promotion.situation import StageSituation
-from upwell.policy.promotion.stages import hold_end, stage_hold, upstream
+from upwell.policy.promotion.stages import hold_end, lifted, stage_hold, upstream
 from upwell.policy.promotion.windows import bar
 
 
@@ -131,7 +131,8 @@ def _held(here: StageSituation, promotion: Promotion) -> Gate | None:
     if not here.hold or (own and own == stage_hold(here.all.pipeline, here.stage)):
         return None
     until = hold_end(here.all.pipeline, here.stage)
-    return Blocked(f"a hold to be lifted: {here.hold}; `upwell resume` lifts it", until)
+    hold = lifted(here.all.pipeline, here.stage, here.hold, "`upwell resume` lifts it")
+    return Blocked(f"a hold to be lifted: {hold}", until)
 
 
 def _out_of_order(here: StageSituation, release: Release) -> Gate | None:

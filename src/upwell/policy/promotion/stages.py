@@ -11,7 +11,13 @@ from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Slot, hold_text
+from upwell.policy.rollouts.triggers import (
+    HOLD_ANNOTATION,
+    HOLD_UNTIL_ANNOTATION,
+    Slot,
+    hold_text,
+    lifts_hold,
+)
 
 STAGE_HOLD = "stage-hold.upwell.dev/"
 """Prefix of the Pipeline's annotation that holds a stage; its value says why."""
@@ -211,8 +217,21 @@ def hold_of(pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], now
     ) or _held(pipeline, HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, now)
     if reason:
         return reason
-    held = [one for one in workloads if HOLD_ANNOTATION in one.annotations]
-    return "; ".join(f"{one.key}: {hold_text(one)}" for one in held)
+    return "; ".join(_held_workload(one) for one in workloads if HOLD_ANNOTATION in one.annotations)
+
+
+def lifted(pipeline: Pipeline, stage: Stage, hold: str, command: str) -> str:
+    """Return the hold on a stage with the command that lifts it, and what that lifts.
+
+    A hold on a workload of the stage names its own command.
+    """
+    own = has_hold(pipeline, stage) or HOLD_ANNOTATION in pipeline.annotations
+    return f"{hold}; {command}" if own else hold
+
+
+def _held_workload(workload: Resource) -> str:
+    here = f"`upwell resume {workload.KIND.singular}/{workload.name} -n {workload.namespace}`"
+    return f"{workload.key}: {hold_text(workload)}; {lifts_hold(workload, here)} lifts it"
 
 
 def hold_end(pipeline: Pipeline, stage: Stage) -> datetime | None:

@@ -17,6 +17,7 @@ from upwell.policy.explain.graph import Edge, Node
 from upwell.policy.explain.lineage import StagePlacement
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.promotion.stages import lifted
 from upwell.policy.promotion.windows import bar
 from upwell.policy.rollouts.commands import resumes
 from upwell.policy.rollouts.settings import Workload, is_paused
@@ -195,7 +196,8 @@ class PlanObstacles:
                 f"a person promotes into stage {stage.name}: `upwell promote {where}`"
             )
         if place.status.hold:
-            yield PlanObstacle(f"{place} is held: {place.status.hold}; `upwell resume` lifts it")
+            hold = lifted(pipeline, stage, place.status.hold, "`upwell resume` lifts it")
+            yield PlanObstacle(f"{place} is held: {hold}")
         if stage.approval is not None:
             who = ", ".join(stage.approval.approvers) or "who may approve"
             yield PlanObstacle(

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from tests.support.cluster.workloads import workload
 from tests.support.promotion.planned_pipeline import STAGES, START, PlannedPipeline
 
+from upwell.api.apps import Deployment
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import (
     Approval,
@@ -16,6 +18,8 @@ from upwell.api.pipeline import (
     Window,
 )
 from upwell.api.promotion import BY_HAND_ANNOTATION, PromotionPhase, Rejection
+from upwell.policy.promotion.stages import hold_of, lifted
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 
 HOLD, HOLD_UNTIL = "stage-hold.upwell.dev/dev", "stage-hold-until.upwell.dev/dev"
 EMERGENCY = "CVE-2015-7547 is being exploited"
@@ -76,6 +80,32 @@ def test_a_hold_of_the_pipeline_holds_every_stage() -> None:
     assert "no reason given" in planned.status("shop-1.staging").message
     planned.annotate()
     assert planned.phases()["shop-1.staging"] == "RollingOut"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "command"),
+    [
+        ({}, "upwell resume deployment/web -n shop"),
+        (
+            {"deployment.kubernetes.io/revision": "7"},
+            "kubectl annotate deployment/web -n shop upwell.dev/hold-",
+        ),
+    ],
+)
+def test_a_hold_of_a_workload_names_the_command_that_lifts_it(
+    annotations: dict[str, str], command: str
+) -> None:
+    planned = PlannedPipeline()
+    held = workload(Deployment).with_metadata(annotations={**annotations, HOLD_ANNOTATION: "audit"})
+    stage = planned.pipeline.spec.stages[0]
+
+    hold = hold_of(planned.pipeline, stage, [held], START)
+
+    assert hold == f"Deployment shop/web: audit; `{command}` lifts it"
+    assert lifted(planned.pipeline, stage, hold, "`upwell resume` lifts it") == hold
+    planned.annotate(**{HOLD: "lunch"})
+    told = lifted(planned.pipeline, stage, "lunch", "`upwell resume` lifts it")
+    assert told == "lunch; `upwell resume` lifts it"
 
 
 def test_a_freeze_stops_the_line_and_what_has_begun_is_finished() -> None:
