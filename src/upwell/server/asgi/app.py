@@ -23,7 +23,12 @@ from upwell.server.http.errors import ERROR_HANDLERS
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.images import webhooks
 from upwell.server.metrics import health, metrics
-from upwell.server.metrics.gauges import StateGauges, component_metrics, connection_metrics
+from upwell.server.metrics.gauges import (
+    StateGauges,
+    component_metrics,
+    connection_metrics,
+    gauge,
+)
 from upwell.server.metrics.metrics import Gauges, Measured
 from upwell.server.objects import discovery
 from upwell.server.objects.large_work import seat_large_work
@@ -120,6 +125,10 @@ def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
     async def connections() -> Sequence[Metric]:
         return connection_metrics(deps.connections.count, deps.connections.refused)
 
-    state: Gauges = StateGauges(deps.store, streams, deps.clock)
+    async def watches() -> Sequence[Metric]:
+        return [gauge("upwell_watches", "Open watches and followed logs.", streams.count)]
+
+    state: Gauges = StateGauges(deps.store, deps.clock)
     others = [] if deps.gauges is None else [deps.gauges]
-    return [state, components, connections, *others]
+    # Those of objects last: they take the longest, and a scrape has an end.
+    return [components, connections, watches, *others, state]

@@ -30,7 +30,6 @@ from upwell.policy.quotas.usage import readable
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
-from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Selector, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -52,16 +51,14 @@ class StateGauges:
     Who asks while they are made gets these.
     """
 
-    def __init__(self, store: Store, streams: OpenStreams, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
-        self._streams = streams
         self._clock = clock
         self._making = asyncio.Lock()
         self._made: _Made | None = None
 
     async def __call__(self) -> Sequence[Metric]:
-        """Return the gauges; while the store does not answer, those that it has no part in."""
-        watches = gauge("upwell_watches", "Open watches and followed logs.", self._streams.count)
+        """Return the gauges; none while the store does not answer."""
         asked = asyncio.get_running_loop().time()
         try:
             async with self._making:
@@ -71,7 +68,7 @@ class StateGauges:
         except StoreError as error:
             log.warning("gauges of objects left out", extra={"why": str(error)})
             made = None
-        return [watches, *(made.gauges if made is not None else ())]
+        return made.gauges if made is not None else ()
 
     async def _counts(self, asked: float) -> bool:
         """Return True if the last gauges are those of now, or were made since somebody asked."""

@@ -4,6 +4,8 @@ Labels are bounded: kinds, phases, HTTP codes, and the first so many registries;
 name. Counters live as long as the process.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,9 +29,16 @@ from upwell.api.codec import RESOURCES
 from upwell.policy.access.roles import REPOSITORIES
 from upwell.server.auth.request_info import action_of, query_of
 
+log = logging.getLogger(__name__)
+
 OTHER = "other"
 _MAX_REGISTRIES = 50
 _RESOURCES = {resource.KIND.plural for resource in RESOURCES} | {REPOSITORIES}
+_TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+"""Seconds after which Prometheus gives a scrape up (its `scrape_timeout`), which it sends along."""
+_OF_TIMEOUT = 0.8
+"""Share of them in which the gauges are read: the rest is for the answer's way."""
+_LONGEST_SECONDS = 60.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 type Gauges = Callable[[], Awaitable[Sequence[Metric]]]
@@ -152,11 +161,25 @@ def create_routes(metrics: Metrics, gauges: Sequence[Gauges]) -> list[BaseRoute]
     """Return the route of /metrics."""
 
     async def expose(request: Request) -> Response:
-        del request
-        families = [family for read in gauges for family in await read()]
+        families: list[Metric] = []
+        try:
+            async with asyncio.timeout(_time_for(request)):
+                for read in gauges:
+                    families.extend(await read())
+        except TimeoutError:
+            log.warning("gauges left out", extra={"why": "they take longer than the scrape may"})
         now = CollectorRegistry()
         now.register(_Now(families))
         text = generate_latest(metrics.registry) + generate_latest(now)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [Route("/metrics", expose)]
+
+
+def _time_for(request: Request) -> float:
+    """Return the seconds in which the gauges have to be read, or are left out."""
+    try:
+        timeout = float(request.headers.get(_TIMEOUT_HEADER, ""))
+    except ValueError:
+        return _LONGEST_SECONDS
+    return min(timeout * _OF_TIMEOUT, _LONGEST_SECONDS) if timeout > 0 else _LONGEST_SECONDS

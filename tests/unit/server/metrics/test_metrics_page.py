@@ -1,5 +1,6 @@
 """/metrics: what it counts, and that no label grows without bound; /readyz's checks."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from math import isnan
 
@@ -20,6 +21,8 @@ from upwell.server.metrics.gauges import budget_gauges
 from upwell.server.metrics.metrics import Metrics
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
+
+SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 
 
 def samples(families: Sequence[Metric]) -> Iterator[tuple[str, float]]:
@@ -89,6 +92,26 @@ async def test_open_watches_are_counted(api: Api) -> None:
         found = await scraped(api)
     assert found["upwell_watches"] == 1
     assert not any("verb=watch" in name for name in found if "duration" in name)
+
+
+async def test_what_takes_longer_than_the_scrape_may_is_left_out(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hanging(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MemoryStore, "list", hanging)
+    answer = await api.get("/metrics", **{SCRAPE_TIMEOUT: "0.5"})
+    found = dict(samples(list(text_string_to_metric_families(answer.text))))
+    assert answer.status == 200
+    assert found["upwell_watches"] == 0
+    assert not any(name.startswith("upwell_objects") for name in found)
+
+
+@pytest.mark.parametrize("seconds", ["", "soon", "-1", "nan", "inf"])
+async def test_a_scrape_without_a_time_is_answered(api: Api, seconds: str) -> None:
+    answer = await api.get("/metrics", **{SCRAPE_TIMEOUT: seconds})
+    assert "upwell_objects" in answer.text
 
 
 async def test_checks_of_registries_are_counted_with_their_failures() -> None:

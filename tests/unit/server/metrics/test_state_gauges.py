@@ -19,7 +19,6 @@ from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.policy.builds import backlog
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.explain import freshness
-from upwell.server.http.streaming import OpenStreams
 from upwell.server.metrics.gauges import StateGauges
 from upwell.store.interface import (
     EVERYTHING,
@@ -76,7 +75,7 @@ async def test_builds_are_looked_at_once_for_all_who_ask_until_something_changes
     for number in range(MANY):
         made = await store.create(build(number))
         await store.update_status(made.with_status(build(number).status))
-    gauges = StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)
+    gauges = StateGauges(store, lambda: NOW)
 
     together = await asyncio.gather(*(gauges() for _ in range(20)))
     for _ in range(20):
@@ -115,7 +114,7 @@ async def test_kinds_that_the_server_may_not_list_or_does_not_serve_are_left_out
     store.fault = fault
     await store.create(build(1))
 
-    found = await StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)()
+    found = await StateGauges(store, lambda: NOW)()
 
     assert value_of(found, "upwell_objects", kind="Build") == 1
     kinds = {one.labels.get("kind") for family in found for one in family.samples}
@@ -123,13 +122,13 @@ async def test_kinds_that_the_server_may_not_list_or_does_not_serve_are_left_out
 
 
 @pytest.mark.parametrize("fault", [UnavailableError("no answer"), StoreError("it is not JSON")])
-async def test_a_store_that_does_not_answer_hides_no_other_gauge(fault: StoreError) -> None:
+async def test_there_are_none_while_the_store_does_not_answer(fault: StoreError) -> None:
     store = PartOfACluster(lambda: NOW)
     await store.create(build(1))
-    gauges = StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)
+    gauges = StateGauges(store, lambda: NOW)
     store.fault = fault
     away = await gauges()
     store.fault = None
 
-    assert [one.name for one in away] == ["upwell_watches"]
+    assert away == ()
     assert value_of(await gauges(), "upwell_objects", kind="Build") == 1
