@@ -39,8 +39,12 @@ async def named_endpoint(name: str = "", patience: float = 60) -> AsyncIterator[
     """
     name = name or f"site-{next(_names)}"
     writers: set[asyncio.StreamWriter] = set()
+    is_over = False
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_over:  # it was accepted at the last moment
+            writer.transport.abort()
+            return
         writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             for number in itertools.count():
@@ -57,6 +61,7 @@ async def named_endpoint(name: str = "", patience: float = 60) -> AsyncIterator[
     try:
         yield NamedEndpoint(name, server.sockets[0].getsockname()[1])
     finally:
+        is_over = True
         server.close()
         for writer in writers:
             writer.transport.abort()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
@@ -30,7 +31,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def written(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["s2i", *words])
+    with TemporaryDirectory() as storage:  # so that no image of this machine is the builder image
+        result = CliRunner().invoke(main, ["s2i", *words, "--storage", storage])
     assert result.exit_code == code, result.output
     return result.output
 
