@@ -5,16 +5,15 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import aiohttp
 import pytest
 from tests.support.ports import free_port
 from tests.support.rollouts.memory_machine import FakeRouter
+from tests.support.router.haproxy_folder import haproxy_folder
 from tests.support.workload.http_servers import NamedEndpoint, fetch, named_endpoint
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
@@ -135,17 +134,13 @@ async def routed(request: pytest.FixtureRequest) -> AsyncIterator[RouterUnderTes
     if request.param == "memory":
         yield in_memory(FakeRouter())
         return
-    program = shutil.which("haproxy")
-    if program is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
-    (folder / "haproxy").symlink_to(program)
-    settings = HaproxySettings(folder, f"127.0.0.1:{free_port()}", haproxy=str(folder / "haproxy"))
-    router = HaproxyRouter(settings)
-    yield of_haproxy(router, settings)
-    await router.stop()
-    shutil.rmtree(folder)
+    with haproxy_folder() as folder:
+        program = folder / "haproxy"
+        program.symlink_to(shutil.which("haproxy") or "")
+        settings = HaproxySettings(folder, f"127.0.0.1:{free_port()}", haproxy=str(program))
+        router = HaproxyRouter(settings)
+        yield of_haproxy(router, settings)
+        await router.stop()
 
 
 def serving(*endpoints: BackendServer) -> RoutingTable:

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import pwd
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,15 +27,10 @@ CLAIMS = {
 
 
 @pytest.fixture
-async def settings() -> AsyncIterator[HaproxySettings]:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
+async def settings(folder: Path) -> AsyncIterator[HaproxySettings]:
     settings = HaproxySettings(folder, f"127.0.0.1:{free_port()}")
     yield settings
     await HaproxyRouter(settings).stop()
-    shutil.rmtree(folder)
 
 
 @asynccontextmanager

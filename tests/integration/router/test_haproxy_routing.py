@@ -2,12 +2,10 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -40,11 +38,7 @@ RULE = HttpRule("shop", HOST, "/", (("shop/web:http", 1),))
 
 
 @pytest.fixture
-def settings() -> HaproxySettings:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
+def settings(folder: Path) -> HaproxySettings:
     return HaproxySettings(folder, f"127.0.0.1:{free_port()}")
 
 
@@ -53,7 +47,6 @@ async def router(settings: HaproxySettings) -> AsyncIterator[HaproxyRouter]:
     router = HaproxyRouter(settings)
     yield router
     await router.stop()
-    shutil.rmtree(settings.data_dir)
 
 
 def backend(*endpoints: BackendServer, name: str = "shop/web:http") -> Backend:

@@ -6,15 +6,15 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tests.support.ports import free_port
 from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
+from tests.support.router.haproxy_folder import haproxy_folder, running_from
 from tests.support.workload.http_servers import (
     NamedEndpoint,
     fetch,
@@ -75,16 +75,6 @@ class SupervisedSite:
         found = await eventually(faults, lambda seen: bool(seen) and seen[-1].until is not None)
         await eventually(self.is_served, bool)
         return found[-1]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    path = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -408,6 +398,19 @@ async def test_a_stopped_router_that_an_earlier_server_left_is_replaced(
         await eventually(served.is_served, bool)
         assert set(await served.router._cli.ping()).isdisjoint(pids)
         await served.router.stop()
+
+
+async def test_no_router_outlives_the_folder_of_its_test() -> None:
+    """Case of a test that fails before it stops what it has started."""
+    with suppress(AssertionError), haproxy_folder() as path:
+        settings = HaproxySettings(path / "router", f"127.0.0.1:{free_port()}")
+        async with supervised(settings) as served:
+            pids = await served.router._cli.ping()
+            os.kill(pids[0], signal.SIGSTOP)
+            assert set(pids) <= set(running_from(path))
+        raise AssertionError
+    assert running_from(path) == []
+    assert not path.exists()
 
 
 async def test_stop_ends_a_router_that_is_stopped_or_has_lost_its_socket(

@@ -1,8 +1,6 @@
 """A real HAProxy that speaks TLS to clients, and again to endpoints."""
 
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,21 +27,15 @@ def own(tmp_path: Path) -> OwnCertificate:
 
 
 @pytest.fixture
-async def router(own: OwnCertificate) -> AsyncIterator[HaproxyRouter]:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-
+async def router(own: OwnCertificate, folder: Path) -> AsyncIterator[HaproxyRouter]:
     async def certify(hosts: Sequence[str]) -> str:
         assert hosts
         return pair(own)
 
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
     http, https = (f"127.0.0.1:{free_port()}" for _ in range(2))
     router = HaproxyRouter(HaproxySettings(folder, http, https, make_certificate=certify))
     yield router
     await router.stop()
-    shutil.rmtree(folder)
 
 
 def pair(certificate: OwnCertificate) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from tests.support.ports import free_port
 from tests.support.registry.memory import RegistryInMemory
+from tests.support.router.haproxy_folder import haproxy_folder
 from tests.support.workload.podman_home import PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
 
@@ -198,8 +198,6 @@ class RealRollouts:
 
 @pytest.fixture
 async def real_rollouts(podman_home: PodmanHome) -> AsyncIterator[RealRollouts]:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
     name = uuid.uuid4().hex[:8]
     podman = PodmanSettings(
         data_dir=podman_home.root / name,
@@ -208,16 +206,14 @@ async def real_rollouts(podman_home: PodmanHome) -> AsyncIterator[RealRollouts]:
         run_root=podman_home.root / "run",
         containers_conf=podman_home.conf,
     )
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
-    settings = HaproxySettings(
-        folder,
-        f"127.0.0.1:{free_port()}",
-        https_address=f"127.0.0.1:{free_port()}",
-        make_certificate=make_certificate,
-    )
-    router = HaproxyRouter(settings)
     async with AsyncExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
+        settings = HaproxySettings(
+            stack.enter_context(haproxy_folder()),
+            f"127.0.0.1:{free_port()}",
+            https_address=f"127.0.0.1:{free_port()}",
+            make_certificate=make_certificate,
+        )
+        router = HaproxyRouter(settings)
         stack.push_async_callback(router.stop)
         stack.push_async_callback(_remove_all, podman_home, podman)
         yield RealRollouts(podman_home.image, podman, router)
