@@ -51,7 +51,7 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path) -> GitSources:
     if request.param == "memory":
         return in_memory(tmp_path)
     host: GitHost = request.getfixturevalue("host")
-    settings = BuildahSettings(tmp_path / "work", allow_local_sources=True)
+    settings = BuildahSettings(tmp_path / "work", temporary_dir=tmp_path, allow_local_sources=True)
     if request.param == "git protocol":
         host.start()
     uri = host.uri if request.param == "git protocol" else host.bare.as_uri()

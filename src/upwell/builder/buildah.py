@@ -183,8 +183,12 @@ class BuildahBuilder:
         for store in stores:
             await store.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
-        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+        await self.close()
         await self._confinement.recover()
+
+    async def close(self) -> None:
+        """Remove the temporary files of builds that were cut short; `recover` removes the rest."""
+        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
 
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False

@@ -398,6 +398,13 @@ class Builder(Protocol):
         """At start-up: kill and remove all that builds of an earlier, killed process left."""
         ...
 
+    async def close(self) -> None:
+        """At the end, when no build runs: remove what any has outside of the server's own folders.
+
+        Those may never be started from again. Idempotent.
+        """
+        ...
+
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> tuple[str, ...]:

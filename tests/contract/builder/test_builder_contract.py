@@ -287,14 +287,28 @@ async def test_a_discarded_build_leaves_nothing(building: BuilderUnderTest, tmp_
     await building.builder.discard("uid-never-was")
 
 
+async def test_the_end_leaves_nothing_outside_of_the_folders_of_the_server(
+    building: BuilderUnderTest, settings: BuildahSettings, tmp_path: Path
+) -> None:
+    source = BinarySource(archived(tmp_path, "a"), BinaryKind.ARCHIVE)
+    await building.builder.unpack(BUILD, source, Log())
+    assert any(settings.temporary_dir.iterdir()) is isinstance(building.builder, BuildahBuilder)
+    for _ in range(2):
+        await building.builder.close()
+        assert not any(settings.temporary_dir.iterdir())
+    await building.builder.discard(BUILD)
+    assert await building.builder.storage_used(BUILD) == 0
+
+
 async def test_a_new_process_removes_what_is_left(
-    building: BuilderUnderTest, tmp_path: Path
+    building: BuilderUnderTest, settings: BuildahSettings, tmp_path: Path
 ) -> None:
     source = BinarySource(archived(tmp_path, "a"), BinaryKind.ARCHIVE)
     checkout = await building.builder.unpack(BUILD, source, Log())
     for _ in range(2):
         await building.builder.recover()
         assert not checkout.path.exists()
+        assert not any(settings.temporary_dir.iterdir())
     assert (await building.builder.build(building.plan(QUICK), Log())).digest is not None
 
 

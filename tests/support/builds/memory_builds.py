@@ -245,6 +245,8 @@ class FakeBuilder:
         self.cancelled: set[str] = set()
         self.discarded: list[str] = []
         self.recovered = False
+        self.running_at_close: frozenset[str] | None = None
+        """Builds that ran when it was closed; None: it was not."""
         self.failure: Exception | None = None
         self.after_push: Callable[[], None] | None = None
         self.make: Callable[[BuildPlan], Awaitable[Digest]] | None = None
@@ -344,6 +346,9 @@ class FakeBuilder:
     async def recover(self) -> None:
         self.recovered = True
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        self.running_at_close = frozenset(self.running)
 
 
 class FullStore(MemoryStore):

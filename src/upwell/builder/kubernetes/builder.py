@@ -126,6 +126,9 @@ class KubernetesBuilder:
             if build_id := pod.labels.get(BUILD_LABEL):
                 self._note(build_id, pod)
 
+    async def close(self) -> None:
+        """Remove nothing: what is elsewhere are Pods, which build on and are found again."""
+
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> tuple[str, ...]:

@@ -103,10 +103,13 @@ class Builds:
     async def lifespan(self) -> AsyncIterator[None]:
         """Clean up after an earlier process; on the way out, stop what runs."""
         await self._builder.recover()
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            yield
-            self._slots.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                yield
+                self._slots.close()
+        finally:
+            await self._builder.close()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start, cancel or clean up the build that `key` names."""

@@ -153,6 +153,15 @@ async def test_what_ended_is_cleaned_up(machine: BuildMachine) -> None:
     assert log == b"building app-1\n"
 
 
+async def test_the_builder_is_closed_once_nothing_runs_any_more(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+        assert machine.builder.running_at_close is None
+    assert machine.builder.running_at_close == frozenset()
+
+
 async def test_serial_builds_run_one_after_the_other_in_order(machine: BuildMachine) -> None:
     for number in (2, 1, 3):
         await machine.store.create(docker_build(number, forced=True))
