@@ -231,6 +231,59 @@ async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
         assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
 
 
+async def test_a_pull_that_is_tried_again_says_since_when_and_why_it_has_failed() -> None:
+    async with pulling() as it:
+        it.api.let.set()
+
+        async def message(spec: InstanceSpec) -> str:
+            assert await it.pulls.are_needed(spec, restarts=0)
+            return it.pulls.instances()[spec.name].message
+
+        said = []
+        for fault in ("500", "500", "503"):
+            said.append(await message(instance()))
+            it.api.fault = fault
+            await it.heard()
+            it.clock.time += timedelta(minutes=1)
+        said.append(await message(instance()))
+        first = f"pulling image {BY_DIGEST}"
+        failed = f"{first} again, which has failed since 2026-01-01T00:00:00Z, the last time"
+        assert said == [first, f"{failed}: 500", f"{failed}: 500", f"{failed}: 503"]
+        assert await message(instance("others-0", owner=OTHERS)) == first, "not theirs to know"
+
+        it.api.fault = ""
+        await it.heard()
+        await it.heard()
+        it.api.present.clear()
+        assert await message(instance()) == first, "it has come since"
+
+
+async def test_a_pull_that_takes_long_to_fail_again_has_failed_since_the_first_time() -> None:
+    other = replace(IMAGE, digest=Digest.of(b"other"))
+    beside = instance("other-0", containers=(ContainerSpec("web", other),))
+    async with pulling() as it:
+        it.api.fault = "500"
+        it.api.let.set()
+        await it.pulls.are_needed(instance(), restarts=0)
+        await it.heard()
+
+        it.clock.time += timedelta(seconds=2)
+        it.api.let.clear()
+        for times, spec in ((2, beside), (3, instance())):
+            await it.pulls.are_needed(spec, restarts=0)
+            await it.until_asked(times)
+        it.clock.time += timedelta(hours=1)
+        it.api.let.set()
+        await it.heard()
+        await it.heard()
+        with pytest.raises(ImagePullError) as told:
+            await it.pulls.are_needed(instance(), restarts=0)
+        assert told.value.retry_after == 4
+        it.clock.time += timedelta(seconds=4)
+        await it.pulls.are_needed(instance(), restarts=0)
+        assert "since 2026-01-01T00:00:00Z" in it.pulls.instances()["web-0"].message
+
+
 async def test_a_pull_that_podman_itself_has_cut_short_begins_anew_soon() -> None:
     """A runtime that was killed again and again says nothing of a registry."""
     async with pulling() as it:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from upwell.api.meta import format_time
 from upwell.machine.clock import Clock
 from upwell.oci import Reference
 from upwell.workload.errors import ImagePullError, WorkloadError
@@ -67,6 +68,8 @@ class _Fault:
     """Before that, nobody asks the registry again."""
     longest: timedelta
     """The longest pause between such faults."""
+    since: datetime
+    """Time of the first of all that have followed one another."""
 
 
 @dataclass(slots=True)
@@ -152,7 +155,7 @@ class Pulls:
             address="",
             images={},
             restarts=restarts,
-            message=_message(missing[0]),
+            message=self._message(_source(spec, missing[0])),
             role=spec.role,
         )
         pull = _Pull(spec, waiting, shown)
@@ -172,10 +175,11 @@ class Pulls:
             return  # cancelled before it began
         try:
             for image in images_of(pull.spec):
-                pull.instance = replace(pull.instance, message=_message(image))
+                source = _source(pull.spec, image)
+                pull.instance = replace(pull.instance, message=self._message(source))
                 namespace = pull.spec.owner.namespace
                 async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_A_TIME)):
-                    await self._fetch(_source(pull.spec, image))
+                    await self._fetch(source)
         except WorkloadError as error:
             _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
         except Exception:  # noqa: BLE001 - a fault of ours, which must not end the pulls of others
@@ -245,13 +249,28 @@ class Pulls:
         # Faults of the one kind are no reason to wait longer for the other.
         times = before.times if before and before.longest == longest else 0
         pause = min(_FIRST_PAUSE * 2 ** min(times, _MOST_DOUBLINGS), longest)
+        specs = [pull.spec for pull in self._under_way.values()]
+        asked = {_source(spec, image) for spec in specs for image in images_of(spec)}
         # What nobody has asked for again is forgotten.
         self._faults = {
             known: fault
             for known, fault in self._faults.items()
-            if fault.until + _LONGEST_PAUSE > now
+            if known in asked or fault.until + _LONGEST_PAUSE > now
         }
-        self._faults[source] = _Fault(message, times + 1, now + pause, longest)
+        since = before.since if before else now
+        self._faults[source] = _Fault(message, times + 1, now + pause, longest, since)
+
+    def _message(self, source: _Source) -> str:
+        """Say what an instance waits for, the same throughout one try.
+
+        A text that counts seconds would be written into a status at each of them.
+        """
+        image, fault = source[0], self._faults.get(source)
+        if fault is None:
+            return f"pulling image {image}"
+        why = fault.message.removeprefix(f"cannot pull {image}: ")
+        since = format_time(fault.since.replace(microsecond=0))
+        return f"pulling image {image} again, which has failed since {since}, the last time: {why}"
 
 
 def images_of(spec: InstanceSpec) -> Sequence[Reference]:
@@ -281,7 +300,3 @@ def _is_gone(image: Reference) -> str:
         " `podman load` it as the server's user, or start a rollout, which takes what the tag in"
         " the Pod template stands for now"
     )
-
-
-def _message(image: Reference) -> str:
-    return f"pulling image {image}"
