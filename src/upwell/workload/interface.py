@@ -198,8 +198,8 @@ class Runtime(Protocol):
         """
         ...
 
-    async def provide(self, spec: InstanceSpec) -> bool:
-        """Return True if all images of an instance are there; else have them pulled.
+    async def provide(self, spec: InstanceSpec) -> str:
+        """Have the images of an instance pulled; return which is waited for, empty: all are there.
 
         `changes` tells when that has ended. Raises ImagePullError when the last pull has failed.
         """

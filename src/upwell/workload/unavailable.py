@@ -44,7 +44,7 @@ class UnavailableRuntime:
         """Refuse."""
         self._refuse()
 
-    async def provide(self, spec: InstanceSpec) -> bool:
+    async def provide(self, spec: InstanceSpec) -> str:
         """Refuse."""
         self._refuse()
 

@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ class PullingRuntime:
         return InstanceSpec("web-1-a", OWNER, "rev1", (web,), insecure_registries=registries)
 
     async def provide(self) -> None:
-        await eventually(lambda: self.runtime.provide(self.spec), bool)
+        await eventually(lambda: self.runtime.provide(self.spec), not_)
 
     async def found(self) -> InstanceImage:
         [found] = await self.runtime.pulled_images()

@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import not_
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,8 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
             await refusal(runtime, replace(others, logins=wrong.logins))
             assert len(await runtime.instances()) == 1
             given = replace(others, logins=allowed.logins)
-            await eventually(lambda: runtime.provide(given), bool)
-            assert await runtime.provide(others), "it has been given to them"
+            await eventually(lambda: runtime.provide(given), not_)
+            assert not await runtime.provide(others), "it has been given to them"
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.stop(spec.name, 0)
         await runtime.start(spec)  # the registry is gone, the image is not
@@ -74,13 +75,13 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
         assert "alone can say whether namespace third" in await refusal(runtime, third)
     (settings.data_dir / "given-images").unlink()  # then nobody knows whose it is
     async with PodmanRuntime.open(settings) as runtime:
-        await eventually(lambda: runtime.provide(third), bool)
+        await eventually(lambda: runtime.provide(third), not_)
         await runtime.start(third)
         assert len(await runtime.instances()) == 2
     async with PodmanRuntime.open(replace(settings, always_verify_images=True)) as runtime:
         again = replace(third, name=f"{spec.name}-again")
         assert "alone can say whether namespace third" in await refusal(runtime, again)
-        assert await runtime.provide(spec), "its container was made of what it was given"
+        assert not await runtime.provide(spec), "its container was made of what it was given"
 
 
 async def test_a_registry_is_not_asked_over_plain_http_unless_it_is_named(
@@ -111,7 +112,7 @@ async def test_an_authority_of_the_settings_is_trusted_besides_those_of_the_syst
         folder = write_authorities(tmp_path / "authorities", [made.authority])
         async with PodmanRuntime.open(replace(settings, authorities=folder)) as runtime:
             await after_pull(runtime, spec)
-            assert await runtime.provide(spec)
+            assert not await runtime.provide(spec)
 
 
 async def test_an_image_of_this_machine_that_was_built_anew_runs_while_it_lies_here(
@@ -212,7 +213,7 @@ async def test_a_registry_that_nobody_trusts_is_pulled_from_by_the_policy(
         gone = replace(others, name="o-1")
         said = await refusal(runtime, gone)
         assert "alone can say whether namespace others" in said, "it has said so, and has gone"
-        assert await runtime.provide(replace(allowed, name="o-2"))
+        assert not await runtime.provide(replace(allowed, name="o-2"))
     assert not list((settings.data_dir / "pulls").glob("*"))
 
 
@@ -295,7 +296,7 @@ async def test_a_large_layer_may_take_longer_than_silence(
         spec = replace(spec, insecure_registries=frozenset({registry}))
         async with PodmanRuntime.open(settings) as runtime:
             await after_pull(runtime, spec)
-            assert await runtime.provide(spec)
+            assert not await runtime.provide(spec)
     monkeypatch.setattr(judged_pulls, "PULL_SILENCE_SECONDS", 0.5)
     async with silent_server() as silence:
         image = replace(workload.image, registry=silence.address, repository="team/web")

@@ -186,13 +186,14 @@ class FakeRuntime:
         self.ran.append(spec.role)
         self._show(spec, started)
 
-    async def provide(self, spec: InstanceSpec) -> bool:
+    async def provide(self, spec: InstanceSpec) -> str:
         image = str(spec.containers[0].image)
         if isinstance(failure := self.failures.get(image), ImagePullError):
             raise failure
-        if image not in self.slow:
-            self._use(spec)
-        return image not in self.slow
+        if image in self.slow:
+            return _pulling_message(spec.containers[0].image)
+        self._use(spec)
+        return ""
 
     def _use(self, spec: InstanceSpec) -> None:
         for container in (*spec.init, *spec.containers):
@@ -398,8 +399,12 @@ def _pulling(started: Instance, image: Reference) -> Instance:
         state=State.PULLING,
         address="",
         containers=(),
-        message=f"pulling image {image}",
+        message=_pulling_message(image),
     )
+
+
+def _pulling_message(image: Reference) -> str:
+    return f"pulling image {image}"
 
 
 def _ready(instance: Instance, now: datetime) -> Instance:

@@ -23,10 +23,10 @@ def pulling(snapshot: RolloutSnapshot, record: RevisionRecord) -> Obstacle | Non
     return None
 
 
-def pulling_first(record: RevisionRecord) -> Obstacle:
-    """Say that images are pulled before the instance that serves is stopped."""
-    why = "pulling its images before the old instance is stopped"
-    return Obstacle(PULLING, f"{describe(record)} is progressing: {why}", "True")
+def pulling_first(record: RevisionRecord, message: str) -> Obstacle:
+    """Say which image is pulled before the instance that serves is stopped."""
+    what = f"{describe(record)} is progressing, before the old instance is stopped"
+    return Obstacle(PULLING, f"{what}: {message}", "True")
 
 
 def completed(snapshot: RolloutSnapshot, record: RevisionRecord, now: datetime) -> RolloutSnapshot:

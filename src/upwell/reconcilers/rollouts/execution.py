@@ -42,16 +42,16 @@ class StepExecutor:
 
     async def have_images(
         self, workload: Workload, snapshot: RolloutSnapshot, start: StartReplica
-    ) -> tuple[bool, list[Trouble]]:
-        """Say whether a replica's images are there; else they are being pulled, or why not."""
+    ) -> tuple[str, list[Trouble]]:
+        """Say which image a replica waits for, and why it cannot be had; nothing: all are there."""
         record = find(snapshot.records, start.revision)
         if record is None:
-            return True, []
+            return "", []
         try:
             revision = await self._revisions.load(workload, record)
             return await self._runtime.provide(build(revision, start.index)), []
         except (WorkloadError, TemplateError) as error:
-            return False, [error]
+            return "", [error]
 
     async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
         """Begin the steps that stop; return what went wrong."""

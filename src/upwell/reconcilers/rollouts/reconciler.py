@@ -85,7 +85,8 @@ class _Due:
 
     steps: tuple[Step, ...]
     troubles: Sequence[Trouble] = ()
-    pulls_first: bool = False
+    pulls_first: str = ""
+    """Message of the pull that comes before anything is stopped."""
     missing: tuple[Dependency, ...] = ()
     """Other workloads that the first instance waits for."""
     held: bool = False
@@ -200,7 +201,8 @@ class RolloutReconciler:
             if due.held:
                 snapshot = replace(snapshot, obstacle=snapshot.obstacle or held(record))
             if due.pulls_first:
-                snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulling_first(record))
+                pulls = pulling_first(record, due.pulls_first)
+                snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulls)
             self._set_draining(workload.key, steps, instances)
             troubles = [
                 *decided.troubles,
@@ -244,8 +246,8 @@ class RolloutReconciler:
         start = next((step for step in steps if isinstance(step, StartReplica)), None)
         others = tuple(step for step in steps if not isinstance(step, StartReplica))
         if start is not None and is_held(workload) and all(one.ended for one in replicas):
-            there, troubles = await self._execution.have_images(workload, decided.snapshot, start)
-            return _Due(others, troubles, pulls_first=not (there or troubles), held=there)
+            pulls, troubles = await self._execution.have_images(workload, decided.snapshot, start)
+            return _Due(others, troubles, pulls_first=pulls, held=not (pulls or troubles))
         missing = await self._dependencies.missing(workload, decided.record, replicas, steps)
         if missing:
             again = Wait(now + _DEPENDENCY_PERIOD)
@@ -253,11 +255,11 @@ class RolloutReconciler:
         index = makes_room(rollout, replicas, steps)
         if index is not None:
             start = StartReplica(rollout.target.revision, index)
-            there, troubles = await self._execution.have_images(workload, decided.snapshot, start)
-            if not there:
+            pulls, troubles = await self._execution.have_images(workload, decided.snapshot, start)
+            if pulls or troubles:
                 # What serves goes on until the images are there, or the rollout has failed.
                 kept = tuple(step for step in steps if not isinstance(step, Drain | Stop))
-                return _Due(kept, troubles, pulls_first=not troubles)
+                return _Due(kept, troubles, pulls_first=pulls)
         return _Due(with_mending(steps, replicas, foreign_names(instances)))
 
     def _set_draining(

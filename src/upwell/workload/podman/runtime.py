@@ -305,12 +305,13 @@ class PodmanRuntime:
             return False
         return not (record.once and self._watch.has_ended(name))
 
-    async def provide(self, spec: InstanceSpec) -> bool:
-        """Return True if all images of an instance are there; else have them pulled.
+    async def provide(self, spec: InstanceSpec) -> str:
+        """Have the images of an instance pulled; return which is waited for, empty: all are there.
 
         Raises ImagePullError when the last pull has failed.
         """
-        return not await self._pulls.are_needed(spec, 0, shown=False)
+        needed = await self._pulls.are_needed(spec, 0, shown=False)
+        return self._pulls.message(spec.name) if needed else ""
 
     async def release_volumes(self, owner: Owner) -> None:
         """Have the volumes that are kept with an owner removed in time: it was deleted."""

@@ -731,7 +731,7 @@ async def test_what_serves_is_not_stopped_before_the_new_image_is_there(
     assert (await condition(setup, "Available")).is_true
     progressing = await condition(setup, "Progressing")
     assert progressing.reason == "ImagePulling"
-    assert "before the old instance is stopped" in progressing.message
+    assert f"before the old instance is stopped: pulling image {BETTER}" in progressing.message
 
     setup.runtime.slow.clear()
     await setup.settle(KEY)

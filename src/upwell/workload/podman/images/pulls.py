@@ -130,6 +130,11 @@ class Pulls:
         """Return the instances that wait for an image, by name."""
         return {name: pull.instance for name, pull in self._under_way.items() if pull.shown}
 
+    def message(self, name: str) -> str:
+        """Return what the instance waits for; empty: for no image."""
+        pull = self._under_way.get(name)
+        return pull.instance.message if pull is not None else ""
+
     async def are_needed(self, spec: InstanceSpec, restarts: int, *, shown: bool = True) -> bool:
         """Return True if images are missing; they are being pulled from now on.
 
@@ -155,7 +160,7 @@ class Pulls:
             address="",
             images={},
             restarts=restarts,
-            message=self._message(_source(spec, missing[0])),
+            message=self._message_of(_source(spec, missing[0])),
             role=spec.role,
         )
         pull = _Pull(spec, waiting, shown)
@@ -176,7 +181,7 @@ class Pulls:
         try:
             for image in images_of(pull.spec):
                 source = _source(pull.spec, image)
-                pull.instance = replace(pull.instance, message=self._message(source))
+                pull.instance = replace(pull.instance, message=self._message_of(source))
                 namespace = pull.spec.owner.namespace
                 async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_A_TIME)):
                     await self._fetch(source)
@@ -260,7 +265,7 @@ class Pulls:
         since = before.since if before else now
         self._faults[source] = _Fault(message, times + 1, now + pause, longest, since)
 
-    def _message(self, source: _Source) -> str:
+    def _message_of(self, source: _Source) -> str:
         """Say what an instance waits for, the same throughout one try.
 
         A text that counts seconds would be written into a status at each of them.
