@@ -11,6 +11,8 @@ from upwell.machine.disk import GIB, MIB, WARNED_SHARE, DiskUsageError, disk_usa
 
 CONTAINERS = Path("/var/lib/containers/storage")
 """Podman's own storage, where it has no other."""
+TEMPORARY = Path("/var/tmp")  # noqa: S108 - only looked at
+"""Place of Podman's pieces of images in versions that gave its service no folder of its own."""
 ENOUGH_BYTES = 10 * GIB
 _LITTLE_BYTES = 2 * GIB
 _SECONDS = 60.0
@@ -50,6 +52,11 @@ PARTS = (
     ),
 )
 _RUNNING = DiskPart("images of containers", (), "`podman image prune` removes what nothing runs")
+_PIECES = DiskPart(
+    "pieces of ended pulls",
+    (),
+    f"`rm -r {TEMPORARY}/container_images_storage*` while nobody on this machine pulls or builds",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +93,26 @@ def _room(folder: Path) -> tuple[int, int, int]:
     return facts.total, facts.used, facts.free
 
 
-async def disk_usage(data_dir: Path, containers: Path = CONTAINERS) -> Sequence[PartUsage]:
+async def disk_usage(
+    data_dir: Path, containers: Path = CONTAINERS, temporary: Path = TEMPORARY
+) -> Sequence[PartUsage]:
     """Return what takes the room of a data folder's file system, the largest part first.
 
     What cannot be measured within a minute, or not whole, or takes less than 1 MiB, is left out.
     """
     measured = [PartUsage(one, await _size(_places(data_dir, one))) for one in PARTS]
-    if _are_on_one_disk(data_dir, containers):
-        measured.append(PartUsage(_RUNNING, await _size([containers])))
+    for part, places in ((_RUNNING, [containers]), (_PIECES, _pieces(temporary))):
+        beside = [one for one in places if _are_on_one_disk(data_dir, one)]
+        measured.append(PartUsage(part, await _size(beside)))
     return sorted((one for one in measured if one.size >= MIB), key=lambda one: -one.size)
 
 
 def _places(data_dir: Path, part: DiskPart) -> list[Path]:
     return [path for pattern in part.places for path in sorted(data_dir.glob(pattern))]
+
+
+def _pieces(temporary: Path) -> list[Path]:
+    return sorted(temporary.glob("container_images_storage*"))
 
 
 def _are_on_one_disk(data_dir: Path, containers: Path) -> bool:

@@ -22,7 +22,7 @@ async def test_a_full_disk_is_told_with_what_takes_it(
     for place, size in (("registry/blobs", 3), ("workloads/claims/a/db", 5), ("logs/builds", 0)):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "file").write_bytes(bytes(size * MIB))
-    usage = await disk_usage(tmp_path, tmp_path / "registry")
+    usage = await disk_usage(tmp_path, tmp_path / "registry", tmp_path / "none")
     same = "images of containers 3 MiB"  # the other storage is the registry's folder here
     assert [str(one) for one in usage] == ["volumes 5 MiB", "images 3 MiB", same]
 
@@ -36,8 +36,19 @@ async def test_uploads_and_copies_of_volumes_are_counted(tmp_path: Path) -> None
     for place, size in (("inputs", 2), ("workloads/snapshots/a/db", 7)):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "file").write_bytes(bytes(size * MIB))
-    usage = await disk_usage(tmp_path, tmp_path / "none")
+    usage = await disk_usage(tmp_path, tmp_path / "none", tmp_path / "none")
     assert [str(one) for one in usage] == ["copies of volumes 7 MiB", "builds 2 MiB"]
+
+
+async def test_pieces_that_earlier_versions_have_left_are_counted(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    for place, size in (("container_images_storage12", 2), ("container_images_storage3", 3)):
+        (temporary / place).mkdir(parents=True)
+        (temporary / place / "1").write_bytes(bytes(size * MIB))
+    (temporary / "others").write_bytes(bytes(9 * MIB))
+    [usage] = await disk_usage(tmp_path, tmp_path / "none", temporary)
+    assert str(usage) == "pieces of ended pulls 5 MiB"
+    assert "rm -r" in usage.part.remedy
 
 
 def test_what_containers_conf_sets_is_named(tmp_path: Path) -> None:
