@@ -1,7 +1,8 @@
 """Snapshot of all objects that decide on builds and rollouts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from upwell.api.apps import CronJob, Deployment, Job
 from upwell.api.builds.build import Build
@@ -17,6 +18,7 @@ from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.core.terminal import echo
 from upwell.oci.registry_names import OwnRegistry, serve_as
+from upwell.policy.cluster_rollouts.deployment_configs import images_of_template
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
 from upwell.policy.cluster_rollouts.observation import is_rolled_out, is_stuck
 from upwell.policy.explain.freshness import Snapshot
@@ -99,7 +101,7 @@ def _is_stuck(workload: Deployment) -> bool:
 
 
 async def _trouble(client: ApiClient, workload: Deployment) -> str:
-    """Return what the first Pod that is not ready says; empty where nobody tells."""
+    """Return what the first Pod of its newest template says that is not ready; empty: none does."""
     place = (type(workload), workload.namespace, workload.name, "instances")
     try:
         answer = await client.call("GET", *place)
@@ -107,8 +109,14 @@ async def _trouble(client: ApiClient, workload: Deployment) -> str:
         return ""  # not to this token, or not by this API server: then it is known as stuck alone
     items = answer.get("items")
     pods = [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
-    told = (str(one.get("message") or "") for one in pods if not one.get("ready"))
-    return next(filter(None, told), "")
+    images = images_of_template(workload.spec.template).items()
+    waiting = (one for one in pods if not one.get("ready") and images <= _images_of(one).items())
+    return next((str(one["message"]) for one in waiting if one.get("message")), "")
+
+
+def _images_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    images = pod.get("images")
+    return images if isinstance(images, dict) else {}
 
 
 async def _readable(client: ApiClient, kind: type[Resource]) -> Sequence[Resource]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.cluster.workloads import stuck, with_status_of, workload
+from tests.support.cluster.workloads import PLACEHOLDER, stuck, with_status_of, workload
 
 from upwell.api.apps import Deployment
 
@@ -28,7 +28,12 @@ async def test_what_its_pods_wait_for_is_told_where_it_is_known(
     made = await client.create(made)
     await client.update_status(with_status_of(made, **stuck(made)))
     if why:
-        rows = [{"name": "a", "ready": True, "message": "well"}, {"name": "b", "message": why}]
+        newest = {"images": {"app": PLACEHOLDER, "sidecar": "injected"}}
+        rows = [
+            {**newest, "name": "a", "ready": True, "message": "well"},
+            {"name": "b", "ready": False, "message": "older", "images": {"app": "older"}},
+            {**newest, "name": "c", "ready": False, "message": why},
+        ]
         client.answers["deployments/native/instances"] = {"items": rows}
 
     told = (await asyncio.to_thread(upwell, *verb.split())).stdout
