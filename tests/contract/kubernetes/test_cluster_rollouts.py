@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from tests.support.authors import FixedAuthors
@@ -13,6 +14,7 @@ from tests.support.cluster.workloads import (
     manifest,
     move_tag,
 )
+from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.namespaces import given_namespace, leave_empty
 from tests.support.kubernetes.opened import now, opened_cluster
@@ -52,6 +54,33 @@ async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await leave_empty(store, NAMESPACE)
+
+
+async def image_there(store: KubernetesStore, name: str) -> str:
+    """Return the image of a Deployment."""
+    found = await store.get(Deployment, NAMESPACE, name)
+    return found.spec.template.spec.containers[0].image
+
+
+@on_demand(
+    "tests/unit/reconcilers/cluster_rollouts/test_copied_workloads.py"
+    "::test_a_copy_is_kept_current_as_the_one_that_it_was_made_of"
+)
+async def test_a_copy_that_kubectl_creates_follows_its_tag(
+    store: KubernetesStore, cluster: KitCluster
+) -> None:
+    await store.create(decode_as(Deployment, manifest(Deployment)))
+    await move_tag(store, "good")
+    await eventually(partial(image_there, store, "web"), image("good").__eq__)
+    kubectl = partial(asyncio.to_thread, cluster.kubectl, "-n", NAMESPACE)
+    copy = json.loads(await kubectl("get", "deployment/web", "-o", "json"))
+    assert "upwell.dev/rollout" in copy["metadata"]["annotations"]
+    copy["metadata"] = {"name": "copy", "annotations": copy["metadata"]["annotations"]}
+
+    await kubectl("create", "-f", "-", given=json.dumps(copy))
+    await move_tag(store, "better")
+
+    await eventually(partial(image_there, store, "copy"), image("better").__eq__)
 
 
 async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> None:

@@ -9,14 +9,17 @@ from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob, DaemonSet, Deployment,
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
-from upwell.cluster.interface import PodContainer, PodRecord
+from upwell.cluster.interface import FIELD_MANAGER, PodContainer, PodRecord
 from upwell.oci import Digest
 from upwell.policy.cluster_rollouts.field_owners import TRIGGERS_PATH, image_path
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, NOTE_PATH, RolloutNote
 from upwell.store.interface import NotFoundError, Store
 
 NAMESPACE = "shop"
 PLACEHOLDER = "registry.test/app:1"
 APPLIED = "kubectl-client-side-apply"
+OWN_NOTE = owned_by(FIELD_MANAGER, NOTE_PATH, operation="Apply")
+"""Entry of managedFields that a note has which Upwell has written."""
 type Native = Deployment | StatefulSet | DaemonSet | CronJob
 
 
@@ -75,6 +78,14 @@ def workload[R: Resource](
     paths = [TRIGGERS_PATH] if managers else [TRIGGERS_PATH, path]
     entries = [owned_by(declared_by, *paths), *(owned_by(one, path) for one in managers)]
     return made.with_metadata(managed_fields=tuple(entries), generation=1)
+
+
+def noted[R: Resource](made: R, note: RolloutNote) -> R:
+    """Return a workload with a note that Upwell has written on it."""
+    return made.with_metadata(
+        annotations={**made.annotations, NOTE_ANNOTATION: note.format()},
+        managed_fields=(*made.metadata.managed_fields, OWN_NOTE),
+    )
 
 
 async def move_tag(store: Store, version: str) -> None:

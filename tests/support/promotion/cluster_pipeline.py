@@ -4,7 +4,14 @@ import json
 from typing import Any, override
 
 from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads, owned_by
-from tests.support.cluster.workloads import APPLIED, complete, pod, stuck, with_status_of
+from tests.support.cluster.workloads import (
+    APPLIED,
+    OWN_NOTE,
+    complete,
+    pod,
+    stuck,
+    with_status_of,
+)
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline
 
 from upwell.api.apps import Deployment
@@ -108,7 +115,7 @@ class ClusterPipeline(ReconciledPipeline):
         """Let a person apply the manifest again."""
         found = await self.store.get(Deployment, NAMESPACE, name)
         paths = (container_path(found, SLOT), image_path(found, SLOT))
-        entries = (owned_by(APPLIED, *paths),)
+        entries = (owned_by(APPLIED, *paths), OWN_NOTE)
         changed = with_images(found, {SLOT: DECLARED})
         await self.store.update(changed.with_metadata(managed_fields=entries))
 

@@ -4,7 +4,7 @@ from typing import Any, override
 
 from tests.support.cluster.memory_cluster import owned_by
 from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
-from tests.support.cluster.workloads import APPLIED, complete, stuck, with_status_of
+from tests.support.cluster.workloads import APPLIED, OWN_NOTE, complete, stuck, with_status_of
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
 
 from upwell.actions.promotion import PromotionActions, RequestedPromotion
@@ -120,7 +120,7 @@ class ClusteredPipeline(ReconciledPipeline):
         changed = with_images(found, {SLOT: image})
         if manager:
             declared = owned_by(APPLIED, container_path(found, SLOT))
-            entries = (declared, owned_by(manager, image_path(found, SLOT)))
+            entries = (declared, owned_by(manager, image_path(found, SLOT)), OWN_NOTE)
             changed = changed.with_metadata(managed_fields=entries)
         await store.update(changed)
 

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upwell.api.meta import Resource
-from upwell.policy.cluster_rollouts.field_owners import OWN, owners_of
-from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote, listed_images
+from upwell.policy.cluster_rollouts.note import RolloutNote, listed_images
 
 SET, PUT_BACK = "ImageUpdated", "RolledBack"
-_NOTE_PATH = ("f:metadata", "f:annotations", f"f:{NOTE_ANNOTATION}")
-_EVENT_AGE = timedelta(hours=1)
+EVENT_AGE = timedelta(hours=1)
 """For which an API server keeps Events, unless it is told otherwise (`--event-ttl`)."""
 
 
@@ -40,12 +37,10 @@ def last_write(note: RolloutNote) -> LastWrite | None:
     return LastWrite(SET, f"set {images}", note.since)
 
 
-def owed_write(workload: Resource, now: datetime) -> LastWrite | None:
+def owed_write(note: RolloutNote, now: datetime) -> LastWrite | None:
     """Return a write whose Event should be at the workload, whoever was to tell it.
 
-    None: it would be gone by now, or the note was not written here, as on a copy of a workload.
+    None: it would be gone by now.
     """
-    if OWN not in owners_of(workload, _NOTE_PATH):
-        return None
-    found = last_write(RolloutNote.of(workload))
-    return None if found is None or now - found.at >= _EVENT_AGE else found
+    found = last_write(note)
+    return None if found is None or now - found.at >= EVENT_AGE else found

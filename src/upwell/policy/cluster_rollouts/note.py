@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Any, Self
 
 from upwell.api.meta import Resource, format_time, parse_time
+from upwell.policy.cluster_rollouts.field_owners import OWN, owners_of
 from upwell.policy.rollouts.commands import without_annotation
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.triggers import with_images
 
 NOTE_ANNOTATION = "upwell.dev/rollout"
-"""JSON. Removed by a person, nothing is remembered: an image that failed is tried again."""
+"""JSON. Removed by a person, nothing is remembered: an image that failed is tried again.
+Written by somebody else, as on a copy of a workload, it is none."""
+NOTE_PATH = ("f:metadata", "f:annotations", f"f:{NOTE_ANNOTATION}")
 
 _EARLIER_FAILURES = 10
 """Failures that are remembered beside the last one: all annotations together have 256 KiB."""
@@ -77,9 +80,12 @@ class RolloutNote:
 
     @classmethod
     def of(cls, workload: Resource) -> Self:
-        """Return the note on a workload; what is none has nothing."""
+        """Return the note that was written here on a workload; what is none has nothing."""
+        text = workload.annotations.get(NOTE_ANNOTATION)
+        if not text or OWN not in owners_of(workload, NOTE_PATH):
+            return cls()
         try:
-            document = json.loads(workload.annotations.get(NOTE_ANNOTATION) or "{}")
+            document = json.loads(text)
         except (ValueError, RecursionError):
             return cls()
         if not isinstance(document, dict):

@@ -7,6 +7,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
 from upwell.policy.cluster_rollouts.last_write import LastWrite, owed_write
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.reconcilers.signatures.questions import ImagePolicyError
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class WorkloadEvents:
 
     async def show_replaced(self, workload: Resource, now: datetime) -> None:
         """Show the Event of the last write, whose note the next one is about to replace."""
-        await self.show_write(workload, owed_write(workload, now))
+        await self.show_write(workload, owed_write(RolloutNote.of(workload), now))
 
     async def show_write(self, workload: Resource, write: LastWrite | None) -> None:
         """Show the Event of a write, unless this process has; nothing else is shown any more."""

@@ -116,7 +116,7 @@ class ClusterRolloutReconciler:
             self._waits_no_more(key)
             return Result()
         now = self._clock()
-        owed = await self._events.show_owed(workload, owed_write(workload, now), now)
+        owed = await self._events.show_owed(workload, owed_write(note, now), now)
         end = hold_end(workload)
         considered = without_hold(workload) if end is not None and end <= now else workload
         observed = observe(considered, pods.of(key), note, now)

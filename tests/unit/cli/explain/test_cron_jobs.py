@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.cluster.workloads import OWN_NOTE
 from tests.unit.cli.conftest import SHOP_NEW, SHOP_OLD
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob
@@ -47,7 +48,7 @@ def cron_job(digest: str, annotations: dict[str, str] | None = None, **spec: Any
 
 def noted(digest: str, **more: str) -> CronJob:
     made = cron_job(digest)
-    return made.with_metadata(annotations={**made.annotations, **more})
+    return made.with_metadata(annotations={**made.annotations, **more}, managed_fields=(OWN_NOTE,))
 
 
 def create(client: "FakeClient", made: CronJob) -> None:

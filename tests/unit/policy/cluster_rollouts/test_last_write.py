@@ -3,29 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 from tests.support.cluster.memory_cluster import owned_by
-from tests.support.cluster.workloads import workload
+from tests.support.cluster.workloads import noted, workload
 
 from upwell.api.apps import Deployment
 from upwell.policy.cluster_rollouts.last_write import LastWrite, last_write, owed_write
-from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, NOTE_PATH, RolloutNote
 
 AT = datetime(2026, 5, 1, 12, 0, 0, 123456, UTC)
 HOUR = timedelta(hours=1)
 
 
-NOTE_PATH = ("f:metadata", "f:annotations", f"f:{NOTE_ANNOTATION}")
-OURS = owned_by("upwell", NOTE_PATH, operation="Apply")
-
-
-def noted(note: RolloutNote, entry: dict[str, object] = OURS) -> Deployment:
-    """Return a workload with the note, which an entry of managedFields owns."""
-    annotations = {NOTE_ANNOTATION: note.format()}
-    return workload(Deployment).with_metadata(annotations=annotations, managed_fields=(entry,))
-
-
 def kept(note: RolloutNote) -> RolloutNote:
     """Return the note as another process reads it."""
-    return RolloutNote.of(noted(note))
+    return RolloutNote.of(noted(workload(Deployment), note))
 
 
 def test_images_that_were_set_are_told_without_those_that_stayed() -> None:
@@ -57,14 +47,18 @@ def test_what_is_owed_depends_on_its_age_and_not_on_who_has_set_it() -> None:
     promoted = RolloutNote({"a": "one"}, since=AT, changed=("a",), promotion="uid")
     back = RolloutNote({"a": "one"}, failed={"a": "two"}, since=AT, changed=("a",), promotion="uid")
 
-    assert owed_write(noted(note), AT + HOUR - timedelta(seconds=1)) == last_write(note)
-    assert owed_write(noted(note), AT + HOUR) is None
-    assert owed_write(noted(promoted), AT) == last_write(note)
-    assert owed_write(noted(back), AT) == last_write(back)
-    assert owed_write(noted(RolloutNote({"a": "one"}, since=AT)), AT) is None
+    assert owed_write(kept(note), AT + HOUR - timedelta(seconds=1)) == last_write(note)
+    assert owed_write(kept(note), AT + HOUR) is None
+    assert owed_write(kept(promoted), AT) == last_write(note)
+    assert owed_write(kept(back), AT) == last_write(back)
+    assert owed_write(kept(RolloutNote({"a": "one"}, since=AT)), AT) is None
 
 
-def test_nothing_is_owed_of_a_note_that_somebody_else_has_written() -> None:
+def test_a_note_that_somebody_else_has_written_is_none() -> None:
     note = RolloutNote({"a": "one"}, since=AT, changed=("a",))
+    theirs = workload(Deployment).with_metadata(
+        annotations={NOTE_ANNOTATION: note.format()},
+        managed_fields=(owned_by("kubectl", NOTE_PATH),),
+    )
 
-    assert owed_write(noted(note, owned_by("kubectl", NOTE_PATH)), AT) is None
+    assert RolloutNote.of(theirs) == RolloutNote()

@@ -9,6 +9,7 @@ from tests.support.cluster.memory_cluster import owned_by
 from tests.support.cluster.workloads import (
     image,
     move_tag,
+    noted,
     stuck,
     triggers,
     with_status_of,
@@ -125,8 +126,7 @@ def failing(version: str, manager: str, **annotations: str) -> Deployment:
 
 
 def test_a_persons_image_that_fails_is_told_with_its_owner_and_the_way_back() -> None:
-    note = RolloutNote({"app": image("good")}).format()
-    one = failing("nope", "kubectl-set", **{NOTE_ANNOTATION: note})
+    one = noted(failing("nope", "kubectl-set"), RolloutNote({"app": image("good")}))
 
     [fault] = faults_of(one)
 
@@ -139,8 +139,8 @@ def test_a_persons_image_that_fails_is_told_with_its_owner_and_the_way_back() ->
 
 
 def test_one_that_crashes_says_what_ran_in_full_before() -> None:
-    note = RolloutNote({"app": image("new")}, good={"app": image("good")}).format()
-    one = failing("new", "upwell", **{NOTE_ANNOTATION: note})
+    note = RolloutNote({"app": image("new")}, good={"app": image("good")})
+    one = noted(failing("new", "upwell"), note)
     [running, *_] = explain(Snapshot([one]), one)
     before = f"app = {image('good')} ran in full before"
     assert running.text == f"no replica of revision 7 is ready; {before}"

@@ -10,6 +10,7 @@ from tests.support.cluster.workloads import (
     complete,
     image,
     move_tag,
+    noted,
     stuck,
     with_status_of,
     workload,
@@ -18,7 +19,7 @@ from tests.support.cluster.workloads import (
 from upwell.api.apps import DaemonSet, Deployment, StatefulSet
 from upwell.api.image import ImageStream
 from upwell.policy.cluster_rollouts.native_revisions import as_rolled_out
-from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.explain.changes import explain
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
@@ -76,8 +77,7 @@ async def test_one_that_runs_an_older_image_is_behind() -> None:
 async def test_one_that_was_put_back_says_so_wherever_it_is_asked() -> None:
     one = running(Deployment, "old")
     note = RolloutNote({"app": image("old")}, failed={"app": image("new")}, why="it crashed")
-    noted = one.with_metadata(annotations={**one.annotations, NOTE_ANNOTATION: note.format()})
-    ready = with_status_of(noted, **complete(noted))
+    ready = noted(with_status_of(one, **complete(one)), note)
     found = await snapshot(ready)
 
     told = [str(one) for one in explain(found, ready)]
@@ -85,12 +85,8 @@ async def test_one_that_was_put_back_says_so_wherever_it_is_asked() -> None:
     [held] = [line for line in told if "behind by 1" in line]
     assert f"app = {image('new')} failed here before: it crashed" in held
 
-    another = replace(note, failed={"app": image("older")}).format()
-    [seen] = (
-        await snapshot(
-            noted.with_metadata(annotations={**ready.annotations, NOTE_ANNOTATION: another})
-        )
-    ).workloads.values()
+    another = replace(note, failed={"app": image("older")})
+    [seen] = (await snapshot(noted(one, another))).workloads.values()
     assert "failed" not in str(found.workload_freshness(seen))
 
 
@@ -103,13 +99,10 @@ async def test_one_that_was_put_back_says_so_wherever_it_is_asked() -> None:
 )
 async def test_one_whose_image_a_person_has_set_says_who(manager: str, waits_for: str) -> None:
     one = running(Deployment, "old")
-    note = RolloutNote({"app": image("good")}).format()
     fields: dict[str, Any] = {"f:containers": {'k:{"name":"app"}': {"f:image": {}}}}
     fields = {"f:spec": {"f:template": {"f:spec": fields}}}
     owned = {"manager": manager, "operation": "Update", "fieldsV1": fields}
-    taken = one.with_metadata(
-        annotations={**one.annotations, NOTE_ANNOTATION: note}, managed_fields=(owned,)
-    )
+    taken = noted(one.with_metadata(managed_fields=(owned,)), RolloutNote({"app": image("good")}))
     found = await snapshot(with_status_of(taken, **complete(taken)))
 
     [seen] = found.workloads.values()

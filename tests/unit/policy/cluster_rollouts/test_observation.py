@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.cluster.workloads import complete, image, stuck, with_status_of, workload
+from tests.support.cluster.workloads import complete, image, noted, stuck, with_status_of, workload
 
 from upwell.api.apps import CronJob, Deployment
-from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
+from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.policy.cluster_rollouts.observation import (
     NO_DEADLINE,
     RolloutObservation,
@@ -105,7 +105,7 @@ def test_a_cron_job_is_complete_once_it_succeeds_anew_whatever_its_clusters_cloc
     made = workload(CronJob)
     at_set = with_status_of(made, **({"lastSuccessfulTime": before} if before else {}))
     set_then = replace(NOTE, last_success=last_success(at_set))
-    kept = RolloutNote.of(made.with_metadata(annotations={NOTE_ANNOTATION: set_then.format()}))
+    kept = RolloutNote.of(noted(made, set_then))
     now = with_status_of(made, **({"lastSuccessfulTime": last} if last else {}))
 
     assert observe(now, (), kept, SET).state is state

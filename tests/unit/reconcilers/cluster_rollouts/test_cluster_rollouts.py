@@ -13,6 +13,7 @@ from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorklo
 from tests.support.cluster.workloads import (
     APPLIED,
     NAMESPACE,
+    OWN_NOTE,
     PLACEHOLDER,
     Native,
     complete,
@@ -629,7 +630,7 @@ async def test_only_a_person_who_applies_the_manifest_again_gives_the_image_back
     applied = workload(Deployment)
     template = applied.spec.template
     spec = stored.spec.model_copy(update={"template": template})
-    entries = (owned_by(manager, TRIGGERS_PATH, path),)
+    entries = (owned_by(manager, TRIGGERS_PATH, path), OWN_NOTE)
     await setup.store.update(
         stored.model_copy(update={"spec": spec}).with_metadata(managed_fields=entries)
     )

@@ -93,7 +93,7 @@ class RemoteRollouts:
         """Put back what has failed, or else apply the images; and judge."""
         note = RolloutNote.of(placed.workload)
         if note.promotion == move.promotion.uid:
-            await self._show_owed(placed.workload)
+            await self._show_owed(placed.workload, note)
         step = self._due(placed, note)
         if step is None or step.note is None:
             return await self._rollouts.place(placed, move)
@@ -110,7 +110,7 @@ class RemoteRollouts:
             why = f"{placed.workload.key} is not written: {error}"
             is_denied = isinstance(error, AccessDeniedError)
             return StageRollout(RolledOut.GOING_ON, why, away=is_denied)
-        await self._events.show_write(written, owed_write(written, self._clock()))
+        await self._events.show_write(written, owed_write(step.note, self._clock()))
         return self.observe(replace(placed, workload=written), move)
 
     def observe(self, placed: Placed, move: Move) -> StageRollout:
@@ -122,10 +122,10 @@ class RemoteRollouts:
         for workload, write in self._waiting:
             await self._events.show_write(workload, write)
 
-    async def _show_owed(self, workload: Resource) -> None:
+    async def _show_owed(self, workload: Resource, note: RolloutNote) -> None:
         """Show the Event of a write whose process may have been stopped before it told of that."""
         now = self._clock()
-        write = owed_write(workload, now)
+        write = owed_write(note, now)
         wait = await self._events.show_owed(workload, write, now)
         if write is not None and wait is not None:
             self._waiting.append((workload, write))
