@@ -98,13 +98,12 @@ def native_step(
     placed: Placed, pods: Collection[PodRecord], move: Move, now: datetime
 ) -> RolloutStep | None:
     """Return how the images are written that a workload lacks, or why not; None: it has them."""
-    workload = placed.workload
-    missing = _missing(placed, move)
+    workload, note = placed.workload, RolloutNote.of(placed.workload)
+    missing = _missing(placed, note, move)
     if not isinstance(workload, NATIVE_WORKLOADS) or HOLD_ANNOTATION in workload.annotations:
         return None
     if not missing:
         return None
-    note = RolloutNote.of(workload)
     observed = observe(workload, pods, note, now)
     if note.promotion != move.promotion.uid:
         note = replace(
@@ -130,7 +129,7 @@ def native_rollout(
         return StageRollout(RolledOut.GOING_ON, why)
     if note.promotion == move.promotion.uid and _has_failed(placed, note):
         return StageRollout(RolledOut.FAILED, f"{workload.key}: {note.why}")
-    if _missing(placed, move):
+    if _missing(placed, note, move):
         return without_images(placed)
     if any(note.images.get(slot[0]) != image for slot, image in placed.images.items()):
         note = RolloutNote()  # it is about what was there before, or somebody else has set these
@@ -161,12 +160,11 @@ def _judged(
             return StageRollout(RolledOut.COMPLETE, well_since=last_turn(workload), digests=digests)
 
 
-def _missing(placed: Placed, move: Move) -> dict[Slot, str]:
+def _missing(placed: Placed, note: RolloutNote, move: Move) -> dict[Slot, str]:
     """Return the images that a workload does not have.
 
     Of what this promotion has set, admission may have changed the registry, but not the digest.
     """
-    note = RolloutNote.of(placed.workload)
     declared = declared_images(placed.workload, placed.images)
     lost = {slot: image for slot, image in placed.images.items() if declared[slot] != image}
     if note.promotion != move.promotion.uid:
