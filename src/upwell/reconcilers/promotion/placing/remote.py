@@ -92,8 +92,7 @@ class RemoteRollouts:
     async def place(self, placed: Placed, move: Move) -> StageRollout:
         """Put back what has failed, or else apply the images; and judge."""
         note = RolloutNote.of(placed.workload)
-        if note.promotion == move.promotion.uid:
-            await self._show_owed(placed.workload, note)
+        await self._show_owed(placed.workload, note)
         step = self._due(placed, note)
         if step is None or step.note is None:
             return await self._rollouts.place(placed, move)

@@ -99,3 +99,22 @@ async def test_one_of_this_cluster_is_told_before_the_next_release_is_set() -> N
     told = Counter((one.workload.name, one.message) for one in written)
     names, images = ("dev-shop", "production-shop"), (image("one"), image("two"))
     assert told == {(name, f"set web = {one}"): 1 for name in names for one in images}
+
+
+async def test_what_an_earlier_promotion_has_left_untold_is_told_by_the_next_one() -> None:
+    pipelines = await begun(cluster=CLUSTER)
+    await pipelines.cluster(CLUSTER)
+    there = pipelines.remotes.known[CLUSTER].memory
+    there.mute = AWAY
+    pipelines.slow_in.add(CLUSTER)
+    await pipelines.push("one")
+    await pipelines.settle()
+    there.mute = None
+    pipelines.restart()
+
+    await pipelines.store.delete(Promotion, NAMESPACE, PRODUCTION)
+    pipelines.slow_in.clear()
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    assert [one.message for one in there.told] == [f"set web = {image('one')}"]
