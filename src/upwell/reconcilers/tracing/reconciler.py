@@ -100,6 +100,7 @@ class TraceReconciler:
             if event.created >= self._since
         ]
         if not events:
+            self._tell(stream.key, ())
             return
         lineage = await self._lineage()
         self._tell(
@@ -116,16 +117,19 @@ class TraceReconciler:
     async def _follow_build(self, build: Build) -> None:
         ended = build.status.completion_timestamp
         if ended is not None and ended < self._since:
+            self._tell(build.key, ())
             return
         lineage = await self._lineage()
         await self._annotate(build, lineage.of_build(build))
-        if build.status.phase.is_terminal and ended is not None:
-            self._tell(build.key, [(build.uid, partial(build_spans, lineage, build))])
+        is_over = build.status.phase.is_terminal and ended is not None
+        spans = partial(build_spans, lineage, build)
+        self._tell(build.key, [(build.uid, spans)] if is_over else ())
 
     async def _follow_rollouts(self, workload: Workload) -> None:
         """Follow the newest revision, and what it has superseded."""
         mine = [one for one in workload.status.revisions if self._is_mine(workload, one)]
         if not mine:
+            self._tell(workload.key, ())
             return
         lineage = await self._lineage()
         self._tell(
@@ -155,7 +159,10 @@ class TraceReconciler:
         await self._store.update(resource.with_metadata(annotations=annotations))
 
     def _tell(self, key: ObjectKey, subjects: Iterable[Subject]) -> None:
-        """Export the spans of each subject of an object once, when its origin is known."""
+        """Export the spans of each subject of an object once, when its origin is known.
+
+        Without subjects, it waits for nothing any more.
+        """
         exported, ends = self._exported.get(key, frozenset()), self._pending.pop(key, {})
         decided: set[Hashable] = set()
         waiting: dict[Hashable, datetime] = {}
@@ -167,7 +174,10 @@ class TraceReconciler:
                 decided.add(subject)
             except OriginPendingError:
                 waiting[subject] = end
-        self._exported[key] = frozenset(decided)
+        if decided:
+            self._exported[key] = frozenset(decided)
+        else:
+            self._exported.pop(key, None)
         if waiting:
             self._pending[key] = waiting
 

@@ -16,9 +16,7 @@ from tests.support.tracing.traced_store import (
 )
 
 from upwell.api.builds.build import Build, BuildPhase
-from upwell.api.image import (
-    ImageStream,
-)
+from upwell.api.image import ImageStream, ImageStreamStatus
 from upwell.formats.trace_context import TraceContext
 from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
 
@@ -131,6 +129,33 @@ async def test_a_rollout_under_way_is_annotated_once_the_build_of_its_image_has_
 
     done = ended(traced, made, BuildPhase.COMPLETE, APP)
     assert workload.key in set(traced.reconciler.woken(made, done))
+
+
+async def test_one_that_nothing_is_to_be_told_of_any_more_waits_for_no_build(
+    traced: TracedStore,
+) -> None:
+    made = await running(traced, "app")
+    tagged = await traced.put(stream(traced, "app", APP, imported=False))
+    workload = await traced.put(deployment(revision(traced, APP, phase="Progressing")))
+    done = ended(traced, made, BuildPhase.COMPLETE, APP)
+    assert {tagged.key, workload.key} < set(traced.reconciler.woken(made, done))
+
+    await traced.put(with_revisions(workload))
+    await traced.put(tagged.with_status(ImageStreamStatus()))
+    assert set(traced.reconciler.woken(made, done)) == {made.key}
+
+
+async def test_a_build_that_has_its_annotation_waits_for_no_other(traced: TracedStore) -> None:
+    first = await running(traced, "app")
+    await traced.put(stream(traced, "app", APP, imported=False))
+    second = await traced.put(build("web", ("app", APP)))
+    done = ended(traced, first, BuildPhase.COMPLETE, APP)
+    assert second.key in set(traced.reconciler.woken(first, done))
+
+    await traced.put(done)
+    await traced.look()
+    assert context_of(await traced.store.get(Build, NAMESPACE, second.name)) is not None
+    assert second.key not in set(traced.reconciler.woken(first, done))
 
 
 async def test_a_push_beside_a_build_that_fails_is_told_at_its_end(traced: TracedStore) -> None:
