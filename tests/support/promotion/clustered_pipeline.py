@@ -68,11 +68,13 @@ class ClusteredPipeline(ReconciledPipeline):
             else CommittedReleases(self.store, self.repositories, lambda one: one.name, self.clock)
         )
         judge = RolloutPolicies(self.policies)
-        clusters = ClusterPlacement(self.store, self.remotes, images, committed, self.clock, judge)
-        placer = ByStage(here, here, clusters)
+        self.placement = ClusterPlacement(
+            self.store, self.remotes, images, committed, self.clock, judge
+        )
+        placer = ByStage(here, here, self.placement)
         self.promotions = PromotionReconciler(self.store, images, placer, self.checks, self.clock)
         self.looks = ClusterReconciler(self.store, self.remotes, self.clock)
-        self.catching_up = CatchUpReconciler(self.store, clusters, self.clock)
+        self.catching_up = CatchUpReconciler(self.store, self.placement, self.clock)
 
     async def cluster(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
         """Add a cluster with the Deployment of the stage, and look at it."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import AccessDeniedError, ClusterError
 from upwell.cluster.interface import ClusterWorkloads, WorkloadEvent
-from upwell.policy.cluster_rollouts.last_write import LastWrite, owed_write
+from upwell.policy.cluster_rollouts.last_write import EVENT_AGE, LastWrite, owed_write
 from upwell.policy.cluster_rollouts.note import RolloutNote
 from upwell.reconcilers.signatures.questions import ImagePolicyError
 
@@ -64,6 +64,12 @@ class ShownWrites:
         """Forget a workload that is gone."""
         self._told.pop(workload, None)
         self._turns.pop(workload, None)
+
+    def prune(self, now: datetime) -> None:
+        """Forget writes whose Events would be gone by now: of workloads, too, that are gone."""
+        oldest = now - EVENT_AGE
+        self._told = {key: one for key, one in self._told.items() if one.at > oldest}
+        self._turns = {key: turn for key, turn in self._turns.items() if turn > oldest}
 
 
 class WorkloadEvents:

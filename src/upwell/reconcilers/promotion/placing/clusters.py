@@ -220,6 +220,7 @@ class ClusterPlacement:
     ) -> RemoteRollouts:
         policies = ReleasePolicies(self._policies, release)
         told = self._told.setdefault(target.cluster.uid, ShownWrites())
+        told.prune(self._clock())
         parts = RemoteParts(remote.workloads, pods, policies, told)
         return RemoteRollouts(parts, self._clock)
 

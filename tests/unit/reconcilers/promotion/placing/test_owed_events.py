@@ -14,6 +14,7 @@ from tests.support.promotion.clustered_pipeline import (
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, image
 
 from upwell.api.apps import Deployment
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Promotion
 from upwell.cluster.errors import ClusterUnavailableError
@@ -118,3 +119,38 @@ async def test_what_an_earlier_promotion_has_left_untold_is_told_by_the_next_one
 
     assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
     assert [one.message for one in there.told] == [f"set web = {image('one')}"]
+
+
+@pytest.fixture
+async def told() -> ClusteredPipeline:
+    """A promotion that goes on, whose image was set and told of."""
+    pipelines = await begun(cluster=CLUSTER)
+    await pipelines.cluster(CLUSTER)
+    pipelines.slow_in.add(CLUSTER)
+    await pipelines.push("one")
+    await pipelines.settle()
+    return pipelines
+
+
+async def test_what_was_told_is_forgotten_when_its_event_would_be_gone(
+    told: ClusteredPipeline,
+) -> None:
+    [writes] = told.placement._told.values()
+    [workload] = writes._told
+    await told.remotes.known[CLUSTER].store.delete(Deployment, NAMESPACE, WORKLOAD)
+    await reconcile(told)
+    assert [*writes._told] == [workload]
+
+    told.clock.advance(3600)
+    await reconcile(told)
+
+    assert [*writes._told] == []
+
+
+async def test_what_was_told_is_forgotten_with_its_cluster(told: ClusteredPipeline) -> None:
+    assert len(told.placement._told) == 1
+    await told.store.delete(Cluster, "", CLUSTER)
+
+    await reconcile(told)
+
+    assert told.placement._told == {}
