@@ -113,6 +113,11 @@ def require_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no file: move it away, and start again", str(path))
 
 
+def is_draft(path: Path) -> bool:
+    """Return True for the name of what a killed process may have left half-written."""
+    return path.suffix == _DRAFT
+
+
 def remove_drafts(folders: Iterable[Path]) -> int:
     """Remove what a killed process left half-written in these folders; return how many files."""
     found = [draft for folder in folders for draft in folder.glob(f"*{_DRAFT}") if draft.is_file()]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from upwell.backup.interface import BackupError, BackupFile, BackupPart
 from upwell.encryption.keyring import WrappedKey
+from upwell.machine.private_file import is_draft
 
 DATABASES = ("upwell.db", "deliveries.db")
 """The first one is moved into place last: a folder without it has no server's objects yet."""
@@ -25,7 +26,6 @@ _STATE = (
 _LOGS = ("logs/builds/**/*",)
 _VOLUMES = ("workloads/claims", "workloads/kept", "workloads/snapshots")
 _DIGEST = re.compile(rb"sha(?:256|512):[0-9a-f]{64,128}")
-_DRAFT = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def plain_files(data: Path, parts: Collection[BackupPart]) -> Iterator[BackupFil
 
 def _matching(data: Path, pattern: str, part: BackupPart) -> Iterator[BackupFile]:
     for path in sorted(data.glob(pattern)):
-        if path.is_file() and not path.is_symlink() and path.suffix != _DRAFT:
+        if path.is_file() and not path.is_symlink() and not is_draft(path):
             yield BackupFile(path, str(path.relative_to(data)), part)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode, encode
 from upwell.api.meta import Resource
 from upwell.cli.core.errors import CommandError
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import is_draft, write_private
 
 _FORMAT = "upwell.dev/export/v1"
 _PIECE = 1024 * 1024
@@ -36,7 +36,8 @@ class ExportedObjects:
 
 def audit_files(data: Path) -> list[Path]:
     """Return the files of a data folder's audit log, its key and public key."""
-    return sorted(path for path in data.glob(f"{_NAME}*") if path.is_file())
+    found = (path for path in data.glob(f"{_NAME}*") if path.is_file())
+    return sorted(path for path in found if not is_draft(path))
 
 
 def write_archive(path: Path, resources: Iterable[Resource], files: Iterable[Path]) -> None:

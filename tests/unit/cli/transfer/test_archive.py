@@ -10,7 +10,7 @@ import pytest
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.cli.core.errors import CommandError
-from upwell.cli.transfer.archive import read_archive, write_archive, write_files
+from upwell.cli.transfer.archive import audit_files, read_archive, write_archive, write_files
 
 SECRET = Secret(metadata=ObjectMeta(name="login", namespace="shop"))
 
@@ -89,6 +89,14 @@ def test_files_that_could_not_be_written_are_written_by_the_next_call(tmp_path: 
     assert not (tmp_path / "audit.log").exists()
     write_files(files, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_what_a_killed_import_has_half_written_is_not_exported(tmp_path: Path) -> None:
+    names = ("audit.key", "audit.log", "audit.log.000000000001.gz", "audit.pub")
+    drafts = ("audit.log.new", "audit.log.000000000002.gz.new")
+    for name in (*names, *drafts):
+        (tmp_path / name).touch()
+    assert [path.name for path in audit_files(tmp_path)] == [*names]
 
 
 def test_another_audit_log_is_not_overwritten(tmp_path: Path) -> None:
