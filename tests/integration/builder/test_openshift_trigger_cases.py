@@ -26,24 +26,24 @@ GITHUB_RUBY = "https://github.com/openshift/ruby-hello-world.git"
 HANGS = {".s2i/bin/assemble": "#!/bin/sh\nexec sleep 1000\n"}
 
 
-type Standing = tuple[str, str, str]
+type BuildState = tuple[str, str, str]
 """Phase, reason and message of a build."""
 
 
-async def standings(installed: BuildInstallation, config: str) -> list[Standing]:
-    """Return how the builds of a BuildConfig stand; the reasons are for whoever reads a failure."""
+async def states_of(installed: BuildInstallation, config: str) -> list[BuildState]:
+    """Return how far builds of a BuildConfig are; the reasons are for whoever reads a failure."""
     statuses = [build.status for build in await installed.builds_of(config)]
     return [(str(one.phase), one.reason or "", one.message or "") for one in statuses]
 
 
-def are(*phases: str) -> Callable[[Sequence[Standing]], bool]:
+def are(*phases: str) -> Callable[[Sequence[BuildState]], bool]:
     """Return whether these are the phases of the builds."""
     return lambda seen: tuple(phase for phase, _, _ in seen) == phases
 
 
 async def complete(installed: BuildInstallation, config: str, count: int) -> list[Build]:
     """Wait until so many builds of a BuildConfig have ended well, and return them."""
-    await until(partial(standings, installed, config), are(*["Complete"] * count))
+    await until(partial(states_of, installed, config), are(*["Complete"] * count))
     return await installed.builds_of(config)
 
 
@@ -75,7 +75,7 @@ async def test_case_12_an_import_builds_each_follower_once(
         assert cause.image_change_build.image_id == f"docker.io/{NODEJS}@{images.s2i.digest}"
         assert cause.image_change_build.from_ref is not None
         assert cause.image_change_build.from_ref.name == "nodejs-ex:latest"
-    assert are("New")(await standings(installed, "bc-jenkins")), "an outside CI's"
+    assert are("New")(await states_of(installed, "bc-jenkins")), "an outside CI's"
 
     [history] = (await installed.import_again("nodejs-ex")).status.tags
     assert [event.image for event in history.items] == [str(images.s2i.digest)]
@@ -93,7 +93,7 @@ async def hanging(installed: BuildInstallation, folder: Path, policy: str) -> st
     config = f"sample-{file}-build"
     for _ in range(3):
         await installed.actions.instantiate(NAMESPACE, config, BuildRequest())
-        await until(partial(standings, installed, config), lambda found: found[0][0] == "Running")
+        await until(partial(states_of, installed, config), lambda found: found[0][0] == "Running")
     return config
 
 
@@ -124,7 +124,7 @@ async def test_case_13_after_a_cancelled_and_a_deleted_build_the_next_one_runs(
     installed: BuildInstallation, tmp_path: Path
 ) -> None:
     name = await hanging(installed, tmp_path, "Serial")
-    seen = partial(standings, installed, name)
+    seen = partial(states_of, installed, name)
     await until(seen, are("Running", "New", "New"))
     await cancel(installed, f"{name}-1")
     await until(seen, are("Cancelled", "Running", "New"))
@@ -138,7 +138,7 @@ async def test_case_13_parallel_builds_run_at_once(
     name = await hanging(installed, tmp_path, "Parallel")
     # The machine has two places; the third build waits for one, not for its turn.
     await until(
-        partial(standings, installed, name),
+        partial(states_of, installed, name),
         lambda found: sorted(phase for phase, _, _ in found)[1:] == ["Running"] * 2,
     )
 
@@ -147,7 +147,7 @@ async def test_case_13_only_the_latest_waits_and_the_running_build_is_left_alone
     installed: BuildInstallation, tmp_path: Path
 ) -> None:
     name = await hanging(installed, tmp_path, "SerialLatestOnly")
-    await until(partial(standings, installed, name), are("Running", "Cancelled", "New"))
+    await until(partial(states_of, installed, name), are("Running", "Cancelled", "New"))
 
 
 DIAMOND = """\
