@@ -6,40 +6,25 @@ restart.
 
 import json
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.support.cluster.workloads import image, manifest
 from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.rights.granted_rights import installed
+from tests.support.kubernetes.rights.single_rights import SERVER, SHOP
 from tests.support.kubernetes.served_cluster import account_kubeconfig, served, until
 
 from upwell.api.apps import Deployment, StatefulSet
 from upwell.cli.install.files import yaml_of
-from upwell.cli.install.installation import ClusterInstallation
-from upwell.cli.install.manifests import Manifest, manifests
 
-NAMESPACE, SHOP = "upwell-rights", "rights-shop"
 _WRITES = {"create", "update", "patch", "delete"}
 _QUESTIONS = ["subjectaccessreviews"]
 _DENIED = re.compile(r'cannot (\w+) resource \\"([\w/]+)\\"')
 _STREAM = ("-n", SHOP, "patch", "imagestream.image.openshift.io/app", "--subresource=status")
 _WITH_STATUSES = frozenset({"events"})
-
-
-def installed() -> list[Manifest]:
-    """Return the account and all its rights."""
-    parts = manifests(ClusterInstallation(namespace=NAMESPACE))
-    kept = [
-        name
-        for name in parts
-        if name.startswith("rights") or name in {"namespace", "system-namespace"}
-    ]
-    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
-    return [shop, *(one for name in kept for one in parts[name])]
 
 
 def stripped(*, statuses: bool) -> list[dict[str, Any]]:
@@ -93,17 +78,6 @@ def history(version: str) -> str:
     return json.dumps({"status": {"tags": [{"tag": "latest", "items": [event]}]}})
 
 
-@pytest.fixture
-def granted(cluster: KitCluster) -> Iterator[KitCluster]:
-    cluster.until_gone(NAMESPACE, SHOP)
-    cluster.kubectl("apply", "-f", "-", given=yaml_of(installed()))
-    yield cluster
-    cluster.kubectl("delete", "ingressclass", "app", "--ignore-not-found")
-    kept = {("Namespace", "upwell-system")}
-    gone = [one for one in installed() if (one["kind"], one["metadata"]["name"]) not in kept]
-    cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(gone))
-
-
 @on_demand(
     "tests/contract/kubernetes/served/test_served_cluster.py"
     "::test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not"
@@ -123,7 +97,7 @@ def test_each_right_to_write_is_named_where_it_lacks_and_used_when_it_is_given(
         kinds = "routes.route.openshift.io,deploymentconfigs.apps.openshift.io,events"
         return granted.kubectl("-n", SHOP, "get", kinds, "-o", told)
 
-    with served(account_kubeconfig(granted, NAMESPACE, tmp_path), tmp_path) as server:
+    with served(account_kubeconfig(granted, SERVER, tmp_path), tmp_path) as server:
         first = {
             ("create", "builds"),
             ("create", "events"),

@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-from tests.contract.kubernetes.served.test_cluster_rights import NAMESPACE, SHOP, installed
-from tests.contract.kubernetes.served.test_single_rights import behind
 from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.rights.granted_rights import behind
+from tests.support.kubernetes.rights.single_rights import SERVER, SHOP, moved, objects
 from tests.support.kubernetes.served_cluster import account_kubeconfig, served, until
-from tests.support.kubernetes.single_rights import moved, objects
 
 from upwell.cli.install.files import yaml_of
 
@@ -26,17 +24,6 @@ PARTS = ("spec", "status")
 MADE_ANEW = {("routes.route.openshift.io", "status"), ("pipelines.upwell.dev", "status")}
 """Made of other objects at each look: the newer version makes its own again when it leads."""
 _PROPERTIES = "/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties/ofNewer"
-
-
-@pytest.fixture
-def granted(cluster: KitCluster) -> Iterator[KitCluster]:
-    cluster.until_gone(NAMESPACE, SHOP)
-    cluster.kubectl("apply", "-f", "-", given=yaml_of(installed()))
-    yield cluster
-    cluster.kubectl("delete", "ingressclass", "app", "--ignore-not-found")
-    kept = {("Namespace", "upwell-system")}
-    gone = [one for one in installed() if (one["kind"], one["metadata"]["name"]) not in kept]
-    cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(gone))
 
 
 @contextmanager
@@ -88,7 +75,7 @@ def test_what_a_newer_version_has_written_stays_where_this_one_writes(
 
         wanted = dict.fromkeys(((kind, part) for kind in KINDS for part in PARTS), "kept")
         until(give, lambda found: found == wanted)  # the API server takes a moment for definitions
-        with served(account_kubeconfig(cluster, NAMESPACE, tmp_path), tmp_path) as server:
+        with served(account_kubeconfig(cluster, SERVER, tmp_path), tmp_path) as server:
             until(server.readiness, lambda seen: "[+]role: leader" in seen)
             for _ in range(2):
                 moved(cluster)

@@ -7,33 +7,32 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.contract.kubernetes.served.test_cluster_rights import NAMESPACE, SHOP, installed
 from tests.support.faults.on_demand import on_demand
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.rights.granted_rights import behind, taken
+from tests.support.kubernetes.rights.single_rights import (
+    ASKED,
+    MOST_REQUESTS,
+    OF_TOKENS,
+    RENEWED,
+    RIGHTS,
+    SERVER,
+    SHARED,
+    SHOP,
+    TOLD_BY,
+    Right,
+    moved,
+    objects,
+)
 from tests.support.kubernetes.served_cluster import (
     AccountServer,
     account_kubeconfig,
     served,
     until,
-)
-from tests.support.kubernetes.single_rights import (
-    ASKED,
-    FOLLOWERS,
-    MOST_REQUESTS,
-    OF_TOKENS,
-    RENEWED,
-    RIGHTS,
-    SHARED,
-    TOLD_BY,
-    Right,
-    moved,
-    objects,
-    without,
 )
 
 from upwell.api.coordination.replicas import KEYS_SECRET
@@ -41,48 +40,19 @@ from upwell.api.meta import Kind
 from upwell.cli.install.files import yaml_of
 
 
-@contextmanager
-def taken(cluster: KitCluster, right: Right) -> Iterator[None]:
-    """Take a right from the server for the block; it has to have it."""
-    roles = [one for one in installed() if one["kind"] in {"ClusterRole", "Role"}]
-    fewer = [(one, without(right, one)) for one in roles]
-    changed = [(old, new) for old, new in fewer if old["rules"] != new["rules"]]
-    assert changed, "no role has it"
-    cluster.kubectl("replace", "-f", "-", given=yaml_of([new for _, new in changed]))
-    try:
-        yield
-    finally:
-        cluster.kubectl("replace", "-f", "-", given=yaml_of([old for old, _ in changed]))
-
-
-def behind(cluster: KitCluster) -> list[str]:
-    """Return the workloads that do not have the tag's image yet."""
-    latest = 'jsonpath={.status.tags[?(@.tag=="latest")].items[0].dockerImageReference}'
-    template = "jsonpath={.spec.template.spec.containers[0].image}"
-    wanted = cluster.kubectl("-n", SHOP, "get", "imagestream.image.openshift.io/app", "-o", latest)
-    images = {one: cluster.kubectl("-n", SHOP, "get", one, "-o", template) for one in FOLLOWERS}
-    return [name for name, found in images.items() if found != wanted]
-
-
 @pytest.fixture(scope="module")
 def server(
-    cluster: KitCluster, tmp_path_factory: pytest.TempPathFactory
+    granted: KitCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AccountServer]:
     folder = tmp_path_factory.mktemp("single-rights")
-    cluster.until_gone(NAMESPACE, SHOP)
-    cluster.kubectl("apply", "-f", "-", given=yaml_of(installed()))
-    cluster.kubectl("apply", "-f", "-", given=yaml_of(objects()))
-    with served(account_kubeconfig(cluster, NAMESPACE, folder), folder) as running:
+    granted.kubectl("apply", "-f", "-", given=yaml_of(objects()))
+    with served(account_kubeconfig(granted, SERVER, folder), folder) as running:
         until(running.readiness, lambda seen: "readyz check passed" in seen)
-        moved(cluster)
+        moved(granted)
         releases = ("-n", SHOP, "get", "releases.upwell.dev", "-o", "name")
-        until(lambda: cluster.kubectl(*releases), bool)
+        until(lambda: granted.kubectl(*releases), bool)
         yield running
-    cluster.kubectl("delete", "ingressclass", "app", "--ignore-not-found")
-    cluster.kubectl("delete", "clusters.upwell.dev", "walked", "--ignore-not-found")
-    kept = {("Namespace", "upwell-system")}
-    gone = [one for one in installed() if (one["kind"], one["metadata"]["name"]) not in kept]
-    cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(gone))
+    granted.kubectl("delete", "clusters.upwell.dev", "walked", "--ignore-not-found")
 
 
 @on_demand(
@@ -147,7 +117,7 @@ def test_what_replicas_share_is_put_back_when_the_right_to_it_is_back(
 
     def key() -> str:
         path = "jsonpath={.data.signing\\.key}"
-        where = ("-n", NAMESPACE, "get", "secret", KEYS_SECRET, "--ignore-not-found")
+        where = ("-n", SERVER, "get", "secret", KEYS_SECRET, "--ignore-not-found")
         return cluster.kubectl(*where, "-o", path)
 
     until(server.readiness, lambda seen: "[+]role: leader" in seen)

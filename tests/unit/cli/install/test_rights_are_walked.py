@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.kubernetes.read_rights import BESIDE_READS, READS
-from tests.support.kubernetes.single_rights import (
+from tests.support.kubernetes.rights.read_rights import BESIDE_READS, READS
+from tests.support.kubernetes.rights.single_rights import (
     ASKED,
     OF_TOKENS,
     RENEWED,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.support.kubernetes.cluster import KitCluster
-from tests.support.kubernetes.single_rights import Right
+from tests.support.kubernetes.rights.single_rights import Right
 
 from upwell.api.schemas.crds import custom_kinds
 
