@@ -66,7 +66,7 @@ async def image_there(store: KubernetesStore, name: str) -> str:
     "tests/unit/reconcilers/cluster_rollouts/test_copied_workloads.py"
     "::test_a_copy_is_kept_current_as_the_one_that_it_was_made_of"
 )
-async def test_a_copy_that_kubectl_creates_follows_its_tag(
+async def test_a_copy_that_kubectl_creates_follows_its_tag_whoever_wrote_the_note_on_it(
     store: KubernetesStore, cluster: KitCluster
 ) -> None:
     await store.create(decode_as(Deployment, manifest(Deployment)))
@@ -81,6 +81,9 @@ async def test_a_copy_that_kubectl_creates_follows_its_tag(
     await move_tag(store, "better")
 
     await eventually(partial(image_there, store, "copy"), image("better").__eq__)
+    await kubectl("annotate", "deployment/copy", "upwell.dev/rollout={}", "--overwrite")
+    await move_tag(store, "best")
+    await eventually(partial(image_there, store, "copy"), image("best").__eq__)
 
 
 async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> None:

@@ -21,7 +21,7 @@ from upwell.cluster.interface import (
     PodRecord,
     WorkloadEvent,
 )
-from upwell.policy.cluster_rollouts.field_owners import OWN, image_owners, image_path
+from upwell.policy.cluster_rollouts.field_owners import OWN, image_owners, image_path, owners_of
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.triggers import with_images
 from upwell.store.interface import ConflictError, NotFoundError, Store
@@ -80,7 +80,17 @@ class MemoryWorkloads:
             if others and image != present[slot] and not write.take_over:
                 raise FieldOwnedError(f'conflict with "{min(others)[0]}": {slot[0]} image')
             if image != present[slot]:
-                entries = [one for one in entries if not _owns(stored, one, slot)]
+                entries = [
+                    one for one in entries if not _has(stored, one, image_path(stored, slot))
+                ]
+        for name, text in write.annotations.items():
+            path = (*_ANNOTATIONS, f"f:{name}")
+            others = owners_of(stored, path) - {OWN}
+            if not others or stored.annotations.get(name) == text:
+                continue
+            if not write.take_over:
+                raise FieldOwnedError(f'conflict with "{min(others)[0]}": {name}')
+            entries = [one for one in entries if not _has(stored, one, path)]
         paths = [image_path(stored, slot) for slot in write.images]
         before = [one for one in entries if (one["manager"], one["operation"]) == OWN]
         entries = [one for one in entries if one not in before]
@@ -128,9 +138,9 @@ def _without(workload: Resource, entries: Sequence[dict[str, Any]]) -> dict[str,
     return {name: text for name, text in workload.annotations.items() if f"f:{name}" not in owned}
 
 
-def _owns(workload: Resource, entry: dict[str, object], slot: tuple[str, bool]) -> bool:
+def _has(workload: Resource, entry: dict[str, object], path: tuple[str, ...]) -> bool:
     alone = workload.with_metadata(managed_fields=(entry,))
-    return bool(image_owners(alone, slot))
+    return bool(owners_of(alone, path))
 
 
 class MemoryClusterPods:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from upwell.api.meta import Resource
-from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
+from upwell.policy.cluster_rollouts.field_owners import OWN, owned_text, owners_of, ownership
 from upwell.policy.cluster_rollouts.last_write import last_write
 from upwell.policy.cluster_rollouts.note import (
     NOTE_ANNOTATION,
+    NOTE_PATH,
     FailedImage,
     RolloutNote,
     failures_text,
@@ -159,8 +160,10 @@ def set_images(
         changed=tuple(slot[0] for slot in wanted),
     )
     mark = _mark(workload) if staged else ""
+    others_wrote_note = owners_of(workload, NOTE_PATH) - {OWN}
+    take_over = owned.takes_over or bool(others_wrote_note)
     return RolloutStep(
-        *_event(after), images=images, note=after, take_over=owned.takes_over, promoted=mark
+        *_event(after), images=images, note=after, take_over=take_over, promoted=mark
     )
 
 

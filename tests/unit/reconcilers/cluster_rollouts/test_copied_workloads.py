@@ -2,18 +2,17 @@
 
 import pytest
 from tests.support.cluster.memory_cluster import owned_by
-from tests.support.cluster.workloads import image, move_tag
+from tests.support.cluster.workloads import Native, image, move_tag
 from tests.unit.reconcilers.cluster_rollouts.test_cluster_rollouts import (
     SLOT,
     ClusterSetup,
-    Native,
     at_good,
     image_of,
 )
 
 from upwell.api.apps import Deployment
 from upwell.policy.cluster_rollouts.field_owners import TRIGGERS_PATH, image_path
-from upwell.policy.cluster_rollouts.note import NOTE_PATH, RolloutNote
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, NOTE_PATH, RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
 
 
@@ -22,7 +21,7 @@ def setup() -> ClusterSetup:
     return ClusterSetup()
 
 
-async def copied[R: Native](setup: ClusterSetup, stored: R) -> R:
+async def copied(setup: ClusterSetup, stored: Native) -> Native:
     """Return what `kubectl get -o yaml`, another name and `kubectl create` make of a workload."""
     found = await setup.read(stored)
     fields = owned_by("kubectl-create", TRIGGERS_PATH, NOTE_PATH, image_path(found, SLOT))
@@ -41,6 +40,24 @@ async def test_a_copy_is_kept_current_as_the_one_that_it_was_made_of(
 
     assert image_of(rolled) == image("better")
     assert setup.reasons.count("FieldConflict") == 0
+    assert RolloutNote.of(rolled).good == {"app": image("good")}
+
+
+async def test_a_note_that_a_person_has_changed_keeps_no_image_away(setup: ClusterSetup) -> None:
+    found = await setup.read(await at_good(setup, Deployment))
+    person = owned_by("kubectl-annotate", NOTE_PATH)
+    image_alone = owned_by("upwell", image_path(found, SLOT), operation="Apply")
+    await setup.store.update(
+        found.with_metadata(
+            annotations={**found.annotations, NOTE_ANNOTATION: "{}"},
+            managed_fields=(owned_by("kubectl", TRIGGERS_PATH), image_alone, person),
+        )
+    )
+    await move_tag(setup.store, "better")
+
+    rolled = await setup.roll(found)
+
+    assert image_of(rolled) == image("better")
     assert RolloutNote.of(rolled).good == {"app": image("good")}
 
 
