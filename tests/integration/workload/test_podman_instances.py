@@ -11,6 +11,7 @@ from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.machine.components import Components
+from upwell.machine.folder import remove_deep
 from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
 from upwell.workload.instance_spec import EmptyDir, Files, HostPath, InstanceMount
 from upwell.workload.interface import Instance, LogQuery, State
@@ -100,6 +101,7 @@ async def test_another_upwell_sees_nothing_of_ours(
         await ours.start(workload.spec(workload.container("sleep", "60")))
         assert len(await ours.instances()) == 1
         assert await theirs.instances() == []
+    remove_deep(stranger.temporary_root)
     assert not podman.state.faults, "theirs has ended nothing of ours"
 
 

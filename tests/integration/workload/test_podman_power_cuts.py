@@ -18,6 +18,7 @@ from tests.support.workload.podman_home import PodmanHome, Workload, podman_home
 from tests.support.workload.power import cut_power
 from tests.support.workload.waiting import eventually
 
+from upwell.machine.folder import remove_deep
 from upwell.workload.instance_spec import InstanceSpec
 from upwell.workload.interface import Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
@@ -38,18 +39,20 @@ def home() -> Iterator[PodmanHome]:
 @pytest.fixture
 def own(home: PodmanHome) -> Iterator[PodmanSettings]:
     name = uuid.uuid4().hex[:8]
-    yield PodmanSettings(
+    made = PodmanSettings(
         data_dir=home.root / name,
         instance_id=name,
         storage_root=home.root / "storage",
         run_root=home.root / "run",
         containers_conf=home.conf,
     )
+    yield made
     with suppress(AssertionError):
         # Where the power was cut in the middle of a removal, the first one says so and goes on.
         home.run("rm", "--all", "--force", "--time=0")
     home.run("rm", "--all", "--force", "--time=0")
     home.run("network", "rm", "--force", f"upwell-{name}")
+    remove_deep(made.temporary_root)
 
 
 @pytest.fixture
