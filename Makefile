@@ -64,7 +64,7 @@ check-types: python
 check-imports: python
 	$(RUN) lint-imports
 check-units: python
-	$(RUN) pytest -q -n 2 --cov --cov-report= tests/unit $(ARGS)
+	$(RUN) pytest -q -n 4 --cov --cov-report= tests/unit $(ARGS)
 
 .PHONY: coverage
 coverage: python  ## Show what the unit tests do not reach, branches too (htmlcov/index.html)
