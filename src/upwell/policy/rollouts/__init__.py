@@ -1,1 +1,1 @@
-"""Rollouts: steps, settings, revisions, image change triggers, hooks."""
+"""Rollouts: steps, settings, revisions, image change triggers, hooks, people's commands."""
